@@ -1,0 +1,174 @@
+"""What a study found, as plain frozen records: the report draws them, the JSON file stores them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, get_args, get_type_hints
+
+__all__ = [
+    "Arm",
+    "Contribution",
+    "Curve",
+    "Gap",
+    "Interval",
+    "Metric",
+    "Score",
+    "StudyResult",
+    "Trial",
+    "result_from_json",
+    "result_to_json",
+]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate with the ends of its 95 % interval, in the metric's own units."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measure of error: `name` is the key everywhere, `lower_is_better` its direction."""
+
+    name: str  # "log_loss", "balanced_accuracy", "rmse", "r2"
+    label: str  # "log-loss"
+    lower_is_better: bool
+    primary: bool  # the metric that the search minimises
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One network's score on the three parts, and the gap: how much worse test is than train.
+
+    The gap is signed so that positive means overfitting, whichever way the metric runs.
+    Intervals come from a bootstrap over rows; `over_seeds` from retraining with other seeds.
+    """
+
+    metric: str
+    train: Interval
+    validation: Interval
+    test: Interval
+    gap: Interval
+    gap_over_seeds: Interval | None
+    test_over_seeds: Interval | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Training and validation loss against the step, and the step whose weights were kept."""
+
+    name: str  # "before" (no regularizer) or "after" (the found recipe)
+    steps: tuple[int, ...]
+    train: tuple[float, ...]
+    validation: tuple[float, ...]
+    best_step: int
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one part of the recipe is worth, measured by retraining with paired seeds.
+
+    `leave_out` is score(recipe without the part) - score(recipe), `add_in` is
+    score(nothing) - score(the part alone), both on validation and signed so that positive
+    means that the part helped.
+    """
+
+    part: str
+    leave_out: Interval
+    leave_out_seeds: tuple[float, ...]
+    add_in: Interval | None
+    add_in_seeds: tuple[float, ...]
+    verdict: str  # "helps", "hurts" or "no measurable effect"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration of the search: its dials, how far it trained, how it scored."""
+
+    number: int
+    dials: dict[str, float]
+    rung: int
+    steps: int
+    train: float
+    validation: float
+    state: str  # "finished", "pruned", "diverged"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One arm's score on the untouched test part, by metric name."""
+
+    metric: str
+    value: Interval
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A row of the comparison: a baseline or one of the study's own products."""
+
+    name: str  # "unregularized network", "tuned dropout", "gradient boosting", "poise network", "poise ensemble"
+    scores: tuple[Score, ...]
+    seconds: float
+    note: str
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Everything that a finished (or interrupted) study knows; see the fields' own classes."""
+
+    table: str
+    target: str
+    task: str  # "classification" or "regression"
+    classes: tuple[str, ...]
+    rows: dict[str, int]  # rows of "train", "stop", "validation", "test"
+    columns: dict[str, str]  # column name -> kind found ("numeric", "category", ...)
+    warnings: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    before: tuple[Gap, ...]  # one for each metric: the same network with no regularizer
+    after: tuple[Gap, ...]  # one for each metric: the single best network under the found recipe
+    contributions: tuple[Contribution, ...]
+    curves: tuple[Curve, ...]
+    trials: tuple[Trial, ...]
+    arms: tuple[Arm, ...]
+    ensemble_size: int
+    finding: str  # the one paragraph that the terminal prints
+    recipe_yaml: str
+    receipt: str  # recipe.explain as text
+    budget: str
+    seconds: float
+    seed: int
+    interrupted: bool
+    versions: dict[str, str]
+
+
+def result_to_json(result: StudyResult) -> str:
+    """Return the result as a JSON text that `result_from_json` reads back equal."""
+    return json.dumps({"format": 1, **dataclasses.asdict(result)}, indent=1, allow_nan=True)
+
+
+def result_from_json(text: str) -> StudyResult:
+    """Return the result that `result_to_json` wrote."""
+    values = json.loads(text)
+    values.pop("format")
+    return _build(StudyResult, values)
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """Rebuild records, tuples and optional values from JSON's lists and objects, by declared type."""
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{name: _build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]  # a record class is callable
+    arguments = get_args(kind)
+    if value is None or not arguments:
+        return value
+    if type(None) in arguments:
+        return _build(arguments[0], value)
+    if isinstance(value, list):
+        return tuple(_build(arguments[0], item) for item in value)
+    return value
