@@ -1,0 +1,41 @@
+"""The exceptions of the project; each says which argument, column or file, the rule, the value, and what to do."""
+
+__all__ = [
+    "ArgumentError",
+    "CheckpointError",
+    "DataError",
+    "PoiseError",
+    "PoiseWarning",
+    "StudyError",
+    "shown",
+]
+
+
+class PoiseError(Exception):
+    """Base of every error that poise raises on purpose."""
+
+
+class ArgumentError(PoiseError, ValueError):
+    """An argument is outside its declared range, or two arguments contradict each other."""
+
+
+class DataError(PoiseError, ValueError):
+    """A table, a column or a target cannot be used as it is."""
+
+
+class StudyError(PoiseError):
+    """A study cannot start, go on, or be read."""
+
+
+class CheckpointError(PoiseError):
+    """A saved model or state is damaged, foreign, or from another version."""
+
+
+class PoiseWarning(UserWarning):
+    """Something works but is probably not what the user meant."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return `repr(value)` cut to `limit` characters, for messages that must stay readable."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,90 @@
+"""Roles of parameters, found from the module type that owns them, and the selections that regularizers name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from poise.core.errors import ArgumentError, shown
+
+__all__ = ["SELECTIONS", "Role", "check_selection", "roles_of", "select"]
+
+SELECTIONS = ("weights", "biases", "norms", "embeddings", "inputs", "all")
+_NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.LocalResponseNorm,
+)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a parameter is: `kind` in weight, bias, norm, embedding; `inputs` if it multiplies the input columns.
+
+    `column_groups`: for an input weight (out, in), the group of each of its `in` columns, or None if each column is
+    a group of its own.
+    """
+
+    kind: str
+    inputs: bool = False
+    column_groups: tuple[int, ...] | None = None
+
+
+def roles_of(module: nn.Module) -> dict[str, Role]:
+    """Return the role of each trainable parameter by name; tied parameters appear once, under their first name.
+
+    A weight of two or more dimensions is a weight; a one-dimensional parameter of a norm layer is a norm; other
+    one-dimensional parameters are biases. A module may declare `parameter_roles: dict[str, str]` for its own.
+    The first layer with a two-dimensional weight (or the layer that declares `column_groups`) is the input layer.
+    """
+    roles: dict[str, Role] = {}
+    seen: set[int] = set()
+    found_input = False
+    declares = any(getattr(m, "column_groups", None) is not None for m in module.modules())
+    for path, owner in module.named_modules():
+        declared: Mapping[str, str] = getattr(owner, "parameter_roles", {})
+        groups = getattr(owner, "column_groups", None)
+        for name, parameter in owner.named_parameters(recurse=False):
+            if id(parameter) in seen or not parameter.requires_grad:
+                continue
+            seen.add(id(parameter))
+            kind = declared.get(name) or _kind(owner, parameter)
+            is_input = kind == "weight" and (groups is not None if declares else not found_input)
+            found_input = found_input or is_input
+            full = f"{path}.{name}" if path else name
+            roles[full] = Role(kind, is_input, tuple(groups) if is_input and groups is not None else None)
+    return roles
+
+
+def _kind(owner: nn.Module, parameter: Tensor) -> str:
+    if isinstance(owner, _NORMS) or getattr(owner, "is_norm", False):
+        return "norm"
+    if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)):
+        return "embedding"
+    return "weight" if parameter.dim() >= 2 else "bias"
+
+
+def check_selection(owner: str, where: object) -> None:
+    """Raise ArgumentError unless `where` is one of the selections, or a tuple of them."""
+    names = where if isinstance(where, tuple) else (where,)
+    for name in names:
+        if name not in SELECTIONS:
+            raise ArgumentError(
+                f"`{owner}.where` must be one of {', '.join(SELECTIONS)}, or a tuple of these; got {shown(name)}. "
+                "Parameters are chosen by role, never by name."
+            )
+
+
+def select(roles: Mapping[str, Role], where: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the parameters in the selection, in the module's order."""
+    wanted = where if isinstance(where, tuple) else (where,)
+
+    def chosen(role: Role) -> bool:
+        plural = {"weight": "weights", "bias": "biases", "norm": "norms", "embedding": "embeddings"}[role.kind]
+        return "all" in wanted or plural in wanted or (role.inputs and "inputs" in wanted)
+
+    return tuple(name for name, role in roles.items() if chosen(role))

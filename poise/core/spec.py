@@ -1,0 +1,142 @@
+"""Recipes as YAML or JSON: plain data with a format version, read strictly and with messages that name the field."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from torch import Tensor
+
+from poise.core.dial import dials_of
+from poise.core.errors import ArgumentError, shown
+from poise.core.recipe import Recipe
+from poise.core.regularizer import Regularizer, snake
+from poise.core.schedule import Schedule
+
+__all__ = ["FORMAT", "from_json", "from_spec", "from_yaml", "to_json", "to_spec", "to_yaml"]
+
+FORMAT = 1
+
+
+def to_spec(recipe: Recipe) -> dict[str, Any]:
+    """Return {"format": 1, "parts": {name: {field: value}}}; a field at its default is written too."""
+    return {"format": FORMAT, "parts": {part.name: _part_spec(part) for part in recipe}}
+
+
+def _part_spec(part: Regularizer) -> dict[str, Any]:
+    kind = snake(type(part).__name__)
+    spec: dict[str, Any] = {} if kind == part.name else {"kind": kind}
+    for field in dataclasses.fields(part):
+        if field.name != "name":
+            spec[field.name] = _plain(getattr(part, field.name))
+    return spec
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Schedule):
+        inner = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}  # type: ignore[arg-type]  # every concrete schedule is a dataclass
+        return {type(value).__name__.lower(): inner}
+    if isinstance(value, Tensor):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def from_spec(spec: Any) -> Recipe:
+    """Return the recipe of plain data. Raises ArgumentError naming the part and the field."""
+    if not isinstance(spec, dict) or "parts" not in spec:
+        raise ArgumentError(f"a recipe must be a mapping with `format` and `parts`; got {shown(spec)}.")
+    if spec.get("format") != FORMAT:
+        raise ArgumentError(
+            f"the recipe's `format` must be {FORMAT}; got {shown(spec.get('format'))}. "
+            "Write `format: 1` as its first line, or use the poise version that wrote it."
+        )
+    unknown = set(spec) - {"format", "parts"}
+    if unknown:
+        raise ArgumentError(f"a recipe has the keys `format` and `parts`; got {shown(sorted(map(str, unknown)))} too.")
+    parts = spec["parts"] or {}
+    if not isinstance(parts, dict):
+        raise ArgumentError(f"the recipe's `parts` must be a mapping from names to fields; got {shown(parts)}.")
+    return Recipe(*(_part(name, fields) for name, fields in parts.items()))
+
+
+def _part(name: Any, fields: Any) -> Regularizer:
+    fields = dict(fields or {})
+    kind = fields.pop("kind", name)
+    if kind not in Regularizer.registry:
+        known = ", ".join(sorted(Regularizer.registry))
+        raise ArgumentError(f"parts.{name}: no regularizer is called {shown(kind)}. Known: {known}.")
+    cls = Regularizer.registry[kind]
+    declared = dials_of(cls)
+    allowed = {f.name for f in dataclasses.fields(cls)} - {"name"}
+    values: dict[str, Any] = {"name": str(name)}
+    for key, value in fields.items():
+        if key not in allowed:
+            hint = " (YAML 1.1 reads the key `on` as True; the selection is called `where`)" if key is True else ""
+            raise ArgumentError(f"parts.{name}: unknown field {shown(key)}{hint}. Known: {', '.join(sorted(allowed))}.")
+        values[key] = _number(f"parts.{name}.{key}", value) if key in declared else _structure(value)
+    return cls(**values)
+
+
+def _structure(value: Any) -> Any:
+    return tuple(_structure(v) for v in value) if isinstance(value, list) else value
+
+
+def _number(place: str, value: Any) -> Any:
+    """Return a dial's value: a number, a schedule, or a list (one number a member)."""
+    if isinstance(value, dict):
+        if len(value) != 1 or next(iter(value)) not in Schedule.kinds:
+            raise ArgumentError(
+                f"{place} must be a number or one schedule of {', '.join(sorted(Schedule.kinds))}; got {shown(value)}."
+            )
+        ((kind, inner),) = value.items()
+        try:
+            return Schedule.kinds[kind](**{k: _number(f"{place}.{k}", v) for k, v in dict(inner).items()})
+        except TypeError as error:
+            raise ArgumentError(f"{place}: {kind} takes other fields: {error}.") from None
+    if isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-4 (no dot) as a string
+        except ValueError:
+            raise ArgumentError(f"{place} must be a number; got the text {shown(value)}.") from None
+    if isinstance(value, list):
+        import torch
+
+        return torch.tensor([_number(place, v) for v in value], dtype=torch.float32)
+    return value
+
+
+def to_json(recipe: Recipe) -> str:
+    """Return the recipe as JSON text."""
+    return json.dumps(to_spec(recipe), indent=1)
+
+
+def from_json(text: str) -> Recipe:
+    """Return the recipe of a JSON text."""
+    return from_spec(json.loads(text))
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Return the recipe as YAML text, parts in the order in which they act."""
+    text: str = _yaml().safe_dump(to_spec(recipe), sort_keys=False, default_flow_style=None)
+    return text
+
+
+def from_yaml(text: str) -> Recipe:
+    """Return the recipe of a YAML (or JSON) text; tags that would build objects are refused."""
+    yaml = _yaml()
+    try:
+        spec = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ArgumentError(f"the recipe is not plain YAML: {' '.join(str(error).split())}") from None
+    return from_spec(spec)
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise ArgumentError(
+            "recipes as YAML need PyYAML: pip install 'poise[yaml]', or use to_json and from_json."
+        ) from None
+    return yaml

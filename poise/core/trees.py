@@ -1,0 +1,38 @@
+"""Trees of tensors: nested dicts, tuples and lists whose leaves are tensors. torch's pytrees, under our names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+__all__ = ["Tree", "map_tree", "select_members", "stack_trees", "where_members"]
+
+Tree = Any
+
+
+def map_tree(function: Callable[..., Any], *trees: Tree) -> Tree:
+    """Apply `function` to the corresponding leaves of trees of one structure."""
+    return pytree.tree_map(function, *trees)
+
+
+def stack_trees(trees: Sequence[Tree]) -> Tree:
+    """Stack the leaves of M equal trees: each (...) becomes (M, ...)."""
+    return pytree.tree_map(lambda *leaves: torch.stack(leaves), *trees)
+
+
+def select_members(tree: Tree, members: Tensor) -> Tree:
+    """Return the tree of the given members: each leaf (M, ...) becomes (len(members), ...)."""
+    return pytree.tree_map(lambda leaf: leaf[members], tree)
+
+
+def where_members(choose: Tensor, first: Tree, second: Tree) -> Tree:
+    """Per member: the leaf of `first` where `choose` (M,), else of `second`."""
+
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(choose.reshape(-1, *[1] * (a.dim() - 1)), a, b)
+
+    return pytree.tree_map(pick, first, second)
