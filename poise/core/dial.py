@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 
 from poise.core.errors import ArgumentError, shown
-from poise.core.schedule import Schedule
+from poise.core.schedule import Constant, Schedule, SwitchOff
 
-__all__ = ["Dial", "DialValue", "at_step", "check_dial", "dial", "dials_of"]
+__all__ = ["Dial", "DialValue", "at_step", "check_dial", "dial", "dials_of", "double", "like"]
 
 DialValue = float | Tensor | Schedule
 
@@ -22,8 +23,9 @@ DialValue = float | Tensor | Schedule
 class Dial:
     """The declaration of one hyperparameter.
 
-    `neutral` is the value at which the part does nothing. `low` and `high` bound what is legal (`open_low`,
-    `open_high`: the end itself is not). `search` is the range worth trying, in log scale if `log`.
+    `neutral` is the value at which the part does nothing; `math.inf` (YAML: `.inf`) says that there is no limit, and
+    only then is an infinite value legal. `low` and `high` bound what is legal (`open_low`, `open_high`: the end itself
+    is not). `search` is the range worth trying, in log scale if `log`.
     """
 
     default: float
@@ -40,14 +42,17 @@ class Dial:
     def rule(self) -> str:
         """The legal range in words, as messages say it."""
         if math.isinf(self.high):
-            return f"a finite number {'>' if self.open_low else '>='} {self.low:g}"
+            unlimited = ", or inf for no limit" if math.isinf(self.neutral) else ""
+            return f"a finite number {'>' if self.open_low else '>='} {self.low:g}{unlimited}"
         return f"in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
 
     def allows(self, value: float) -> bool:
         """Whether `value` is legal."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return math.isfinite(value) and above and below
+        # An int beyond 1.8e308 compares but does not convert, which is all that isfinite would tell.
+        finite = above and below and abs(value) <= sys.float_info.max
+        return finite or (value == self.neutral and math.isinf(self.neutral))
 
 
 def dial(
@@ -79,7 +84,16 @@ def check_dial(owner: str, name: str, declared: Dial, value: object) -> None:
     where = f"`{owner}.{name}`"
     if isinstance(value, Schedule):
         for end in value.ends():
+            if isinstance(end, Schedule):
+                raise ArgumentError(
+                    f"{where} must be {declared.rule}; got {shown(value)}. A schedule takes numbers only."
+                )
             check_dial(owner, name, declared, end)
+            if not isinstance(value, (Constant, SwitchOff)) and not bool(torch.isfinite(torch.as_tensor(end)).all()):
+                raise ArgumentError(
+                    f"{where} as {type(value).__name__} must have finite ends; got {shown(value)}. "
+                    "Halfway between a limit and none is no number: switch with SwitchOff."
+                )
         return
     if isinstance(value, Tensor):
         if value.requires_grad:
@@ -111,3 +125,23 @@ def check_dial(owner: str, name: str, declared: Dial, value: object) -> None:
 def at_step(value: DialValue, step: int | Tensor) -> float | Tensor:
     """Return the dial's number at `step`: a schedule is evaluated, anything else returned."""
     return value(step) if isinstance(value, Schedule) else value
+
+
+def double(value: DialValue) -> float | Tensor:
+    """Return a dial's number in float64, on its device: arithmetic that is rounded once, as with plain numbers."""
+    if isinstance(value, Schedule):
+        raise TypeError(f"{type(value).__name__} is a schedule: a recipe resolves it at the start of each step")
+    return value.to(torch.float64) if isinstance(value, Tensor) else value
+
+
+def like(value: DialValue, reference: Tensor) -> float | Tensor:
+    """Return a dial's number in the dtype and on the device of the tensor it meets.
+
+    A mapped float32 dial would otherwise raise a bfloat16 weight's dtype; a plain number needs no cast.
+
+    >>> like(torch.tensor(0.5), torch.zeros(2, dtype=torch.bfloat16))
+    tensor(0.5000, dtype=torch.bfloat16)
+    """
+    if isinstance(value, Schedule):
+        raise TypeError(f"{type(value).__name__} is a schedule: a recipe resolves it at the start of each step")
+    return value.to(reference) if isinstance(value, Tensor) else value

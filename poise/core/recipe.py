@@ -84,7 +84,12 @@ class Recipe:
         return isinstance(other, Recipe) and self.spec() == other.spec()
 
     def __hash__(self) -> int:
-        return hash(repr(self))
+        # Not of the numbers: 1 and 1.0, or a float and a 0-d tensor, are equal but print differently.
+        return hash(tuple(part.name for part in self.parts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # copy.deepcopy, pickle and scikit-learn's clone would set the slots, which a frozen record refuses.
+        return (Recipe, self.parts)
 
     def __repr__(self) -> str:
         if not self.parts:
@@ -132,7 +137,12 @@ class Recipe:
         return self._with({key: at_step(value, step) for key, value in (self.dials() | dict(values)).items()})
 
     def neutral(self, *names: str) -> Recipe:
-        """Return the recipe with the named parts (all, if none is named) at neutral: same structure, no effect."""
+        """Return the recipe with the named parts (all, if none is named) at neutral: same structure, no effect.
+
+        Raises KeyError if there is no such part.
+        """
+        for name in names:
+            self[name]
         chosen = names or tuple(part.name for part in self.parts)
         return Recipe(*(part.neutral() if part.name in chosen else part for part in self.parts))
 
@@ -218,7 +228,9 @@ def _call(part: Regularizer) -> str:
             if value != default_name:
                 shown_fields.append(f"name={value!r}")
         elif "dial" in field.metadata or value != field.default:
-            number = f"{value:g}" if isinstance(value, float) else repr(value)
+            short = f"{value:g}" if isinstance(value, float) else repr(value)
+            # The call must make the same part again, so a number that six digits would round is written whole.
+            number = repr(value) if isinstance(value, float) and float(short) != value else short
             shown_fields.append(f"{field.name}={number}")
     return f"{type(part).__name__}({', '.join(shown_fields)})"
 

@@ -66,6 +66,12 @@ class Regularizer(ABC):
             raise TypeError(f"{type(self).__name__} is abstract: use one of its concrete regularizers")
         if not isinstance(self.name, str):
             raise ArgumentError(f"`{type(self).__name__}.name` must be a string; got {shown(self.name)}.")
+        if self.name == "data" or "." in self.name or "/" in self.name:
+            # "data" is the loss among the terms; dots part names from fields and modules, slashes random streams.
+            raise ArgumentError(
+                f"`{type(self).__name__}.name` must not be 'data' nor hold '.' or '/'; got {shown(self.name)}. "
+                "It is a key among the terms of the loss, the dials and the modules."
+            )
         if not self.name:
             object.__setattr__(self, "name", snake(type(self).__name__))
         for field, declared in dials_of(self).items():

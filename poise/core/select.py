@@ -49,12 +49,14 @@ def roles_of(module: nn.Module) -> dict[str, Role]:
         declared: Mapping[str, str] = getattr(owner, "parameter_roles", {})
         groups = getattr(owner, "column_groups", None)
         for name, parameter in owner.named_parameters(recurse=False):
-            if id(parameter) in seen or not parameter.requires_grad:
+            if id(parameter) in seen:
                 continue
             seen.add(id(parameter))
             kind = declared.get(name) or _kind(owner, parameter)
             is_input = kind == "weight" and (groups is not None if declares else not found_input)
             found_input = found_input or is_input
+            if not parameter.requires_grad:
+                continue  # only now: the layer after a frozen input layer does not read the columns
             full = f"{path}.{name}" if path else name
             roles[full] = Role(kind, is_input, tuple(groups) if is_input and groups is not None else None)
     return roles
@@ -70,7 +72,7 @@ def _kind(owner: nn.Module, parameter: Tensor) -> str:
 
 def check_selection(owner: str, where: object) -> None:
     """Raise ArgumentError unless `where` is one of the selections, or a tuple of them."""
-    names = where if isinstance(where, tuple) else (where,)
+    names = where if isinstance(where, tuple) and where else (where,)
     for name in names:
         if name not in SELECTIONS:
             raise ArgumentError(

@@ -61,20 +61,31 @@ def from_spec(spec: Any) -> Recipe:
 
 
 def _part(name: Any, fields: Any) -> Regularizer:
+    if not isinstance(name, str):
+        raise ArgumentError(f"a part's name must be text; got {shown(name)}. Put it in quotes.")
+    if not isinstance(fields, dict | None):
+        raise ArgumentError(f"parts.{name} must be a mapping from fields to values; got {shown(fields)}.")
     fields = dict(fields or {})
     kind = fields.pop("kind", name)
-    if kind not in Regularizer.registry:
+    if not isinstance(kind, str) or kind not in Regularizer.registry:
         known = ", ".join(sorted(Regularizer.registry))
         raise ArgumentError(f"parts.{name}: no regularizer is called {shown(kind)}. Known: {known}.")
     cls = Regularizer.registry[kind]
     declared = dials_of(cls)
     allowed = {f.name for f in dataclasses.fields(cls)} - {"name"}
-    values: dict[str, Any] = {"name": str(name)}
+    values: dict[str, Any] = {"name": name}
     for key, value in fields.items():
         if key not in allowed:
             hint = " (YAML 1.1 reads the key `on` as True; the selection is called `where`)" if key is True else ""
             raise ArgumentError(f"parts.{name}: unknown field {shown(key)}{hint}. Known: {', '.join(sorted(allowed))}.")
         values[key] = _number(f"parts.{name}.{key}", value) if key in declared else _structure(value)
+    required = {
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    if missing := sorted(required - set(values)):
+        raise ArgumentError(f"parts.{name}: {cls.__name__} needs {', '.join(missing)}; got {shown(fields)}.")
     return cls(**values)
 
 
@@ -113,7 +124,11 @@ def to_json(recipe: Recipe) -> str:
 
 def from_json(text: str) -> Recipe:
     """Return the recipe of a JSON text."""
-    return from_spec(json.loads(text))
+    try:
+        spec = json.loads(text)
+    except ValueError as error:
+        raise ArgumentError(f"the recipe is not JSON: {error}.") from None
+    return from_spec(spec)
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -126,10 +141,29 @@ def from_yaml(text: str) -> Recipe:
     """Return the recipe of a YAML (or JSON) text; tags that would build objects are refused."""
     yaml = _yaml()
     try:
+        _refuse_repeated_keys(yaml.compose(text, yaml.SafeLoader))
         spec = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ArgumentError(f"the recipe is not plain YAML: {' '.join(str(error).split())}") from None
     return from_spec(spec)
+
+
+def _refuse_repeated_keys(root: Any) -> None:
+    """Raise ArgumentError if a mapping has one key twice: YAML would keep the last and drop a part in silence."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node.id == "scalar" or id(node) in seen:
+            continue
+        seen.add(id(node))  # an alias may stand for a node many times, or inside itself
+        if node.id == "sequence":
+            waiting += node.value
+            continue
+        names = [key.value for key, _ in node.value if key.id == "scalar"]
+        for name in names:
+            if names.count(name) > 1:
+                raise ArgumentError(f"the recipe has the key {shown(name)} {names.count(name)} times in one mapping.")
+        waiting += [child for _, child in node.value]
 
 
 def _yaml() -> Any:

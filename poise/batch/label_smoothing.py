@@ -1,0 +1,51 @@
+"""Label smoothing: a little of every target's mass spread over all classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from poise.core.context import Batch, Context
+from poise.core.dial import dial
+from poise.core.regularizer import Memory, Regularizer
+
+__all__ = ["LabelSmoothing"]
+
+
+@dataclass(frozen=True)
+class LabelSmoothing(Regularizer):
+    """Spread a share of each target distribution evenly over the K classes.
+
+    t' = (1 - amount) t + amount / K. Keeps the logits from growing without end, so it helps against overconfidence
+    and label noise; costs one pass over the targets. Switch it off if calibrated log-loss is the goal and the data
+    are clean. It commutes with mixup (both are affine, and it is the last part of the stage by rank), so the listing
+    order does not matter. Regression targets are left as they are.
+
+    Neutral: amount = 0.
+    Shapes: targets (B, K) distributions.
+    Units: amount is the share of the mass that is spread, over all classes, the right one included.
+    Raises: ArgumentError if amount is outside [0, 1].
+    Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, "Rethinking the Inception Architecture", section 7.
+
+    >>> from poise.core.rng import Rng, key
+    >>> batch = Batch(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+    >>> smooth, _ = LabelSmoothing(0.2).batch(batch, {}, Context(0, Rng(key(0)), classes=2))
+    >>> [round(float(t), 6) for t in smooth.targets[0]]
+    [0.9, 0.1]
+    """
+
+    rank: ClassVar[int] = 40
+    formula: ClassVar[str] = "t' = (1 - amount) t + amount / K"
+    cost: ClassVar[str] = "one pass over the targets"
+
+    amount: float = dial(0.1, neutral=0.0, low=0.0, high=1.0, unit="share of mass", search=(0.0, 0.5))
+
+    def batch(self, batch: Batch, memory: Memory, ctx: Context) -> tuple[Batch, Memory]:
+        if ctx.classes is None:
+            return batch, memory
+        targets: Tensor = batch.targets
+        amount = torch.as_tensor(self.amount, dtype=targets.dtype, device=targets.device)
+        return batch._replace(targets=(1 - amount) * targets + amount / targets.shape[-1]), memory

@@ -1,0 +1,195 @@
+"""Networks for tables: a plain MLP, and one with numeric and categorical embeddings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from poise.core.errors import ArgumentError, shown
+
+__all__ = ["ColumnPlan", "Mlp", "TabularNet", "quantile_edges"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "gelu": nn.GELU,
+}
+
+
+@dataclass(frozen=True)
+class ColumnPlan:
+    """Where the columns of an encoded table belong.
+
+    `groups` (F,): the group of each encoded column; `kinds`: "numeric" or "category" for each group. The columns of a
+    group are adjacent.
+    """
+
+    groups: tuple[int, ...]
+    kinds: tuple[str, ...]
+
+    def spans(self, kind: str) -> list[tuple[int, int, int]]:
+        """Return (group, first column, past the last column) of each group of a kind."""
+        found = []
+        for group, its in enumerate(self.kinds):
+            if its == kind:
+                places = [place for place, owner in enumerate(self.groups) if owner == group]
+                if places:
+                    found.append((group, places[0], places[-1] + 1))
+        return found
+
+
+def quantile_edges(inputs: np.ndarray, columns: Sequence[int], bins: int) -> Tensor:
+    """Return (n, bins + 1) edges at the training quantiles of each column, strictly increasing.
+
+    Equal quantiles (a column with few values) are nudged apart by a millionth of the column's range, so that no bin
+    has width 0.
+    """
+    edges = np.quantile(inputs[:, list(columns)].astype(np.float64), np.linspace(0, 1, bins + 1), axis=0).T
+    width = np.maximum(edges[:, -1:] - edges[:, :1], 1.0) * 1e-6
+    return torch.from_numpy(np.maximum.accumulate(edges, axis=1) + width * np.arange(bins + 1)).float()
+
+
+class NumericEmbedding(nn.Module):
+    """Turns each numeric column into several features, the column itself first.
+
+    "piecewise": how far the value is through each quantile bin, clamped to [0, 1] (Gorishniy, Rubachev, Babenko 2022,
+    "On embeddings for numerical features", section 3.2). "periodic": cos(2 pi (w x + b)) with learned w, b (the same
+    paper, section 3.3; w ~ N(0, sigma^2)). "none": the column alone. The linear map that those papers put behind each
+    feature is left to the network's first layer, which is linear too.
+
+    Shapes: (B, n) -> (B, n * size).
+    """
+
+    def __init__(self, kind: str, columns: int, edges: Tensor | None, size: int, sigma: float = 0.5) -> None:
+        super().__init__()
+        self.kind = kind
+        self.size = 1 + (size if kind != "none" else 0)
+        if kind == "piecewise":
+            if edges is None:
+                raise ArgumentError("`TabularNet.edges` must be given for piecewise embeddings: see quantile_edges.")
+            self.register_buffer("low", edges[:, :-1].clone())
+            self.register_buffer("slope", 1 / (edges[:, 1:] - edges[:, :-1]))
+        elif kind == "periodic":
+            self.frequency = nn.Parameter(torch.randn(columns, size) * sigma)
+            self.phase = nn.Parameter(torch.rand(columns, size))
+            self.parameter_roles = {"frequency": "embedding", "phase": "embedding"}
+
+    def forward(self, x: Tensor) -> Tensor:
+        column = x.unsqueeze(-1)
+        if self.kind == "none":
+            return x
+        if self.kind == "piecewise":
+            features = ((column - self.low) * self.slope).clamp(0.0, 1.0)
+        else:
+            features = torch.cos(2 * math.pi * (column * self.frequency + self.phase))
+        return torch.cat([column, features], dim=-1).flatten(-2)
+
+
+class TabularNet(nn.Module):
+    """An MLP over embedded columns, worth regularizing.
+
+    Numeric columns go through `NumericEmbedding`; one-hot groups of more than `embed_above` levels are multiplied into
+    `embedding_size` dimensions (a soft one-hot, as mixup makes it, works too); smaller groups enter as they are. Then
+    `depth` hidden layers of `width` units, with the input added to each block's output if `residual`, and a linear
+    head. Scaling and clipping of the columns is the encoder's (`poise.data.Encoder`).
+
+    Shapes: (B, F) -> (B, outputs).
+    Raises: ArgumentError for an unknown embedding or activation, or sizes < 1.
+    Source: Holzmueller, Grinsztajn, Steinwart 2024, "Better by default" (RealMLP): one-hot up to 9 levels, else 8
+    dimensions.
+    """
+
+    def __init__(
+        self,
+        plan: ColumnPlan,
+        outputs: int,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        embedding: str = "piecewise",
+        embedding_size: int = 8,
+        embed_above: int = 9,
+        activation: str = "relu",
+        residual: bool = False,
+        edges: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        _check(embedding, activation, width=width, depth=depth, outputs=outputs)
+        numeric = plan.spans("numeric")
+        self.numeric_columns = [first for _, first, _ in numeric]
+        bins = 8 if edges is None else edges.shape[1] - 1
+        kind = embedding if numeric else "none"
+        self.numeric = NumericEmbedding(kind, len(numeric), edges, bins)
+        groups = [group for group, _, _ in numeric for _ in range(self.numeric.size)]
+        self.plain_columns: list[int] = []
+        self.spans: list[tuple[int, int]] = []
+        self.levels = nn.ParameterList()
+        embedded_groups: list[int] = []
+        for group, first, past in plan.spans("category"):
+            if past - first > embed_above:
+                self.spans.append((first, past))
+                self.levels.append(nn.Parameter(torch.randn(past - first, embedding_size)))
+                embedded_groups += [group] * embedding_size
+            else:
+                self.plain_columns += range(first, past)
+                groups += [group] * (past - first)
+        self.levels.parameter_roles = {str(i): "embedding" for i in range(len(self.levels))}  # type: ignore[assignment]  # read by roles_of
+        groups += embedded_groups
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(len(groups) if i == 0 else width, width), _ACTIVATIONS[activation]())
+            for i in range(depth)
+        )
+        self.blocks[0][0].column_groups = tuple(groups)  # type: ignore[index,union-attr]  # a Sequential
+        self.residual = residual
+        self.head = nn.Linear(width, outputs)
+        self._gathers = not self._is_identity(plan)
+
+    def _is_identity(self, plan: ColumnPlan) -> bool:
+        """Whether the columns are all numeric and in order, so that no gather is needed."""
+        return self.numeric_columns == list(range(len(plan.groups)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [self.numeric(x[:, self.numeric_columns] if self._gathers else x)]
+        if self.plain_columns:
+            parts.append(x[:, self.plain_columns])
+        parts += [x[:, a:b] @ level for (a, b), level in zip(self.spans, self.levels, strict=True)]
+        hidden = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        for number, block in enumerate(self.blocks):
+            out = block(hidden)
+            hidden = hidden + out if self.residual and number else out
+        return self.head(hidden)  # type: ignore[no-any-return]  # nn.Module's call is untyped
+
+
+class Mlp(nn.Module):
+    """A plain multilayer perceptron: `depth` hidden layers of `width` units and a linear head.
+
+    Shapes: (B, inputs) -> (B, outputs).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, width: int = 128, depth: int = 3, activation: str = "relu") -> None:
+        super().__init__()
+        _check("none", activation, inputs=inputs, width=width, depth=depth, outputs=outputs)
+        layers: list[nn.Module] = []
+        for number in range(depth):
+            layers += [nn.Linear(inputs if number == 0 else width, width), _ACTIVATIONS[activation]()]
+        self.layers = nn.Sequential(*layers, nn.Linear(width, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)  # type: ignore[no-any-return]  # nn.Module's call is untyped
+
+
+def _check(embedding: str, activation: str, **sizes: int) -> None:
+    if embedding not in ("piecewise", "periodic", "none"):
+        raise ArgumentError(f"`TabularNet.embedding` must be piecewise, periodic or none; got {shown(embedding)}.")
+    if activation not in _ACTIVATIONS:
+        raise ArgumentError(f"`activation` must be one of {', '.join(_ACTIVATIONS)}; got {shown(activation)}.")
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ArgumentError(f"`{name}` must be an int >= 1; got {shown(size)}.")

@@ -1,0 +1,118 @@
+"""Batch normalisation: each feature standardised over the rows of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from poise.core.dial import dial
+from poise.core.errors import ArgumentError, shown
+from poise.core.kinds import Inserted
+from poise.network.attach import AfterHiddenLayers
+from poise.network.standardize import standardize
+
+__all__ = ["BatchNorm", "BatchNormLayer", "features_of"]
+
+
+def features_of(host: nn.Module) -> tuple[int, int]:
+    """Return (number of features, their dimension counted from the end) of a linear layer's or convolution's output."""
+    if isinstance(host, nn.Linear):
+        return host.out_features, -1
+    if isinstance(host, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return host.out_channels, -1 - len(host.kernel_size)
+    raise ArgumentError(
+        f"a normalisation must stand behind a linear layer or a convolution; got {type(host).__name__}."
+    )
+
+
+class BatchNormLayer(Inserted):
+    """Standardises features: by the batch while training, by running statistics in evaluation."""
+
+    is_norm = True
+    share: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, part: BatchNorm, host: nn.Module) -> None:
+        super().__init__(part)
+        features, self.dim = features_of(host)
+        self.momentum, self.eps = part.momentum, part.eps
+        owner: Tensor = host.weight  # type: ignore[assignment]  # features_of has checked the host
+        self.weight = nn.Parameter(torch.ones(features, dtype=owner.dtype, device=owner.device))
+        self.bias = nn.Parameter(torch.zeros(features, dtype=owner.dtype, device=owner.device))
+        self.register_buffer("running_mean", torch.zeros(features, dtype=owner.dtype, device=owner.device))
+        self.register_buffer("running_var", torch.ones(features, dtype=owner.dtype, device=owner.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:
+            return x
+        # float32 at least, as in torch: bfloat16 sums over a batch lose the variance.
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        shape = (-1, *[1] * (-1 - self.dim))
+        share = self.share.to(wide.dtype)
+        gain = (self.weight.to(wide.dtype) * share).reshape(shape)
+        offset = (self.bias.to(wide.dtype) * share).reshape(shape)
+        if not self.training:
+            slope = gain * torch.rsqrt(self.running_var.to(wide.dtype) + self.eps).reshape(shape)
+            shift = offset - self.running_mean.to(wide.dtype).reshape(shape) * slope
+            return torch.addcmul(shift, wide, slope + (1 - share)).to(x.dtype)
+        rows = x.numel() // x.shape[self.dim]
+        if rows == 1:
+            raise ArgumentError(
+                "`BatchNorm` must see 2 rows or more in a training batch; got 1. "
+                "Pass drop_last=True to the data loader, or use LayerNorm."
+            )
+        dims = tuple(d for d in range(x.dim()) if d != x.dim() + self.dim)
+        out, mean, var = standardize(wide, gain, offset, 1 - share, self.eps, dims)
+        self._remember(mean.detach().flatten(), var.detach().flatten() * (rows / (rows - 1)))
+        return out.to(x.dtype)
+
+    def _remember(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics in place: an assignment would be lost under vmap and functional_call."""
+        for running, batch in ((self.running_mean, mean), (self.running_var, var)):
+            running.mul_(1 - self.momentum).add_(batch.to(running.dtype), alpha=self.momentum)
+
+
+@dataclass(frozen=True)
+class BatchNorm(AfterHiddenLayers):
+    """Standardise each hidden feature over the batch, then give it a learned scale and shift.
+
+    y = x + share (weight (x - mean) / sqrt(var + eps) + bias - x). Mean and variance are those of the batch while
+    training (variance divided by n), and running ones in evaluation: running = (1 - momentum) running + momentum
+    batch, the variance divided by n - 1, as torch has it. Helps deep networks to train at higher learning rates and
+    regularizes through the noise of batch statistics; costs two passes over the activations forward and five back.
+
+    Neutral: share = 0.
+    Shapes: (..., F) after a linear layer, (B, C, ...) after a convolution; statistics over all other dimensions.
+    Units: share is the weight of the normalised values; momentum is the weight of the new batch.
+    Raises: ArgumentError if share is outside [0, 1], momentum outside (0, 1], eps <= 0; in training with one row.
+    Source: Ioffe and Szegedy 2015, "Batch Normalization", algorithms 1 and 2; torch.nn.BatchNorm1d at share = 1.
+
+    >>> model = BatchNorm(eps=1e-12).network(nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)))
+    >>> hidden = model[0](torch.tensor([[1.0], [3.0]])).abs().detach()
+    >>> [round(float(v), 4) for v in hidden.flatten()]
+    [1.0, 1.0]
+    """
+
+    rank: ClassVar[int] = 10
+    formula: ClassVar[str] = "y = x + share (weight (x - batch mean) / sqrt(batch var + eps) + bias - x)"
+    cost: ClassVar[str] = "2 passes over the activations forward, 5 back"
+
+    share: float = dial(1.0, neutral=0.0, low=0.0, high=1.0, unit="share", search=(0.0, 1.0))
+    momentum: float = 0.1
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.momentum, float) and 0 < self.momentum <= 1):
+            raise ArgumentError(
+                f"`BatchNorm.momentum` must be in (0, 1]; got {shown(self.momentum)}. It weighs the new batch."
+            )
+        if not (isinstance(self.eps, float) and 0 < self.eps < float("inf")):
+            raise ArgumentError(f"`BatchNorm.eps` must be a finite number > 0; got {shown(self.eps)}. 1e-5 is usual.")
+
+    def layer(self, host: nn.Module) -> Inserted:
+        return BatchNormLayer(self, host)

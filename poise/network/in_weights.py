@@ -1,0 +1,75 @@
+"""Layers that edit their host's weight for the length of one forward pass."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from poise.core.kinds import Inserted, Insertion
+from poise.core.regularizer import Regularizer
+from poise.network.attach import child_name, child_of
+
+__all__ = ["InWeights", "WeightLayer"]
+
+
+class WeightLayer(Inserted):
+    """Maps a weight to the weight that this forward pass uses; does nothing in evaluation.
+
+    The edited tensor stands in the host's place for the parameter only while the host runs. Gradients reach the
+    parameter through it, and optimizers, state_dict and functional_call never see it.
+    """
+
+    def __init__(self, part: Regularizer) -> None:
+        super().__init__(part)
+        self.lent: list[
+            tuple[Tensor, Tensor]
+        ] = []  # (parameter, edited weight); a list, so that torch registers nothing
+
+    @abstractmethod
+    def edited(self, weight: Tensor) -> Tensor:
+        """Return the weight for this forward pass."""
+
+    def lend(self, host: nn.Module) -> None:
+        """Put the edited weight in the parameter's place."""
+        self.give_back(host)  # of a forward pass that Ctrl-C cut off
+        if self.training:
+            weight: Tensor = host._parameters["weight"]  # type: ignore[assignment]  # sites have a weight
+            edited = self.edited(weight)
+            # Past nn.Module.__setattr__, which refuses a plain tensor where a parameter is declared.
+            host._parameters["weight"] = edited  # type: ignore[assignment]  # the point of this line
+            self.lent.append((weight, edited))
+
+    def give_back(self, host: nn.Module) -> None:
+        """Put the parameter back, unless somebody else (functional_call, another layer) has done so already."""
+        while self.lent:
+            weight, edited = self.lent.pop()
+            if host._parameters["weight"] is edited:
+                host._parameters["weight"] = weight  # type: ignore[assignment]  # a plain tensor under functional_call
+
+
+def _lend(child: str, host: nn.Module, _: Any) -> None:
+    """Forward pre-hook."""
+    layer = child_of(host, child)
+    assert isinstance(layer, WeightLayer)
+    layer.lend(host)
+
+
+def _give_back(child: str, host: nn.Module, _: Any, __: Any) -> None:
+    """Forward hook; always called, also after an error in the host's forward."""
+    layer = child_of(host, child)
+    assert isinstance(layer, WeightLayer)
+    layer.give_back(host)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InWeights(Insertion, abstract=True):
+    """Layers that edit weights at every training forward pass. Two on one host nest: last lent, first given back."""
+
+    def insert(self, host: nn.Module, layer: Inserted) -> None:
+        name = child_name(self)
+        host.register_forward_pre_hook(partial(_lend, name))
+        host.register_forward_hook(partial(_give_back, name), prepend=True, always_call=True)

@@ -1,0 +1,107 @@
+"""What the battery tries a part on: small networks, rows, and an instance of each class away from neutral."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poise.core.dial import Dial, dials_of
+from poise.core.regularizer import Regularizer
+
+__all__ = [
+    "Sample",
+    "changed",
+    "example",
+    "image_network",
+    "image_sample",
+    "sample_for",
+    "table_network",
+    "table_sample",
+]
+
+_ROWS, _COLUMNS, _CLASSES = 6, 5, 3
+_NEED_IMAGES = ("CutMix", "Cutout", "Flip", "Crop")
+
+
+def table_network() -> nn.Module:
+    """Return a network with weights, biases and norms for rows of five columns."""
+    return nn.Sequential(
+        nn.Linear(_COLUMNS, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, _CLASSES)
+    )
+
+
+def image_network() -> nn.Module:
+    """Return a network of two convolutions for images of two channels, 6 x 6."""
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1), nn.Flatten(), nn.Linear(48, _CLASSES)
+    )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A network and rows to try a part on.
+
+    Shapes: inputs (B, ...) float64, targets (B, K) distributions, weights (B,); `columns` (F,) int64 groups.
+    """
+
+    module: Callable[[], nn.Module]
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor
+    classes: int | None = _CLASSES
+    columns: Tensor | None = None
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    own = torch.Generator().manual_seed(20)
+    inputs = torch.randn(_ROWS, *shape, generator=own, dtype=torch.float64)
+    targets = torch.eye(_CLASSES, dtype=torch.float64)[torch.arange(_ROWS) % _CLASSES]
+    return inputs, targets, torch.linspace(0.5, 1.5, _ROWS, dtype=torch.float64)
+
+
+def table_sample() -> Sample:
+    """Return six rows of five columns, the last two of one category, in three classes."""
+    return Sample(table_network, *_rows((_COLUMNS,)), columns=torch.tensor([0, 1, 2, 3, 3]))
+
+
+def image_sample() -> Sample:
+    """Return six images of two channels in three classes."""
+    return Sample(image_network, *_rows((2, 6, 6)))
+
+
+def sample_for(part: Regularizer) -> Sample:
+    """Return the sample that suits the part's class."""
+    return image_sample() if type(part).__name__ in _NEED_IMAGES else table_sample()
+
+
+def _away_from_neutral(declared: Dial) -> float:
+    """Return a legal value that does something: the default, or a value within the search range."""
+    if declared.default != declared.neutral:
+        return declared.default
+    low, high = declared.search
+    high = high if math.isfinite(high) else max(1.0, 2 * low)
+    middle = (low + high) / 2
+    return middle if middle != declared.neutral else (low + 3 * high) / 4
+
+
+def changed(part: Any, **fields: Any) -> Any:
+    """Return the part with fields replaced and checked; the type of a field varies, so the result's type is open."""
+    return dataclasses.replace(part, **fields)
+
+
+def example(kind: type[Regularizer], **fields: Any) -> Regularizer:
+    """Return an instance of the class with every dial away from neutral; `fields` are set as given.
+
+    Raises: TypeError if a field without a default is missing.
+    """
+    chosen = {name: _away_from_neutral(declared) for name, declared in dials_of(kind).items()} | fields
+    needed = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in needed if name not in chosen]:
+        raise TypeError(f"{kind.__name__} has no sample: give example(..., {', '.join(missing)}=...)")
+    return kind(**chosen)

@@ -1,0 +1,125 @@
+"""Optimizers over a whole population: one flat (M, P) tensor, one learning rate a member.
+
+Weight decay is not here: it is a regularizer (`poise.update.Decay`).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from poise.core.trees import Tree
+
+__all__ = ["Adam", "Flat", "Optimizer", "Sgd"]
+
+
+class Flat:
+    """All weights of a population in one tensor (M, P), with a named view for each parameter."""
+
+    def __init__(self, data: Tensor, shapes: Mapping[str, torch.Size]) -> None:
+        self.data = data
+        self.shapes = dict(shapes)
+        self._views = self.named(data)
+
+    @staticmethod
+    def of(params: Mapping[str, Tensor]) -> Flat:
+        """Gather stacked parameters {name: (M, ...)}."""
+        members = next(iter(params.values())).shape[0]
+        data = torch.cat([p.reshape(members, -1) for p in params.values()], dim=1)
+        return Flat(data, {name: p.shape[1:] for name, p in params.items()})
+
+    def views(self) -> dict[str, Tensor]:
+        """Return the parameters by name; writing to a view writes to the population."""
+        return dict(self._views)
+
+    def named(self, data: Tensor) -> dict[str, Tensor]:
+        """Return the views of any (M, P) tensor that is laid out like this one."""
+        views, start = {}, 0
+        for name, shape in self.shapes.items():
+            size = math.prod(shape)
+            views[name] = data[:, start : start + size].view(data.shape[0], *shape)
+            start += size
+        return views
+
+    def gather(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Return {name: (M, ...)} laid out as (M, P)."""
+        members = self.data.shape[0]
+        return torch.cat([values[name].reshape(members, -1) for name in self.shapes], dim=1)
+
+    def set(self, values: Mapping[str, Tensor]) -> None:
+        """Write values in; a value that is the view itself is left alone."""
+        for name, view in self._views.items():
+            if values[name] is not view:
+                view.copy_(values[name])
+
+    def select(self, members: Tensor) -> Flat:
+        """Return the population of the given members."""
+        return Flat(self.data[members], self.shapes)
+
+
+class Optimizer(ABC):
+    """An update rule for (M, P) tensors. `scale` is its effective step per coordinate, for proximal regularizers."""
+
+    @abstractmethod
+    def start(self, weights: Flat) -> Tree:
+        """Return the state at step 0."""
+
+    @abstractmethod
+    def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
+        """Change weights and state in place; `lr` (M,), `done` steps taken before."""
+
+    @abstractmethod
+    def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
+        """Return the effective step (M, P) of the step just taken, `done` steps taken before it."""
+
+
+@dataclass(frozen=True)
+class Sgd(Optimizer):
+    """w <- w - lr m, m <- momentum m + g. Effective step lr / (1 - momentum): that of a constant gradient."""
+
+    momentum: float = 0.0
+
+    def start(self, weights: Flat) -> Tree:
+        return {"momentum": torch.zeros_like(weights.data)} if self.momentum else {}
+
+    def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
+        if self.momentum:
+            grads = state["momentum"].mul_(self.momentum).add_(grads)
+        weights.data.sub_(grads * lr[:, None])
+
+    def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
+        return (lr / (1 - self.momentum))[:, None].expand_as(weights.data)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015) with bias correction; with `poise.update.Decay` in the recipe, AdamW.
+
+    Effective step lr / (sqrt(v / (1 - b2^t)) + eps).
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def start(self, weights: Flat) -> Tree:
+        return {"first": torch.zeros_like(weights.data), "second": torch.zeros_like(weights.data)}
+
+    def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
+        first, second = self.betas
+        # One member at a time: its four rows stay in the core's cache, a pass over all members would not.
+        corrected = math.sqrt(1 - second ** (done + 1))
+        rate = 1 / (1 - first ** (done + 1))
+        rows = zip(weights.data, grads, state["first"], state["second"], lr.tolist(), strict=True)
+        for weight, grad, m, v, own in rows:
+            m.lerp_(grad, 1 - first)
+            v.mul_(second).addcmul_(grad, grad, value=1 - second)
+            weight.addcdiv_(m, v.sqrt().div_(corrected).add_(self.eps), value=-own * rate)
+
+    def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
+        corrected = math.sqrt(1 - self.betas[1] ** (done + 1))
+        return lr[:, None] / (state["second"].sqrt() / corrected + self.eps)

@@ -1,0 +1,268 @@
+"""A population: M networks with their own dials, learning rates and seeds, trained as one tensor program.
+
+A member equals the same recipe trained alone: its random numbers depend on (study seed, member id, step, name) only,
+and no operation mixes members. Members that diverge are marked and left behind; `keep` compacts the survivors.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poise.core.context import Batch
+from poise.core.errors import ArgumentError
+from poise.core.recipe import Recipe
+from poise.core.rng import Rng, key
+from poise.core.schedule import Schedule
+from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_members
+from poise.train.losses import Loss
+from poise.train.memory import keep_freed_memory
+from poise.train.optimizers import Adam, Flat, Optimizer
+from poise.train.step import Program, State, forward, step, with_dials
+
+__all__ = ["Population", "Rows", "member_seed"]
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Return the seed of a member's initial weights."""
+    digest = hashlib.blake2b(f"{seed}/{member}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A data set in memory. Shapes: inputs (N, ...), targets (N, K) or (N,) or (N, T), weights (N,) or None."""
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.inputs.shape[0])
+
+    def select(self, rows: Tensor) -> Rows:
+        """Return the data set of the given rows."""
+        return Rows(self.inputs[rows], self.targets[rows], None if self.weights is None else self.weights[rows])
+
+
+class Population:
+    """M members of one structure.
+
+    `build()` returns a new network; `recipe` fixes the structure and the dials that all members share; `dials` holds
+    per-member tensors (M,) under keys `part.field`; `lr` is (M,); `members` are the ids that seeds derive from
+    (0 .. M-1); `schedule` scales every learning rate by its value at the step.
+
+    Raises: ArgumentError when a dial is unknown or its length is not M, or a dial is out of range.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        recipe: Recipe,
+        loss: Loss,
+        *,
+        lr: Tensor | Sequence[float],
+        dials: Mapping[str, Tensor] | None = None,
+        members: Sequence[int] | None = None,
+        seed: int = 0,
+        optimizer: Optimizer | None = None,
+        schedule: Schedule | None = None,
+        columns: Tensor | None = None,
+        classes: int | None = None,
+    ) -> None:
+        keep_freed_memory()
+        self.base_lr = torch.as_tensor(lr, dtype=torch.float32)
+        count = self.base_lr.numel()
+        own = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in (dials or {}).items()}
+        recipe.at(own)
+        for name, value in own.items():
+            if value.shape != (count,):
+                raise ArgumentError(f"`Population.dials[{name!r}]` must have one number a member ({count}); "
+                                    f"got shape {tuple(value.shape)}.")  # fmt: skip
+        self.members = list(range(count)) if members is None else list(members)
+        self.seed = seed
+        self.schedule = schedule
+        networks = [_seeded(build, recipe, member_seed(seed, member)) for member in self.members]
+        skeleton = copy.deepcopy(networks[0])
+        self.program = Program(skeleton, recipe, loss, optimizer or Adam(), columns, classes)
+        names = dict(networks[0].named_parameters())
+        params = {n: torch.stack([dict(net.named_parameters())[n].detach() for net in networks]) for n in names}
+        buffers = {n: torch.stack([dict(net.named_buffers())[n] for net in networks])
+                   for n in dict(networks[0].named_buffers())}  # fmt: skip
+        for path, layer in self.program.inserted:
+            for name in ("key", *[n for n, _ in layer.named_buffers(recurse=False)]):
+                if f"{path}.{name}" in buffers and name not in dict(_persistent(layer)):
+                    del buffers[f"{path}.{name}"]  # set anew before each step by with_dials
+        flat = Flat.of(params)
+        self.state = State(
+            flat=flat,
+            buffers=buffers,
+            optimizer=self.program.optimizer.start(flat),
+            memory=stack_trees([recipe.remember(_member_of(flat.views(), i)) for i in range(count)]),
+            dials=own,
+            keys=torch.stack([key(seed, member) for member in self.members]),
+            lr=self.base_lr.clone(),
+            averaged=None,
+        )
+        self.stopped = torch.zeros(count, dtype=torch.bool)
+        self.diverged = torch.zeros(count, dtype=torch.bool)
+        self.best: Tree = None
+        self.best_score = torch.full((count,), torch.inf)
+        self.best_step = torch.zeros(count, dtype=torch.int64)
+        self.epoch_order: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def train(self, data: Rows, steps: int, batch_size: int, rows: Tensor | None = None) -> dict[str, Tensor]:
+        """Train every member for `steps` steps; return the mean of each term over them, (M,).
+
+        `rows` (M, n) gives each member its own training rows; all rows if None. Batches are drawn without
+        replacement within an epoch, each member in its own order; the rest of an epoch that fills no batch is left
+        out of that epoch (another order next time).
+        """
+        self.program.module.train()
+        count = len(data) if rows is None else rows.shape[1]
+        size = min(batch_size, count)
+        per_epoch = max(1, count // size)
+        sums: dict[str, Tensor] = {}
+        for _ in range(steps):
+            epoch, place = divmod(self.state.step, per_epoch)
+            order = self._order(epoch, count)
+            index = order[:, place * size : (place + 1) * size]
+            if rows is not None:
+                index = torch.gather(rows, 1, index)
+            if self.schedule is not None:
+                self.state.lr = self.base_lr * self.schedule(self.state.step)
+            terms = step(self.program, self.state, _gather(data, index))
+            self.diverged |= ~torch.isfinite(terms["data"])
+            sums = {name: sums.get(name, 0) + term for name, term in terms.items()}
+        return {name: total / max(1, steps) for name, total in sums.items()}
+
+    def _order(self, epoch: int, count: int) -> Tensor:
+        if self.epoch_order is None or self.epoch_order[0] != epoch or self.epoch_order[1].shape[0] != len(self):
+            keys = self.state.keys.clone()
+            keys[:, 2] = epoch
+            order = torch.vmap(lambda k: Rng(k).permutation("order", count))(keys)
+            self.epoch_order = (epoch, order)
+        return self.epoch_order[1]
+
+    # --- evaluation ----------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights that evaluation uses: averaged if a part averages, else the raw ones."""
+        return self.state.averaged if self.state.averaged is not None else self.state.flat.views()
+
+    def outputs(self, inputs: Tensor, *, best: bool = False, chunk: int = 1024) -> Tensor:
+        """Return every member's outputs (M, N, ...) in evaluation mode, of the best or the current weights."""
+        params, buffers = self.weights(), with_dials(self.program, self.state)
+        if best and self.best is not None:
+            params, buffers = self.best["weights"], buffers | self.best["buffers"]
+        self.program.module.eval()
+        answer = torch.vmap(lambda p, b, x: forward(self.program, p, b, x), in_dims=(0, 0, None))
+        with torch.no_grad():
+            return torch.cat([answer(params, buffers, part) for part in inputs.split(chunk)], dim=1)
+
+    def evaluate(self, data: Rows, score: Callable[[Tensor, Rows], Tensor]) -> Tensor:
+        """Score every member (M,), lower is better, let the stop stage decide, and keep the best weights so far.
+
+        Without a stopping part the best weights are those of the lowest score too, but nobody stops.
+        """
+        scores = score(self.outputs(data.inputs), data)
+        scores = torch.where(torch.isfinite(scores) & ~self.diverged, scores, torch.inf)
+        recipe = self.program.recipe
+        running = ~self.stopped
+        if recipe.stage("stop"):
+            self._stop(scores)
+        improved = (scores < self.best_score) & running
+        current = {
+            "weights": map_tree(torch.clone, self.weights()),
+            "buffers": map_tree(torch.clone, self.state.buffers),
+        }
+        self.best = current if self.best is None else where_members(improved, current, self.best)
+        self.best_score = torch.where(improved, scores, self.best_score)
+        self.best_step = torch.where(improved, self.state.step, self.best_step)
+        return scores
+
+    def _stop(self, scores: Tensor) -> None:
+        from poise.train.step import _member, _own
+
+        def one(stopped: Tensor, memory: Tree, own: Any, score: Tensor) -> tuple[Tensor, Tree]:
+            recipe, ctx = _member(self.program, self.state, own)
+            return recipe.fold("stop", stopped, memory, replace(ctx, score=score))
+
+        self.stopped, self.state.memory = torch.vmap(one)(
+            self.stopped, self.state.memory, _own(self.state), scores
+        )
+
+    # --- survivors -----------------------------------------------------------------------------------------------
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Compact the population to the members at the given places; the survivors are unchanged, bit for bit."""
+        chosen = torch.as_tensor(list(places), dtype=torch.int64)
+        state = self.state
+        self.state = State(
+            flat=state.flat.select(chosen),
+            buffers=select_members(state.buffers, chosen),
+            optimizer=select_members(state.optimizer, chosen),
+            memory=select_members(state.memory, chosen),
+            dials=select_members(state.dials, chosen),
+            keys=state.keys[chosen],
+            lr=state.lr[chosen],
+            averaged=None if state.averaged is None else select_members(state.averaged, chosen),
+            step=state.step,
+        )
+        self.members = [self.members[place] for place in chosen.tolist()]
+        self.base_lr = self.base_lr[chosen]
+        self.stopped, self.diverged = self.stopped[chosen], self.diverged[chosen]
+        self.best = None if self.best is None else select_members(self.best, chosen)
+        self.best_score, self.best_step = self.best_score[chosen], self.best_step[chosen]
+        if self.epoch_order is not None:
+            self.epoch_order = (self.epoch_order[0], self.epoch_order[1][chosen])
+
+    def network(self, place: int, *, best: bool = True) -> nn.Module:
+        """Return one member as a plain module in evaluation mode, with its best (or current) weights."""
+        module = copy.deepcopy(self.program.module)
+        source = self.best if best and self.best is not None else {"weights": self.weights(), "buffers": self.state.buffers}
+        own = _member_of(source["weights"], place) | _member_of(source["buffers"], place)
+        with torch.no_grad():
+            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+                if name in own:
+                    tensor.copy_(own[name])
+        return module.eval()
+
+
+def _seeded(build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> nn.Module:
+    """Return a new network whose initial weights depend on the seed alone; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = build()
+        return recipe.network(module)
+
+
+def _persistent(layer: nn.Module) -> list[tuple[str, Tensor]]:
+    kept = layer._non_persistent_buffers_set
+    return [(name, buffer) for name, buffer in layer.named_buffers(recurse=False) if name not in kept]
+
+
+def _member_of(tree: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
+    return {name: tensor[place] for name, tensor in tree.items()}
+
+
+def _gather(data: Rows, index: Tensor) -> Batch:
+    """Return the rows of each member's batch in one pass: index (M, B) -> (M, B, ...)."""
+    flat = index.reshape(-1)
+
+    def take(tensor: Tensor) -> Tensor:
+        return tensor.index_select(0, flat).view(*index.shape, *tensor.shape[1:])
+
+    weights = torch.ones(index.shape) if data.weights is None else take(data.weights)
+    return Batch(take(data.inputs), take(data.targets), weights)

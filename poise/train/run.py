@@ -1,0 +1,346 @@
+"""A recipe in the user's own loop: each stage is one line of the loop, and the user keeps model, loss and optimizer."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from poise.core.context import Batch, Context
+from poise.core.errors import ArgumentError, CheckpointError, PoiseWarning, shown
+from poise.core.explain import conflicts
+from poise.core.kinds import Proximal, inserted_layers
+from poise.core.recipe import Recipe
+from poise.core.rng import Rng, key
+from poise.core.select import roles_of
+from poise.core.trees import map_tree
+from poise.network.statistics import reestimate
+from poise.train.scale import effective_step
+
+__all__ = ["Run", "TrainingError"]
+
+
+class TrainingError(ArgumentError):
+    """The loss is not finite, or no gradient arrived; the message names the step and the term."""
+
+
+class Run:
+    """One training run under a recipe. Made by `recipe.start(model)`; the layers are inserted into `model` itself.
+
+    The order of calls in a step: `batch`, the user's forward pass, `objective`, `backward`, `update`. After an
+    evaluation: `stop`. At the end: `predictor`.
+
+    `columns` (F,) int64 groups the input columns (one-hot columns of one category share a number), `classes` is the
+    number of classes; without it, class indices become distributions over the width of the model's output.
+
+    Raises: ArgumentError if no parameter trains, or a dial holds one number a member.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        *,
+        seed: int = 0,
+        columns: Tensor | None = None,
+        classes: int | None = None,
+    ) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ArgumentError(f"`Recipe.start.seed` must be an int; got {shown(seed)}.")
+        for name, value in recipe.dials().items():
+            if isinstance(value, Tensor) and value.dim() > 0:
+                raise ArgumentError(
+                    f"`Recipe.start` trains one network; dial {name} has {len(value)} numbers. "
+                    "Use poise.train.Population for one a member."
+                )
+        if any(p.is_meta for p in model.parameters()):
+            raise ArgumentError("`Recipe.start.model` must have real weights; got some on the meta device.")
+        self.recipe = recipe
+        self.model = recipe.network(model)
+        self.roles = roles_of(self.model)
+        if not self.roles:
+            raise ArgumentError("`Recipe.start.model` must have a parameter that requires grad; got none.")
+        for problem in conflicts(recipe, self.model):
+            warnings.warn(problem, PoiseWarning, stacklevel=3)
+        self.seed = seed
+        self.columns = columns
+        self.classes = classes
+        self.step_number = 0
+        self.terms: dict[str, Tensor] = {}
+        self.history: list[dict[str, float]] = []
+        self.memory = recipe.remember(self._params())
+        self.averaged: dict[str, Tensor] | None = None
+        self.best: dict[str, dict[str, Tensor]] | None = None
+        self.stopped = False
+        self._draws = 0  # batches seen: micro-batches of one step draw differently
+        self._pending = False  # an objective was computed since the last update
+        self._batch: Batch | None = None
+        self._checked: set[int] = set()
+        self._set_layers()
+
+    # --- one step ------------------------------------------------------------------------------------------------
+
+    def batch(self, inputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Any:
+        """Return (inputs, targets), or (inputs, targets, weights) if row weights were given, after the batch stage.
+
+        Class indices (B,) int64 come back as distributions (B, K) when a part of this stage is present; stock
+        losses accept both.
+        """
+        if not self.recipe.stage("batch"):
+            self._batch = Batch(inputs, targets, weights)
+        else:
+            targets = self._distributions(inputs, targets)
+            batch = Batch(inputs, targets, weights)
+            with torch.no_grad():
+                self._batch, self.memory = self._fold("batch", batch)
+        edited = self._batch
+        return (edited.inputs, edited.targets) if weights is None else tuple(edited)
+
+    def objective(self, loss: Tensor, outputs: Any = None) -> Tensor:
+        """Return the loss plus the recipe's terms; `run.terms` keeps each of them, detached."""
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            raise ArgumentError(f"`Run.objective.loss` must be a 0-d tensor; got {shown(loss)}. Take its mean first.")
+        facts = {"params": self._params(), "batch": self._batch, "outputs": outputs}
+        terms, self.memory = self._fold("objective", {"data": loss}, **facts)
+        self.terms = {name: term.detach() for name, term in terms.items()}
+        self._pending = True
+        self._draws += 1
+        self._set_layers()
+        total = loss
+        for name, term in terms.items():
+            total = total if name == "data" else total + term.to(loss.dtype)
+        return total
+
+    def update(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
+        """Gradient stage, shrink stage, the optimizer's step, update stage, average stage; then clear gradients."""
+        optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+        for one in optimizers:
+            self._check_optimizer(one)
+        params = self._params()
+        grads = {name: p.grad for name, p in params.items() if p.grad is not None}
+        for name, term in self.terms.items():
+            if not bool(torch.isfinite(term)):
+                raise TrainingError(
+                    f"the objective's term {name!r} is {float(term)} at step {self.step_number}. "
+                    "Lower the learning rate, or clip with ClipNorm."
+                )
+        if not grads:
+            raise TrainingError(f"no gradient at step {self.step_number}: call backward() on the objective first.")
+        with torch.no_grad():
+            edited, self.memory = self._fold("gradient", grads, params=params)
+            for name, grad in edited.items():
+                params[name].grad = grad
+            for one in optimizers:
+                for names, group in self._groups(one, params):
+                    self._edit("shrink", params, names, group["lr"])
+                one.step()
+            for one in optimizers:
+                for names, group in self._groups(one, params):
+                    self._edit("update", params, names, group["lr"], self._scales(one, group, params, names))
+            if self.recipe.stage("average"):
+                current = {name: p.detach() for name, p in params.items()}
+                self.averaged, self.memory = self._fold("average", current, params=current)
+        for p in params.values():
+            p.grad = None
+        self.step_number += 1
+        if not self._pending:
+            self._draws += 1
+        self._pending = False
+        self._set_layers()
+
+    def step(self, optimizer: Optimizer, closure: Callable[[], Tensor]) -> Tensor:
+        """Run `closure` (forward, objective, backward; returns the loss), then `update`. Returns the loss."""
+        for p in self._params().values():
+            p.grad = None
+        with torch.enable_grad():
+            loss = closure()
+        self.update(optimizer)
+        return loss.detach()
+
+    # --- evaluation and the end ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def evaluation(self, batches: Iterable[Any] | None = None) -> Iterator[nn.Module]:
+        """Evaluate with the averaged weights (if a part averages) in eval mode; everything is put back after.
+
+        `batches` of training inputs: batch statistics are re-estimated for the averaged weights, over all rows.
+        """
+        saved = map_tree(torch.clone, {**self._params(), **dict(self.model.named_buffers())})
+        training = {module: module.training for module in self.model.modules()}
+        try:
+            with torch.no_grad():
+                if self.averaged is not None:
+                    self._load(self.averaged)
+                    if batches is not None:
+                        reestimate(self.model, batches)
+                self.model.eval()
+            yield self.model
+        finally:
+            self._load(saved)
+            for module, mode in training.items():
+                module.training = mode
+
+    def stop(self, score: float | Tensor) -> bool:
+        """Give the stop stage a validation score, lower is better; return whether to stop.
+
+        When a stopping part sees a new best, the weights that evaluation used, and the buffers, are kept in memory.
+        """
+        value = torch.as_tensor(score, dtype=torch.float64).detach().cpu()
+        if value.dim() != 0:
+            raise ArgumentError(f"`Run.stop.score` must be one number; got shape {tuple(value.shape)}.")
+        self.history.append(
+            {"step": float(self.step_number), "score": float(value), **{n: float(t) for n, t in self.terms.items()}}
+        )
+        stopped, self.memory = self._fold("stop", torch.tensor(self.stopped), score=value)
+        self.stopped = bool(stopped)
+        for part in self.recipe.stage("stop"):
+            memory = self.memory[part.name]
+            if "best_step" in memory and int(memory["best_step"]) == self.step_number:
+                self.best = self._evaluated()
+        return self.stopped
+
+    def predictor(self, batches: Iterable[Any] | None = None) -> Any:
+        """Return what to predict with: a copy of the model in eval mode with the best weights that `stop` saw, else
+        the averaged, else the last; then passed through the recipe's predict stage."""
+        chosen = self.best or self._evaluated()
+        model = copy.deepcopy(self.model)
+        with torch.no_grad():
+            own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+            for name, tensor in {**chosen["weights"], **chosen["buffers"]}.items():
+                own[name].copy_(tensor)
+        if batches is not None:
+            reestimate(model, batches)
+        predictor: Any = model.eval()
+        for part in self.recipe.stage("predict"):
+            predictor = part.predict(predictor, self._context())
+        return predictor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the run's own state; save it beside the model's and the optimizer's for a bit-equal resume."""
+        state = {
+            "step": self.step_number,
+            "draws": self._draws,
+            "seed": self.seed,
+            "stopped": self.stopped,
+            "memory": self.memory,
+            "averaged": self.averaged,
+            "best": self.best,
+            "history": self.history,
+            "recipe": self.recipe.spec(),
+        }
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict()`. Raises CheckpointError if it is another recipe's."""
+        if state.get("recipe") != self.recipe.spec():
+            raise CheckpointError("`Run.load_state_dict` got the state of another recipe; start the one that saved it.")
+        state = copy.deepcopy(dict(state))
+        self.step_number, self._draws, self.seed = state["step"], state["draws"], state["seed"]
+        self.stopped, self.memory = state["stopped"], state["memory"]
+        self.averaged, self.best, self.history = state["averaged"], state["best"], state["history"]
+        self._set_layers()
+
+    # --- plumbing ------------------------------------------------------------------------------------------------
+
+    def _params(self) -> dict[str, Tensor]:
+        named = dict(self.model.named_parameters())
+        return {name: named[name] for name in self.roles}
+
+    def _context(self, **facts: Any) -> Context:
+        params = facts.get("params") or self._params()
+
+        def forward(inputs: Any) -> Any:
+            return functional_call(self.model, dict(params), (inputs,))
+
+        ctx = Context(
+            step=self.step_number,
+            rng=Rng(key(self.seed, 0, self._draws)),
+            roles=self.roles,
+            columns=self.columns,
+            classes=self.classes,
+            buffers=dict(self.model.named_buffers()),
+            forward=forward,
+        )
+        return replace(ctx, **facts)
+
+    def _fold(self, stage: str, value: Any, **facts: Any) -> Any:
+        recipe = self.recipe.resolve({}, self.step_number)
+        return recipe.fold(stage, value, self.memory, self._context(**facts))
+
+    def _edit(self, stage: str, params: dict[str, Tensor], names: list[str], lr: Any, scale: Any = None) -> None:
+        """Fold a weights stage over the parameters of one optimizer group and write the result back."""
+        if not self.recipe.stage(stage):
+            return
+        chosen = {name: params[name].detach() for name in names}
+        roles = {name: self.roles[name] for name in names}
+        edited, self.memory = self._fold(stage, chosen, params=chosen, roles=roles, lr=lr, scale=scale or {})
+        for name, value in edited.items():
+            if value is not chosen[name]:
+                params[name].copy_(value)
+
+    def _groups(self, optimizer: Optimizer, params: dict[str, Tensor]) -> Iterator[tuple[list[str], dict[str, Any]]]:
+        by_id = {id(p): name for name, p in params.items()}
+        for group in optimizer.param_groups:
+            yield [by_id[id(p)] for p in group["params"] if id(p) in by_id and p.grad is not None], group
+
+    def _scales(self, optimizer: Optimizer, group: Any, params: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
+        if not any(isinstance(part, Proximal) for part in self.recipe.stage("update")):
+            return {}
+        return {name: effective_step(optimizer, group, params[name]) for name in names}
+
+    def _check_optimizer(self, optimizer: Optimizer) -> None:
+        if id(optimizer) in self._checked:
+            return
+        self._checked.add(id(optimizer))
+        known = {id(p) for p in self._params().values()}
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not known & held:
+            raise ArgumentError("`Run.update.optimizer` holds none of this model's parameters: build it from run.model.")
+        decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
+        doubled = [part.name for part in self.recipe if type(part).__name__ in ("Decay", "L2")]
+        if decays and doubled:
+            warnings.warn(
+                f"the optimizer has weight_decay and the recipe has {' and '.join(doubled)}: weights are decayed twice. "
+                "Pass weight_decay=0.0 to the optimizer.",
+                PoiseWarning,
+                stacklevel=3,
+            )
+
+    def _set_layers(self) -> None:
+        """Write this step's key and dials into the inserted layers."""
+        now = self.recipe.resolve({}, self.step_number)
+        for _path, layer in inserted_layers(self.model):
+            layer.key.copy_(key(self.seed, 0, self._draws))
+            for name, value in now[layer.part].dials().items():
+                getattr(layer, name).copy_(torch.as_tensor(value))
+
+    def _distributions(self, inputs: Any, targets: Tensor) -> Tensor:
+        if targets.is_floating_point() or targets.dim() != 1:
+            return targets
+        if self.classes is None:
+            modes = {module: module.training for module in self.model.modules()}
+            with torch.no_grad():
+                self.classes = int(self.model.eval()(inputs[:1]).shape[-1])
+            for module, mode in modes.items():
+                module.training = mode
+        return F.one_hot(targets, self.classes).to(torch.get_default_dtype())
+
+    def _evaluated(self) -> dict[str, dict[str, Tensor]]:
+        weights = self.averaged if self.averaged is not None else self._params()
+        state = {"weights": dict(weights), "buffers": dict(self.model.named_buffers())}
+        return map_tree(lambda t: t.detach().clone(), state)  # type: ignore[no-any-return]  # same structure as its input
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                own[name].copy_(tensor)

@@ -1,0 +1,43 @@
+"""The effective step of a torch optimizer for each coordinate: what a proximal threshold must be scaled by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+
+from poise.core.errors import ArgumentError
+
+__all__ = ["effective_step"]
+
+
+def effective_step(optimizer: Optimizer, group: dict[str, Any], parameter: Tensor) -> Tensor:
+    """Return the factor between a constant gradient and the step, shaped as the parameter, after `optimizer.step()`.
+
+    SGD: lr (1 - dampening) / (1 - momentum). Adam and AdamW: lr / (sqrt(v / (1 - b2^t)) + eps), v the largest so
+    far under amsgrad. RMSprop and Adagrad: lr / (sqrt(v) + eps).
+
+    Raises: ArgumentError for another optimizer, because a wrong scale would move the optimum silently.
+    """
+    state = optimizer.state[parameter]
+    lr = torch.as_tensor(group["lr"], dtype=parameter.dtype, device=parameter.device)
+    if isinstance(optimizer, SGD):
+        momentum = group["momentum"]
+        gain = (1 - group["dampening"]) / (1 - momentum) if momentum else 1.0
+        return (lr * gain).expand_as(parameter)
+    if isinstance(optimizer, (Adam, AdamW)):
+        second = state["max_exp_avg_sq"] if group["amsgrad"] else state["exp_avg_sq"]
+        step = float(state["step"])
+        return lr / ((second / (1 - group["betas"][1] ** step)).sqrt() + group["eps"])
+    if isinstance(optimizer, RMSprop) and not group["centered"] and not group["momentum"]:
+        return lr / (state["square_avg"].sqrt() + group["eps"])
+    if isinstance(optimizer, Adagrad):
+        step = float(state["step"])
+        rate = lr / (1 + (step - 1) * group["lr_decay"])
+        return rate / (state["sum"].sqrt() + group["eps"])
+    raise ArgumentError(
+        f"`Run.update` knows the effective step of SGD, Adam, AdamW, RMSprop and Adagrad; got "
+        f"{type(optimizer).__name__}. Use one of these with L1, or L1(subgradient=True), which has no exact zeros."
+    )

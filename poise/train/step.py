@@ -1,0 +1,177 @@
+"""One training step, stage by stage. Read this page first.
+
+The step is written for a population of M members, because one network is a population of one. Every stage is a pure
+function of one member, mapped over the members by `torch.vmap`; the only line that sees all members at once is the
+backward pass, where the gradient of the sum of M independent losses is the M gradients.
+
+    batch      inputs and targets are edited          crops, noise, mixup, label smoothing
+    forward    the network answers                    dropout, noise and norms were inserted before training
+    objective  terms are added to the data's loss     L2, the reported L1
+    gradient   gradients are edited                   clipping
+    shrink     weights before the optimizer           decoupled decay
+    (the optimizer's own step)
+    update     weights after the optimizer            soft threshold, max norm
+    average    the weights that evaluation uses       EMA, SWA
+    stop       after each evaluation                  patience (see `train/population.py`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from poise.core.context import Batch, Context
+from poise.core.kinds import Inserted, Proximal, inserted_layers
+from poise.core.recipe import Recipe
+from poise.core.rng import Rng
+from poise.core.select import Role, roles_of
+from poise.core.trees import Tree
+from poise.train.losses import Loss
+from poise.train.optimizers import Flat, Optimizer
+
+__all__ = ["Program", "State", "forward", "step"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What all members share: the network's structure, the loss, the optimizer, and the facts parts may ask for."""
+
+    module: nn.Module  # the structure only; its own weights are never used
+    recipe: Recipe
+    loss: Loss
+    optimizer: Optimizer
+    columns: Tensor | None = None
+    classes: int | None = None
+    roles: Mapping[str, Role] = field(init=False)
+    inserted: tuple[tuple[str, Inserted], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "roles", roles_of(self.module))
+        object.__setattr__(self, "inserted", tuple(inserted_layers(self.module)))
+
+
+@dataclass
+class State:
+    """What each member owns; every tensor's first dimension is the member."""
+
+    flat: Flat  # all weights of the population in one (M, P) tensor, with named views
+    buffers: dict[str, Tensor]
+    optimizer: Tree
+    memory: dict[str, Any]
+    dials: dict[str, Tensor]  # "part.field" -> (M,)
+    keys: Tensor  # (M, 3) int64: study seed, member, step
+    lr: Tensor  # (M,), of this step
+    averaged: dict[str, Tensor] | None  # what the average stage returned, None if no part averages
+    step: int = 0
+
+
+def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
+    """Train every member for one step on its own batch; the state advances, and the terms (M,) are returned.
+
+    Shapes: batch.inputs (M, B, ...), batch.targets (M, B, ...), batch.weights (M, B).
+    """
+    recipe = program.recipe
+    params = state.flat.views()
+    buffers = with_dials(program, state)
+
+    if recipe.stage("batch"):
+        batch = _map(program, state, "batch", batch)
+
+    leaves = {name: view.detach().requires_grad_() for name, view in params.items()}
+    losses, terms = _losses(program, state, leaves, buffers, batch)
+    found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+
+    with torch.no_grad():
+        grads = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(leaves.items(), found, strict=True)}
+        if recipe.stage("gradient"):
+            grads = _map(program, state, "gradient", grads, params=params)
+        if recipe.stage("shrink"):
+            state.flat.set(_map(program, state, "shrink", params, params=params))
+
+        program.optimizer.step(state.flat, state.flat.gather(grads), state.optimizer, state.lr, state.step)
+
+        if recipe.stage("update"):
+            scale: dict[str, Tensor] = {}
+            if any(isinstance(part, Proximal) for part in recipe.stage("update")):
+                scale = state.flat.named(program.optimizer.scale(state.flat, state.optimizer, state.lr, state.step))
+            state.flat.set(_map(program, state, "update", params, params=params, scale=scale))
+        if recipe.stage("average"):
+            state.averaged = _map(program, state, "average", dict(params), params=params)
+
+    state.step += 1
+    state.keys[:, 2] += 1
+    return terms
+
+
+def forward(program: Program, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Any) -> Any:
+    """Return one member's outputs."""
+    return functional_call(program.module, (dict(params), dict(buffers)), (inputs,))
+
+
+def _losses(
+    program: Program, state: State, params: dict[str, Tensor], buffers: dict[str, Tensor], batch: Batch
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return each member's objective (M,) and its terms; the objective stage's memory advances."""
+
+    def one(
+        params: dict[str, Tensor], buffers: dict[str, Tensor], batch: Batch, memory: Tree, own: Any
+    ) -> tuple[Tensor, dict[str, Tensor], Tree]:
+        recipe, ctx = _member(program, state, own)
+        ctx = replace(ctx, params=params, buffers=buffers, batch=batch)
+        ctx = replace(ctx, forward=lambda inputs: forward(program, params, buffers, inputs))
+        outputs = forward(program, params, buffers, batch.inputs)
+        terms = {"data": program.loss(outputs, batch)}
+        terms, memory = recipe.fold("objective", terms, memory, replace(ctx, outputs=outputs))
+        return torch.stack([*terms.values()]).sum(), {n: t.detach() for n, t in terms.items()}, memory
+
+    losses, terms, memory = torch.vmap(one)(params, buffers, batch, state.memory, _own(state))
+    state.memory = memory
+    return losses, terms
+
+
+def _map(program: Program, state: State, stage: str, value: Any, **facts: Any) -> Any:
+    """Fold one stage's parts over every member; the parts' memory advances."""
+
+    def one(value: Any, memory: Tree, own: Any, facts: dict[str, Any]) -> tuple[Any, Tree]:
+        recipe, ctx = _member(program, state, own)
+        return recipe.fold(stage, value, memory, replace(ctx, **facts))
+
+    value, state.memory = torch.vmap(one)(value, state.memory, _own(state), facts)
+    return value
+
+
+def _own(state: State) -> dict[str, Any]:
+    return {"keys": state.keys, "lr": state.lr, "dials": state.dials}
+
+
+def _member(program: Program, state: State, own: dict[str, Any]) -> tuple[Recipe, Context]:
+    """Return the recipe with one member's dials in place, and its context."""
+    ctx = Context(
+        step=state.step,
+        rng=Rng(own["keys"]),
+        lr=own["lr"],
+        roles=program.roles,
+        columns=program.columns,
+        classes=program.classes,
+    )
+    return program.recipe.resolve(own["dials"], state.step), ctx
+
+
+def with_dials(program: Program, state: State) -> dict[str, Tensor]:
+    """Return the buffers with this step's dials and keys in the inserted layers."""
+    members = state.keys.shape[0]
+    buffers = dict(state.buffers)
+    now = program.recipe.resolve(state.dials, state.step).dials()
+    for path, layer in program.inserted:
+        buffers[f"{path}.key"] = state.keys
+        for key, value in now.items():
+            owner, name = key.rsplit(".", 1)
+            if owner == layer.part:
+                dial = torch.as_tensor(value, dtype=torch.float32, device=state.keys.device)
+                buffers[f"{path}.{name}"] = dial.expand(members)
+    return buffers

@@ -1,0 +1,63 @@
+"""Max norm: the weights into each unit stay in a ball."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from poise.core.context import Context
+from poise.core.dial import DialValue, dial, like
+from poise.core.regularizer import Memory, Regularizer
+from poise.core.select import check_selection, select
+
+__all__ = ["MaxNorm"]
+
+
+@dataclass(frozen=True)
+class MaxNorm(Regularizer):
+    """Projects the weight vector into each unit onto the ball of radius `limit`, after the optimizer's step.
+
+    w_unit <- w_unit min(1, limit / |w_unit|): a unit is a row of (out, in) and a filter of a convolution (out, in,
+    ...); of an embedding, one entry's vector; of a vector (a
+    bias), one number. Use it with dropout and large learning rates, where decay would be too
+    weak early and too strong late. It costs two passes over the weights.
+
+    Neutral: limit = inf, no limit.
+    Shapes: parameters keep shape and dtype; norms are summed in float32 at least; vectors of zeros stay.
+    Units: the norm of one unit's weights, without its bias.
+    Raises: ArgumentError if limit is neither a number > 0 nor inf, or `where` is no selection.
+    Source: Srebro, Rennie and Jaakkola 2005; Srivastava et al. 2014, "Dropout", section 5.1 (limits of 3 to 4).
+
+    >>> from poise.core.select import Role
+    >>> params, ctx = {"w": torch.tensor([[3.0, 4.0], [0.0, 1.0]])}, Context(0, rng=None, roles={"w": Role("weight")})
+    >>> MaxNorm(limit=2.5).update(params, {}, ctx)[0]["w"]
+    tensor([[1.5000, 2.0000],
+            [0.0000, 1.0000]])
+    """
+
+    rank: ClassVar[int] = 80  # after thresholds: what the step leaves behind satisfies the limit
+    formula: ClassVar[str] = "w_unit <- w_unit min(1, limit / |w_unit|)"
+    cost: ClassVar[str] = "two passes over the weights"
+
+    limit: DialValue = dial(3.0, neutral=math.inf, low=0.0, open_low=True, log=True, search=(0.3, 30.0))
+    where: str | tuple[str, ...] = "weights"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_selection(type(self).__name__, self.where)
+
+    def update(self, params: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
+        return params | {name: self.project(params[name]) for name in select(ctx.roles, self.where)}, memory
+
+    def project(self, weight: Tensor) -> Tensor:
+        """Return the nearest weight (out, in, ...) whose units are within the limit."""
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(weight.reshape(weight.shape[0], -1), dim=1, dtype=wide)
+        limit = like(self.limit, norm)
+        # `where` and not min(1, ratio): inside the ball a weight is left as it is, also if it is not finite.
+        factor = torch.where(norm > limit, limit / norm, torch.ones_like(norm))
+        return weight * factor.to(weight.dtype).reshape(-1, *[1] * (weight.dim() - 1))
