@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from poise.core.context import Batch, Context
 from poise.core.dial import dials_of
+from poise.core.errors import ArgumentError
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.rng import Rng, key
 from poise.core.select import check_selection, select
@@ -150,9 +151,15 @@ class Insertion(Regularizer, abstract=True):
 
     def network(self, module: nn.Module) -> nn.Module:
         for path, host in self.find(module):
-            layer = self.layer(host)
+            child = f"poise_{self.name}"
+            if child in host._modules:
+                raise ArgumentError(
+                    f"`{type(self).__name__}.name` must be new to the model; {path or 'the module'} already has a layer "
+                    f"of the part {self.name!r}. Insert a recipe once, into a fresh model or a copy of one."
+                )
+            layer = self.layer(host).train(host.training)  # a new layer is in training mode, whatever its host is in
             layer.label = f"{self.name}/{path}"
-            host.add_module(f"poise_{self.name}", layer)
+            host.add_module(child, layer)
             self.insert(host, layer)
         if not getattr(module, "_poise_counts_calls", False):
             module.register_forward_pre_hook(_restart_calls)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from poise.core.errors import ArgumentError, shown
 
-__all__ = ["Constant", "Cosine", "Linear", "Schedule", "SwitchOff", "WarmUp"]
+__all__ = ["Constant", "Cosine", "Linear", "OneCycle", "Schedule", "SwitchOff", "WarmUp"]
 
 Number = float | Tensor
 
@@ -134,3 +134,35 @@ class SwitchOff(Schedule):
     def __call__(self, step: int | Tensor) -> Number:
         early = torch.as_tensor(step) < self.steps
         return _narrow(torch.where(early, torch.as_tensor(self.value), torch.as_tensor(self.after)))
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Linear from 0 to `value` over the first `warm_up` share of the steps, then half a cosine to 0 at `steps`.
+
+    Source: the usual form of Smith and Topin 2018, "Super-convergence", without its momentum cycle.
+
+    >>> round(float(OneCycle(1.0, steps=10, warm_up=0.2)(2)), 6)
+    1.0
+    """
+
+    value: Number
+    steps: int
+    warm_up: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.warm_up, bool) or not isinstance(self.warm_up, (int, float)) or not 0 <= self.warm_up < 1:
+            raise ArgumentError(
+                f"`OneCycle.warm_up` must be in [0, 1); got {shown(self.warm_up)}. It is a share of the steps."
+            )
+
+    def __call__(self, step: int | Tensor) -> Number:
+        share = _share(step, self.steps)
+        # The first step is number 0: without the half step it would be taken with a rate of exactly 0.
+        rise = (share + 0.5 / self.steps) / max(self.warm_up, 0.5 / self.steps)
+        fall = (1 + torch.cos(math.pi * (share - self.warm_up).clamp(min=0.0) / (1 - self.warm_up))) / 2
+        return _narrow(self.value * torch.minimum(rise.clamp(max=1.0), fall))
+
+    def ends(self) -> tuple[Number, ...]:
+        return (0.0, self.value)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poise.data.kinds import date_format, times_of
+from poise.data.kinds import date_format, seconds_of, times_of
 from poise.data.squash import Squash
 
 __all__ = ["Dates"]
@@ -35,7 +35,7 @@ class Dates:
         times = times_of(column, form)
         present = times.dropna()
         clock = bool((present != present.dt.normalize()).any())
-        return cls(form, clock, Squash.fit([str(column.name)], _seconds(times), clip, weights))
+        return cls(form, clock, Squash.fit([str(column.name)], seconds_of(times)[:, None], clip, weights))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class Dates:
             "weekday": times.dt.day_of_week + 1,
             "hour": times.dt.hour + times.dt.minute / 60,
         }
-        columns = [self.squash.apply(_seconds(times))]
+        columns = [self.squash.apply(seconds_of(times)[:, None])]
         for part in self._parts:
             angle = 2 * np.pi * values[part].to_numpy(np.float64) / CYCLES[part]
             columns += [np.nan_to_num(np.sin(angle))[:, None], np.where(np.isnan(angle), 0.0, np.cos(angle))[:, None]]
@@ -74,8 +74,3 @@ class Dates:
         """Rebuild from `state`."""
         squash = Squash(np.asarray(arrays["center"]), np.asarray(arrays["spread"]), float(state["clip"]))
         return cls(state["form"], bool(state["clock"]), squash)
-
-
-def _seconds(times: pd.Series) -> np.ndarray:
-    seconds = (times - pd.Timestamp(0)) / pd.Timedelta(seconds=1)
-    return seconds.to_numpy(np.float64, na_value=np.nan)[:, None]

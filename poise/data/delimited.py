@@ -35,17 +35,20 @@ def read_delimited(path: Path, encoding: str | None, delimiter: str | None) -> p
         raise DataError(f"{path.name}: the file is empty. A table needs a line of column names and rows.")
     delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else _sniff(text))
     header = _checked_header(text, delimiter, path.name)
-    frame = pd.read_csv(
-        io.StringIO(text),
-        sep=delimiter,
-        header=None,
-        skiprows=_header_lines(text, delimiter),
-        names=list(range(len(header))),
-        index_col=False,
-        keep_default_na=False,
-        na_values=[""],
-        low_memory=False,
-    )
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text),
+            sep=delimiter,
+            header=None,
+            skiprows=_header_lines(text, delimiter),
+            names=list(range(len(header))),
+            index_col=False,
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+        )
+    except pd.errors.ParserError as error:
+        raise DataError(f"{path.name}: {error}. Close the quote, or double those inside a field.") from error
     frame.columns = pd.Index(header)
     columns = {i: _numbers_if_marked(frame.iloc[:, i], delimiter) for i in range(len(header))}
     read = pd.DataFrame(columns)
@@ -74,9 +77,7 @@ def decode(path: Path, encoding: str | None) -> str:
     except LookupError as error:
         raise DataError(f"{path.name}: {shown(encoding)} is no known encoding. Try encoding='cp1252'.") from error
     except UnicodeDecodeError as error:
-        fault = (
-            f"{path.name}, byte {error.start}: {raw[error.start : error.start + 1].hex(' ')} is not {error.encoding}"
-        )
+        fault = f"{path.name}, byte {error.start}: 0x{raw[error.start]:02x} is not {error.encoding}"
         if encoding is not None or marked is not None:
             raise DataError(f"{fault}. Pass the right one, for instance encoding='cp1252'.") from error
         around = raw[max(0, error.start - SNIFFED // 2) :][:SNIFFED]

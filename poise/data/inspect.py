@@ -9,7 +9,7 @@ import pandas as pd
 from poise.core.errors import DataError, shown
 from poise.data.frames import as_frame, as_vector, check_lengths, check_size
 from poise.data.kinds import date_format as format_of
-from poise.data.kinds import kind_of, labels_of, numbers_of, times_of
+from poise.data.kinds import kind_of, labels_of, numbers_of, seconds_of, times_of
 from poise.data.leaks import find_leaks
 from poise.data.read import Table
 from poise.data.target import Target
@@ -200,8 +200,7 @@ def _leaks(frame: pd.DataFrame, target: np.ndarray, kinds: dict[str, str], task:
         elif kind == "date":
             strings = pd.api.types.infer_dtype(column, skipna=True) == "string"
             times = times_of(column, format_of(column) if strings else None)
-            seconds = (times - pd.Timestamp(0)) / pd.Timedelta(seconds=1)
-            columns[name] = pd.Series(seconds.to_numpy(np.float64, na_value=np.nan))
+            columns[name] = pd.Series(seconds_of(times))
         elif kind in ("category", "text", "constant"):
             columns[name] = pd.Series(pd.factorize(labels_of(column))[0].astype(np.int64))
     return find_leaks(columns, target[picked], task)

@@ -8,7 +8,7 @@ from pandas.tseries.api import guess_datetime_format
 
 from poise.core.errors import DataError, shown
 
-__all__ = ["date_format", "kind_of", "labels_of", "numbers_of", "times_of"]
+__all__ = ["date_format", "kind_of", "labels_of", "numbers_of", "seconds_of", "times_of"]
 
 SAMPLE = 2_000  # values looked at to tell a category from text and to guess a date format
 DATE_LIKE = re.compile(r"\d.*[-/:.\s].*\d|\d{4}[-/]\d")
@@ -114,6 +114,12 @@ def times_of(column: pd.Series, form: str | None) -> pd.Series:
         return pd.Series(column.dt.to_timestamp())
     times = pd.to_datetime(column, format=form, errors="coerce" if form else "raise", utc=True)
     return times.dt.tz_localize(None) if times.dt.tz is not None else times
+
+
+def seconds_of(times: pd.Series) -> np.ndarray:
+    """Return seconds since 1970 as float64, NaN where missing; any year from 1 to 9999."""
+    values = times.to_numpy().astype("datetime64[us]")  # nanoseconds end in the year 2262
+    return np.where(np.isnat(values), np.nan, values.astype(np.int64) / 1e6)
 
 
 def labels_of(column: pd.Series) -> np.ndarray:

@@ -44,7 +44,7 @@ class Squash:
             lowest, low, middle, high, highest = quantiles(column, None if weights is None else weights[present])
             with np.errstate(over="ignore"):
                 center[i] = middle
-                spread[i] = high - low if high > low else (highest - lowest) / 2
+                spread[i] = high - low if high > low else highest / 2 - lowest / 2
             if not np.isfinite(spread[i]):
                 raise DataError(
                     f"column {shown(names[i])}: the range {lowest} .. {highest} is beyond float64. Rescale the column."

@@ -81,9 +81,7 @@ class Target:
         if self.classes is None:
             return np.asarray(values.astype(np.float64) * self.scale + self.mean)
         if values.dtype.kind not in "iu" or (values.size and not 0 <= values.min() <= values.max() < len(self.classes)):
-            raise ArgumentError(
-                f"`Target.decode` takes whole codes from 0 to {len(self.classes) - 1}; got {shown(values)}."
-            )
+            raise ArgumentError(f"`Target.decode` takes codes 0 .. {len(self.classes) - 1}; got {shown(values)}.")
         return np.asarray(self.classes[values])
 
     def class_weights(self, scheme: Literal["balanced"] | Mapping[Any, float] | None) -> np.ndarray:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from poise.core.dial import dial
 from poise.core.kinds import Inserted
-from poise.network.dropout import inverse_keep_rate
+from poise.network.dropout import dropped
 from poise.network.in_weights import InWeights, WeightLayer
 from poise.network.sites import hidden_layers
 
@@ -23,9 +22,7 @@ class DropConnectLayer(WeightLayer):
     p: Tensor
 
     def edited(self, weight: Tensor) -> Tensor:
-        margin = self.rng().margin("keep", tuple(weight.shape), self.p)
-        kept = torch.ops.aten.threshold_backward(weight, margin, 0)  # weight where margin > 0: see Dropout
-        return (kept * inverse_keep_rate(self.p, kept.dtype)).to(weight.dtype)
+        return dropped(weight, self.rng().margin("keep", tuple(weight.shape), self.p), self.p)
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,7 @@ class DropConnect(InWeights):
     Raises: ArgumentError if p is outside [0, 1].
     Source: Wan, Zeiler, Zhang, LeCun, Fergus 2013, "Regularization of neural networks using DropConnect", equation 2.
 
+    >>> import torch
     >>> model = DropConnect(0.75).network(nn.Sequential(nn.Linear(100, 1), nn.Linear(1, 1)))
     >>> _ = model[0].weight.data.fill_(1.0)
     >>> seen = []

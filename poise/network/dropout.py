@@ -12,13 +12,19 @@ from poise.core.dial import dial
 from poise.core.kinds import Inserted
 from poise.network.attach import AfterActivations
 
-__all__ = ["Dropout", "DropoutLayer", "inverse_keep_rate"]
+__all__ = ["Dropout", "DropoutLayer", "dropped"]
 
 
-def inverse_keep_rate(p: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return 1 / (1 - p) in `dtype`, and 0 at p = 1, so that all-zero results stay zero and never become 0 x inf."""
-    wide = p.to(torch.promote_types(dtype, torch.float32))
-    return torch.where(wide < 1, 1 / (1 - wide).clamp(min=torch.finfo(wide.dtype).tiny), 0.0).to(dtype)
+def dropped(x: Tensor, margin: Tensor, p: Tensor) -> Tensor:
+    """Return x / (1 - p) where margin > 0 (see `Rng.margin`), else 0; all 0 at p = 1.
+
+    An infinite value that is dropped becomes 0, not NaN as in a product with a mask. `torch.where` would say the same,
+    but its bool condition runs scalar code on a CPU, ten times slower than aten's name for "x where margin > 0".
+    """
+    kept: Tensor = torch.ops.aten.threshold_backward(x, margin, 0)
+    rate = p.to(kept.dtype)
+    scale = torch.where(rate < 1, 1 / (1 - rate).clamp(min=torch.finfo(rate.dtype).tiny), 0.0)
+    return (kept * scale).to(x.dtype)
 
 
 class DropoutLayer(Inserted):
@@ -29,11 +35,7 @@ class DropoutLayer(Inserted):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        margin = self.rng().margin("keep", tuple(x.shape), self.p)
-        # aten's name for "the first where the second is > 0, else 0". Not a product with a mask: an infinite value
-        # that is dropped must become 0, not NaN; not `where`, whose bool condition is 10x slower on a CPU.
-        kept = torch.ops.aten.threshold_backward(x, margin, 0)
-        return (kept * inverse_keep_rate(self.p, kept.dtype)).to(x.dtype)
+        return dropped(x, self.rng().margin("keep", tuple(x.shape), self.p), self.p)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def standardize(x: Tensor, gain: Tensor, offset: Tensor, rest: Tensor, eps: floa
     """
     if torch.compiler.is_compiling():
         return standardize_plainly(x, gain, offset, rest, eps, dims)
-    moments: Moments = _Standardize.apply(x, gain, offset, rest, eps, dims)
+    moments: Moments = _Standardize.apply(x, gain, offset, rest, eps, dims)  # type: ignore[no-untyped-call]  # torch has no types there
     return moments
 
 
@@ -35,8 +35,9 @@ def standardize_plainly(
     # Centred first: the mean of squares minus the squared mean loses all digits when |mean| >> deviation.
     centred = x - mean
     var = (centred * centred).mean(dims, keepdim=True)
-    slope = gain * torch.rsqrt(var + eps) + rest
-    return torch.addcmul(offset + rest * mean, centred, slope), mean, var
+    slope = gain * torch.rsqrt(var + eps)
+    # Not from `centred`: x 1 + 0 is x to the bit when gain and offset are 0, (x - mean) 1 + mean is not.
+    return torch.addcmul(offset - slope * mean, x, slope + rest), mean, var
 
 
 class _Standardize(torch.autograd.Function):
@@ -57,7 +58,7 @@ class _Standardize(torch.autograd.Function):
         ctx.save_for_backward(x, gain, rest, mean, var)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, g_mean: Tensor, g_var: Tensor) -> tuple[Any, ...]:  # type: ignore[override]  # one gradient an output
+    def backward(ctx: Any, g: Tensor, g_mean: Tensor, g_var: Tensor) -> tuple[Any, ...]:
         x, gain, rest, mean, var = ctx.saved_tensors
         rows = x.numel() // mean.numel()
         centred = x - mean

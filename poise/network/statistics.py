@@ -95,6 +95,6 @@ def reestimate(module: nn.Module, batches: Iterable[Any], forward: Callable[[Any
             "Pass the training batches; a generator that was used up gives none."
         )
     for layer, tally in tallies.items():
-        layer.running_mean.copy_(tally.mean)  # type: ignore[operator, arg-type, union-attr]  # tensors in these layers
-        layer.running_var.copy_(tally.squares / (tally.rows - 1))  # type: ignore[operator, arg-type, union-attr]  # as above
+        layer.running_mean.copy_(tally.mean)  # type: ignore[operator, arg-type]  # tensors in these layers
+        layer.running_var.copy_(tally.squares / (tally.rows - 1))  # type: ignore[operator, arg-type]  # as above
     return len(layers)

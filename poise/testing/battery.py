@@ -92,6 +92,7 @@ COMMON: tuple[Check, ...] = (
     Check("copies", of_class.check_copies),
     Check("in a recipe", of_class.check_in_recipe),
     Check("neutral", of_values.check_neutral, _without_dials),
+    Check("acts", of_values.check_acts),
     Check("member equals alone", of_values.check_member),
     Check("number equals tensor", of_values.check_numbers, _without_dials),
     Check("inputs kept", of_values.check_inputs_kept),
@@ -157,7 +158,8 @@ def declared_checks(part: Regularizer) -> int:
     """Return how many checks must run, by the part's class alone: stages, kind, dials, and whether it selects."""
     stages, count = set(part.stages()), len(dials_of(part))
     return (
-        13  # facts, docstring, round trip, copies, recipe, member, inputs, same key, generators, three types, resume
+        # facts, docstring, round trip, copies, recipe, acts, member, inputs, same key, generators, three types, resume
+        14
         + 2 * bool(count)  # neutral, numbers
         + 2 * count  # bounds and schedule of each dial
         + 2 * isinstance(part, Transform)  # another key, replay

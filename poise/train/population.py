@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +23,12 @@ from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_
 from poise.train.losses import Loss
 from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
-from poise.train.step import Program, State, forward, step, with_dials
+from poise.train.step import Program, State, fold_members, forward, step, with_dials
 
-__all__ = ["Population", "Rows", "member_seed"]
+__all__ = ["Population", "Rows", "Score", "member_seed"]
+
+Score = Callable[[Tensor, Batch], Tensor]
+"""Takes every member's outputs (M, n, ...) and rows (Batch of (M, n, ...)), returns scores (M,), lower is better."""
 
 
 def member_seed(seed: int, member: int) -> int:
@@ -161,28 +163,36 @@ class Population:
         """Return the weights that evaluation uses: averaged if a part averages, else the raw ones."""
         return self.state.averaged if self.state.averaged is not None else self.state.flat.views()
 
-    def outputs(self, inputs: Tensor, *, best: bool = False, chunk: int = 1024) -> Tensor:
-        """Return every member's outputs (M, N, ...) in evaluation mode, of the best or the current weights."""
+    def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, best: bool = False, chunk: int = 512) -> Tensor:
+        """Return every member's outputs (M, n, ...) in evaluation mode, of the best or the current weights.
+
+        All members answer on the same inputs (n, ...), or each on its own `rows` (M, n) of them.
+        """
         params, buffers = self.weights(), with_dials(self.program, self.state)
         if best and self.best is not None:
             params, buffers = self.best["weights"], buffers | self.best["buffers"]
         self.program.module.eval()
-        answer = torch.vmap(lambda p, b, x: forward(self.program, p, b, x), in_dims=(0, 0, None))
+        own = 0 if rows is not None else None
+        answer = torch.vmap(lambda p, b, x: forward(self.program, p, b, x), in_dims=(0, 0, own))
         with torch.no_grad():
-            return torch.cat([answer(params, buffers, part) for part in inputs.split(chunk)], dim=1)
+            if rows is None:
+                return torch.cat([answer(params, buffers, part) for part in inputs.split(chunk)], dim=1)
+            parts = [_take(inputs, part) for part in rows.split(chunk, dim=1)]
+            return torch.cat([answer(params, buffers, part) for part in parts], dim=1)
 
-    def evaluate(self, data: Rows, score: Callable[[Tensor, Rows], Tensor]) -> Tensor:
-        """Score every member (M,), lower is better, let the stop stage decide, and keep the best weights so far.
+    def evaluate(self, data: Rows, score: Score, rows: Tensor | None = None) -> Tensor:
+        """Score every member (M,), lower is better; let the stop stage decide; keep the weights worth keeping.
 
-        Without a stopping part the best weights are those of the lowest score too, but nobody stops.
+        Kept are the weights of a member's best evaluation if a stopping part watches it, else its latest ones.
         """
-        scores = score(self.outputs(data.inputs), data)
+        outputs = self.outputs(data.inputs, rows)
+        index = torch.arange(len(data)).expand(len(self), -1) if rows is None else rows
+        scores = score(outputs, _gather(data, index))
         scores = torch.where(torch.isfinite(scores) & ~self.diverged, scores, torch.inf)
-        recipe = self.program.recipe
         running = ~self.stopped
-        if recipe.stage("stop"):
+        if self.program.recipe.stage("stop"):
             self._stop(scores)
-        improved = (scores < self.best_score) & running
+        improved = running & self._improved()
         current = {
             "weights": map_tree(torch.clone, self.weights()),
             "buffers": map_tree(torch.clone, self.state.buffers),
@@ -192,16 +202,22 @@ class Population:
         self.best_step = torch.where(improved, self.state.step, self.best_step)
         return scores
 
+    def _improved(self) -> Tensor:
+        """Return (M,) whether this evaluation's weights are to be kept: a watched member's only if they are its best."""
+        count = len(self)
+        improved, watched = torch.zeros(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)
+        dials = self.program.recipe.resolve(self.state.dials, self.state.step)
+        for part in dials.stage("stop"):
+            memory = self.state.memory[part.name]
+            patience = part.dials().get("evaluations")
+            if "best_step" in memory and patience is not None:
+                watches = torch.isfinite(torch.as_tensor(patience, dtype=torch.float32)).expand(count)
+                watched = watched | watches
+                improved = improved | (watches & (memory["best_step"] == self.state.step))
+        return improved | ~watched
+
     def _stop(self, scores: Tensor) -> None:
-        from poise.train.step import _member, _own
-
-        def one(stopped: Tensor, memory: Tree, own: Any, score: Tensor) -> tuple[Tensor, Tree]:
-            recipe, ctx = _member(self.program, self.state, own)
-            return recipe.fold("stop", stopped, memory, replace(ctx, score=score))
-
-        self.stopped, self.state.memory = torch.vmap(one)(
-            self.stopped, self.state.memory, _own(self.state), scores
-        )
+        self.stopped = fold_members(self.program, self.state, "stop", self.stopped, score=scores)
 
     # --- survivors -----------------------------------------------------------------------------------------------
 
@@ -257,12 +273,11 @@ def _member_of(tree: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
     return {name: tensor[place] for name, tensor in tree.items()}
 
 
+def _take(tensor: Tensor, index: Tensor) -> Tensor:
+    """Return the rows of each member in one pass: index (M, B) -> (M, B, ...)."""
+    return tensor.index_select(0, index.reshape(-1)).view(*index.shape, *tensor.shape[1:])
+
+
 def _gather(data: Rows, index: Tensor) -> Batch:
-    """Return the rows of each member's batch in one pass: index (M, B) -> (M, B, ...)."""
-    flat = index.reshape(-1)
-
-    def take(tensor: Tensor) -> Tensor:
-        return tensor.index_select(0, flat).view(*index.shape, *tensor.shape[1:])
-
-    weights = torch.ones(index.shape) if data.weights is None else take(data.weights)
-    return Batch(take(data.inputs), take(data.targets), weights)
+    weights = torch.ones(index.shape) if data.weights is None else _take(data.weights, index)
+    return Batch(_take(data.inputs, index), _take(data.targets, index), weights)

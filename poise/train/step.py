@@ -34,7 +34,7 @@ from poise.core.trees import Tree
 from poise.train.losses import Loss
 from poise.train.optimizers import Flat, Optimizer
 
-__all__ = ["Program", "State", "forward", "step"]
+__all__ = ["Program", "State", "fold_members", "forward", "step", "with_dials"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
     buffers = with_dials(program, state)
 
     if recipe.stage("batch"):
-        batch = _map(program, state, "batch", batch)
+        batch = fold_members(program, state, "batch", batch)
 
     leaves = {name: view.detach().requires_grad_() for name, view in params.items()}
     losses, terms = _losses(program, state, leaves, buffers, batch)
@@ -89,9 +89,9 @@ def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
     with torch.no_grad():
         grads = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(leaves.items(), found, strict=True)}
         if recipe.stage("gradient"):
-            grads = _map(program, state, "gradient", grads, params=params)
+            grads = fold_members(program, state, "gradient", grads, params=params)
         if recipe.stage("shrink"):
-            state.flat.set(_map(program, state, "shrink", params, params=params))
+            state.flat.set(fold_members(program, state, "shrink", params, params=params))
 
         program.optimizer.step(state.flat, state.flat.gather(grads), state.optimizer, state.lr, state.step)
 
@@ -99,9 +99,9 @@ def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
             scale: dict[str, Tensor] = {}
             if any(isinstance(part, Proximal) for part in recipe.stage("update")):
                 scale = state.flat.named(program.optimizer.scale(state.flat, state.optimizer, state.lr, state.step))
-            state.flat.set(_map(program, state, "update", params, params=params, scale=scale))
+            state.flat.set(fold_members(program, state, "update", params, params=params, scale=scale))
         if recipe.stage("average"):
-            state.averaged = _map(program, state, "average", dict(params), params=params)
+            state.averaged = fold_members(program, state, "average", dict(params), params=params)
 
     state.step += 1
     state.keys[:, 2] += 1
@@ -134,7 +134,7 @@ def _losses(
     return losses, terms
 
 
-def _map(program: Program, state: State, stage: str, value: Any, **facts: Any) -> Any:
+def fold_members(program: Program, state: State, stage: str, value: Any, **facts: Any) -> Any:
     """Fold one stage's parts over every member; the parts' memory advances."""
 
     def one(value: Any, memory: Tree, own: Any, facts: dict[str, Any]) -> tuple[Any, Tree]:

@@ -27,9 +27,8 @@ class GroupLasso(Proximal):
     (columns in the group times out, times the kernel's size in a convolution). It acts after the optimizer's step by
     its exact proximal operator in the optimizer's metric: under SGD W_g <- W_g max(0, 1 - lr weight sqrt(n) / |W_g|),
     under Adam by Newton's method for the group's norm. Groups of an input layer (out, in, ...): the role's
-    `column_groups`, else `ctx.columns` when there is one for each column, else each column; in a vector (a bias, a norm's scale),
-    each number. Use it to select inputs,
-    one-hot columns of one category together. It costs about 10 passes over the selected weights.
+    `column_groups`, else `ctx.columns` when there is one for each column, else each column (of a vector: each
+    number). Use it to select inputs, one-hot columns of one category together. It costs about 10 passes.
 
     Neutral: weight = 0.
     Shapes: parameters keep shape and dtype; group numbers are in 0 .. in-1; the reported term is 0-d.
@@ -62,6 +61,8 @@ class GroupLasso(Proximal):
         return like(self.weight, total) * total
 
     def proximal(self, name: str, weight: Tensor, scale: Tensor, ctx: Context) -> Tensor:
+        if weight.numel() == 0:
+            return weight
         wide = columns_last(weight).to(torch.promote_types(weight.dtype, torch.float32))
         steps = columns_last(scale.expand_as(weight)).to(wide)
         strength = torch.as_tensor(like(self.weight, wide), dtype=wide.dtype, device=wide.device)
@@ -73,8 +74,7 @@ class GroupLasso(Proximal):
 
 def columns_last(weight: Tensor) -> Tensor:
     """Return (out, in, ...) as (out * ..., in): one column an input."""
-    moved = weight.movedim(1, -1) if weight.dim() > 1 else weight
-    return moved.reshape(-1, moved.shape[-1])
+    return weight.movedim(1, -1).flatten(0, -2) if weight.dim() > 1 else weight[None]
 
 
 def groups_of(name: str, matrix: Tensor, ctx: Context) -> Tensor | None:
@@ -86,7 +86,7 @@ def groups_of(name: str, matrix: Tensor, ctx: Context) -> Tensor | None:
         numbers = {group: number for number, group in enumerate(dict.fromkeys(role.column_groups))}
         return torch.tensor([numbers[group] for group in role.column_groups], device=matrix.device)
     fits = ctx.columns is not None and ctx.columns.shape[-1] == matrix.shape[-1]
-    return ctx.columns if fits else None
+    return ctx.columns.to(matrix.device) if fits and ctx.columns is not None else None
 
 
 def group_sums(matrix: Tensor, groups: Tensor | None) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:

@@ -56,8 +56,10 @@ class MaxNorm(Regularizer):
     def project(self, weight: Tensor) -> Tensor:
         """Return the nearest weight (out, in, ...) whose units are within the limit."""
         wide = torch.promote_types(weight.dtype, torch.float32)
-        norm = torch.linalg.vector_norm(weight.reshape(weight.shape[0], -1), dim=1, dtype=wide)
+        norm = torch.linalg.vector_norm(weight.flatten(1) if weight.dim() > 1 else weight[:, None], dim=1, dtype=wide)
         limit = like(self.limit, norm)
-        # `where` and not min(1, ratio): inside the ball a weight is left as it is, also if it is not finite.
-        factor = torch.where(norm > limit, limit / norm, torch.ones_like(norm))
+        # The slack keeps what was projected from being projected again, because its norm is off by rounding. `where`
+        # and not min(1, ratio): inside the ball a weight is left as it is, also if it is not finite.
+        outside = norm > limit * (1 + 4 * torch.finfo(weight.dtype).eps)
+        factor = torch.where(outside, limit / norm, torch.ones_like(norm))
         return weight * factor.to(weight.dtype).reshape(-1, *[1] * (weight.dim() - 1))

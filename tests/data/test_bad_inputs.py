@@ -274,7 +274,7 @@ def a_megabyte_in_a_cell(_: Path) -> None:
 @item(28)
 def extreme_numbers(_: Path) -> None:
     for values in (
-        [2**63 + i for i in range(8)],
+        [2**63 + 2**40 * i for i in range(8)],
         np.linspace(-1e38, 1e38, 8),
         5e-324 * np.arange(8),
         np.r_[1e308, -1e308, np.zeros(6)],

@@ -257,11 +257,20 @@ class TouchesAll(Regularizer):
 
 @dataclass(frozen=True)
 class Restarts(Regularizer):
-    formula: ClassVar[str] = "never stops"
+    formula: ClassVar[str] = "stop when score > 1 / amount; start again"
     amount: float = dial(0.3, neutral=0.0, high=1.0)
 
     def stop(self, stopped: Tensor, memory: Memory, ctx: Context) -> tuple[Tensor, Memory]:
-        return stopped & False, memory
+        return ctx.score * torch.as_tensor(self.amount) > 0.36, memory
+
+
+@dataclass(frozen=True)
+class DoesNothing(Regularizer):
+    formula: ClassVar[str] = "w + 0 amount"
+    amount: float = dial(0.3, neutral=0.0, high=1.0)
+
+    def update(self, params: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
+        return {name: p + 0 * like(self.amount, p) for name, p in params.items()}, memory
 
 
 @dataclass(frozen=True)
@@ -322,6 +331,7 @@ FAULTS: dict[type[Regularizer], set[str]] = {
     WrongGradient: {"gradient"},
     TouchesAll: {"selection"},
     Restarts: {"only or"},
+    DoesNothing: {"acts"},
     NegativeTargets: {"distributions"},
     DrawsWhenApplied: {"replay"},
     OverwritesTerm: {"other terms"},

@@ -1,0 +1,85 @@
+"""How the development rows are divided: folds for a small table, one holdout for a large one; an inner part for stopping."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from torch import Tensor
+
+from poise.core.errors import PoiseWarning
+from poise.data.split import split
+
+__all__ = ["Folds", "make_folds"]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """K divisions of the same rows.
+
+    Shapes: train (K, n) int64 row numbers (trimmed to one length); stop, validation (K, N) float 0/1 masks.
+    """
+
+    train: Tensor
+    stop: Tensor
+    validation: Tensor
+
+    def __len__(self) -> int:
+        return int(self.train.shape[0])
+
+
+def make_folds(
+    targets: np.ndarray,
+    *,
+    task: str,
+    count: int,
+    seed: int,
+    groups: np.ndarray | None = None,
+    time: np.ndarray | None = None,
+) -> Folds:
+    """Divide rows into `count` folds, or one holdout if count is 1 or the rows are ordered in time.
+
+    Of each fold's training rows, 15 % are set aside for early stopping, so that the validation rows that choose a
+    recipe never choose a step.
+    """
+    rows = np.arange(len(targets))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PoiseWarning)  # said once, by the study's own outer split
+        if count <= 1 or time is not None:
+            parts = split(targets, task=task, groups=groups, time=time, seed=seed, test=0.2, validation=0.0, stop=0.12)
+            pieces = [(parts.train, parts.stop, parts.test)]
+        else:
+            pieces = []
+            for outer, validation in _splitter(targets, task, count, groups, seed):
+                own = None if groups is None else groups[outer]
+                inner = split(targets[outer], task=task, groups=own, seed=seed, test=0.15, validation=0.0, stop=0.0)
+                pieces.append((outer[inner.train], outer[inner.test], validation))
+    size = min(len(train) for train, _, _ in pieces)
+    generator = np.random.default_rng(seed)
+    train = np.stack([np.sort(generator.permutation(train)[:size]) for train, _, _ in pieces])
+    masks = [np.stack([np.isin(rows, piece[place]) for piece in pieces]) for place in (1, 2)]
+    return Folds(torch.from_numpy(train), *(torch.from_numpy(mask).float() for mask in masks))
+
+
+def _splitter(
+    targets: np.ndarray, task: str, count: int, groups: np.ndarray | None, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    classes = task == "classification"
+    rows = np.arange(len(targets))
+    if classes:
+        smallest = np.bincount(targets).min()
+        stratify = smallest >= count
+    else:
+        # Quantile bins keep each fold's spread of a numeric target alike.
+        edges = np.quantile(targets, np.linspace(0, 1, 11)[1:-1])
+        targets, stratify = np.digitize(targets, np.unique(edges)), True
+        stratify = np.bincount(targets, minlength=1)[np.unique(targets)].min() >= count
+    if groups is not None:
+        kind = StratifiedGroupKFold if stratify else GroupKFold
+        return list(kind(count, shuffle=True, random_state=seed).split(rows, targets, groups))
+    if stratify:
+        return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(rows, targets))
+    return list(KFold(count, shuffle=True, random_state=seed).split(rows))
