@@ -17,6 +17,7 @@ from poise.core.schedule import Constant, Schedule, SwitchOff
 __all__ = ["Dial", "DialValue", "at_step", "check_dial", "dial", "dials_of", "double", "like"]
 
 DialValue = float | Tensor | Schedule
+"""What a dial may hold: a number, a tensor with one number a member, or a schedule."""
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ class Inserted(nn.Module):
         self.part = part.name
         self.label = part.name
         self.calls = 0
+        self.idle = False  # set where every member's dials are neutral: the layer is then passed by
         self.register_buffer("key", key(0), persistent=False)
         self.key: Tensor
         for name in dials_of(part):
@@ -154,8 +155,8 @@ class Insertion(Regularizer, abstract=True):
             child = f"poise_{self.name}"
             if child in host._modules:
                 raise ArgumentError(
-                    f"`{type(self).__name__}.name` must be new to the model; {path or 'the module'} already has a layer "
-                    f"of the part {self.name!r}. Insert a recipe once, into a fresh model or a copy of one."
+                    f"`{type(self).__name__}.name` must be new to the model; {path or 'the module'} has a layer of "
+                    f"the part {self.name!r} already. Insert a recipe once, into a fresh model or a copy of one."
                 )
             layer = self.layer(host).train(host.training)  # a new layer is in training mode, whatever its host is in
             layer.label = f"{self.name}/{path}"

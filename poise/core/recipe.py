@@ -203,7 +203,11 @@ class Recipe:
     @staticmethod
     def load(path: str | Path) -> Recipe:
         """Return the recipe of a YAML or JSON file."""
-        return Recipe.from_yaml(Path(path).read_text(encoding="utf-8"))
+        from poise.core.spec import from_json, from_yaml
+
+        # YAML would read a character beyond 16 bits, which JSON writes as two escapes, as two broken ones.
+        read = from_json if Path(path).suffix.lower() == ".json" else from_yaml
+        return read(Path(path).read_text(encoding="utf-8"))
 
     def explain(self, module: nn.Module | None = None) -> str:
         """Return the receipt: each part, its stage, formula, what it touches, what it costs; and conflicts."""

@@ -74,6 +74,10 @@ class Regularizer(ABC):
             )
         if not self.name:
             object.__setattr__(self, "name", snake(type(self).__name__))
+        for plain in dataclasses.fields(self):
+            value = getattr(self, plain.name)
+            if isinstance(plain.default, bool) and not isinstance(value, bool):
+                raise ArgumentError(f"`{type(self).__name__}.{plain.name}` must be True or False; got {shown(value)}.")
         for field, declared in dials_of(self).items():
             check_dial(type(self).__name__, field, declared, getattr(self, field))
 

@@ -131,7 +131,7 @@ class Rng:
     def margin(self, label: str, shape: tuple[int, ...], drop: Tensor | float) -> Tensor:
         """Return float32 numbers that are > 0 exactly where `keep` (same label, shape and drop) is True.
 
-        For the hot path: on a CPU, passes that write or read bool run scalar code, 5 to 20 times slower than float ones.
+        For the hot path: on a CPU, passes that write or read bool run scalar code, 5 to 20 times slower than float.
         """
         size = math.prod(shape)
         halves = self.words(label, (size + 3) // 4).view(torch.int16)[..., :size].reshape(shape)

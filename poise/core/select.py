@@ -52,6 +52,11 @@ def roles_of(module: nn.Module) -> dict[str, Role]:
             if id(parameter) in seen:
                 continue
             seen.add(id(parameter))
+            if parameter.is_complex():
+                raise ArgumentError(
+                    f"a regularized parameter must hold real numbers; got {path}.{name} of {parameter.dtype}. "
+                    "Hold its real and imaginary parts as two real parameters."
+                )
             kind = declared.get(name) or _kind(owner, parameter)
             is_input = kind == "weight" and (groups is not None if declares else not found_input)
             found_input = found_input or is_input

@@ -32,7 +32,8 @@ def child_of(host: nn.Module, child: str) -> Inserted:
 
 def _through(child: str, host: nn.Module, _: Any, output: Tensor) -> Tensor:
     """Forward hook: pass the host's output through its inserted layer."""
-    result: Tensor = child_of(host, child)(output)
+    layer = child_of(host, child)
+    result: Tensor = output if layer.idle else layer(output)
     return result
 
 

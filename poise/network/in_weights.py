@@ -36,7 +36,7 @@ class WeightLayer(Inserted):
     def lend(self, host: nn.Module) -> None:
         """Put the edited weight in the parameter's place."""
         self.give_back(host)  # of a forward pass that Ctrl-C cut off
-        if self.training:
+        if self.training and not self.idle:
             weight: Tensor = host._parameters["weight"]  # type: ignore[assignment]  # sites have a weight
             edited = self.edited(weight)
             # Past nn.Module.__setattr__, which refuses a plain tensor where a parameter is declared.

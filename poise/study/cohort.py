@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from poise.core.context import Batch
 from poise.core.recipe import Recipe
 from poise.core.schedule import OneCycle
 from poise.study.folds import Folds
@@ -16,7 +19,7 @@ from poise.study.space import Config
 from poise.train.optimizers import Adam
 from poise.train.population import Population, Rows
 
-__all__ = ["Cohort", "Plan"]
+__all__ = ["Cohort", "Plan", "measured_rate", "plan_for"]
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,6 @@ class Cohort:
         weights = self._mask if self.rows.weights is None else self._mask * self.rows.weights
         count = outputs.shape[0]
         targets = self.rows.targets.expand(count, *self.rows.targets.shape)
-        from poise.core.context import Batch
-
         return self.problem.score(outputs, Batch(None, targets, weights))
 
     def validation(self) -> tuple[Tensor, Tensor]:
@@ -140,3 +141,30 @@ class Cohort:
         last = self.history[-1][1] if self.history else torch.full((len(self.owner),), torch.nan)
         count = len(self.configs)
         return torch.zeros(count).index_add_(0, owner, last) / torch.bincount(owner, minlength=count)
+
+
+def plan_for(rows: int, *, seconds: float = math.inf, rate: float = 0.0, trainings: float = 1.0) -> Plan:
+    """Return how long to train on `rows` training rows: more epochs for fewer rows.
+
+    `rate` is the measured seconds of one step of one network. `trainings` full trainings must fit into `seconds`: a
+    short budget gets a shorter training rather than no comparison.
+    """
+    batch = min(rows, 64 if rows < 800 else 128 if rows < 8_000 else 256)
+    per_epoch = max(1, rows // batch)
+    epochs = 60 if rows < 1_000 else 40 if rows < 5_000 else 24 if rows < 20_000 else 14
+    steps = epochs * per_epoch
+    if rate > 0 and math.isfinite(seconds):
+        steps = min(steps, int(seconds / (rate * trainings)))
+    steps = max(steps, 20)
+    return Plan(steps, batch, max(1, steps // 24))
+
+
+def measured_rate(problem: Problem, recipe: Recipe, configs: Sequence[Config], folds: Folds) -> float:
+    """Return the seconds of one step of one network, measured on a few steps of a small population."""
+    plan = plan_for(int(folds.train.shape[1]))
+    cohort = Cohort(problem, recipe, configs, folds, plan, seed=0)
+    rows = folds.train[cohort.fold]
+    cohort.population.train(problem.rows, 1, plan.batch, rows)
+    began = time.monotonic()
+    cohort.population.train(problem.rows, 3, plan.batch, rows)
+    return (time.monotonic() - began) / 3 / len(cohort.population)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from poise.models.tabular import ColumnPlan, TabularNet, quantile_edges
 from poise.train.losses import CrossEntropy, Loss, SquaredError
 from poise.train.population import Rows
 
-__all__ = ["Design", "Problem"]
+__all__ = ["Design", "Problem", "network"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,20 @@ class Design:
     bins: int = 8
     activation: str = "relu"
     residual: bool = False
+
+
+def network(plan: ColumnPlan, outputs: int, design: Design, edges: Tensor | None) -> TabularNet:
+    """Return a new network of a design."""
+    return TabularNet(
+        plan,
+        outputs,
+        width=design.width,
+        depth=design.depth,
+        embedding=design.embedding,
+        activation=design.activation,
+        residual=design.residual,
+        edges=edges,
+    )
 
 
 @dataclass(frozen=True)
@@ -58,25 +73,18 @@ class Problem:
         """Return the data's loss."""
         return CrossEntropy(self.class_weights) if self.classes else SquaredError()
 
+    def edges(self) -> Tensor | None:
+        """Return the quantile edges of the numeric columns, (n, bins + 1), if the design embeds them by bins."""
+        numeric = [first for _, first, _ in self.plan.spans("numeric")]
+        if self.design.embedding != "piecewise" or not numeric:
+            return None
+        # Wide tables get fewer bins: 512 embedded features are enough, and the first layer pays for each.
+        bins = max(2, min(self.design.bins, 512 // len(numeric)))
+        return quantile_edges(self.rows.inputs.numpy(), numeric, bins)
+
     def builder(self) -> Callable[[], nn.Module]:
         """Return the function that makes a new network for this table."""
-        design, plan, outputs = self.design, self.plan, self.outputs
-        numeric = [first for _, first, _ in plan.spans("numeric")]
-        edges = None
-        if design.embedding == "piecewise" and numeric:
-            # Wide tables get fewer bins: 512 embedded features are enough, and the first layer pays for each.
-            bins = max(2, min(design.bins, 512 // len(numeric)))
-            edges = quantile_edges(self.rows.inputs.numpy(), numeric, bins)
-        return lambda: TabularNet(
-            plan,
-            outputs,
-            width=design.width,
-            depth=design.depth,
-            embedding=design.embedding,
-            activation=design.activation,
-            residual=design.residual,
-            edges=edges,
-        )
+        return partial(network, self.plan, self.outputs, self.design, self.edges())
 
     def score(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return each member's loss (M,) on its rows: weighted mean cross-entropy or squared error.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,9 @@ PARTS: dict[str, Regularizer] = {
 
 _FIXED = {"patience.evaluations", "patience.minimum_change", "cut_mix.alpha", "mixup.share", "batch_norm.share"}
 """Dials that the search leaves at their start value (when the part is on)."""
+
+_RARE = ("hidden_noise", "input_noise", "swap_noise", "cut_mix", "l1", "clip_norm")
+"""Parts of which a bracket of the search tries only two at a time."""
 
 _RANGES: dict[str, tuple[float, float]] = {
     "dropout.p": (0.02, 0.6),
@@ -124,6 +128,12 @@ class Space:
                     low, high = _RANGES.get(key, self.declared[key].search)
                     values[key] = trial.suggest_float(key, low, high, log=key in _LOG)
         return self.config(number, on, values, lr)
+
+    def rare_off(self, number: int, seed: int) -> dict[str, bool]:
+        """Return the rarer parts that a bracket starting at configuration `number` leaves off; two of them stay."""
+        rare = [name for name in _RARE if name in self.names]
+        stay = random.Random(f"{seed}/{number}").sample(rare, min(2, len(rare)))
+        return {f"{name}?": False for name in rare if name not in stay}
 
     def as_trial(self, config: Config) -> dict[str, Any]:
         """Return a configuration as the parameters of an Optuna trial, clipped to the space."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from poise.core.context import Batch
+from poise.core.dial import dials_of
 from poise.core.errors import ArgumentError
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng, key
@@ -23,7 +24,8 @@ from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_
 from poise.train.losses import Loss
 from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
-from poise.train.step import Program, State, fold_members, forward, step, with_dials
+from poise.train.stack import Stack, map_stack
+from poise.train.step import Program, State, fold_members, step, with_dials
 
 __all__ = ["Population", "Rows", "Score", "member_seed"]
 
@@ -112,6 +114,8 @@ class Population:
             lr=self.base_lr.clone(),
             averaged=None,
         )
+        self.recipe = recipe
+        self._pass_by_neutral()
         self.stopped = torch.zeros(count, dtype=torch.bool)
         self.diverged = torch.zeros(count, dtype=torch.bool)
         self.best: Tree = None
@@ -121,6 +125,20 @@ class Population:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    def _pass_by_neutral(self) -> None:
+        """Leave out the parts that are neutral for every member: they would change nothing and cost their time."""
+        now = self.recipe.dials() | self.state.dials
+        idle = []
+        for part in self.recipe:
+            neutral = [_all_equal(now[f"{part.name}.{field}"], d.neutral) for field, d in dials_of(part).items()]
+            if neutral and all(neutral):
+                idle.append(part.name)
+        self.program = replace(self.program, recipe=self.recipe.without(*idle))
+        for _path, layer in self.program.inserted:
+            layer.idle = layer.part in idle
+        if not self.program.recipe.stage("average"):
+            self.state.averaged = None
 
     # --- training ------------------------------------------------------------------------------------------------
 
@@ -171,14 +189,7 @@ class Population:
         params, buffers = self.weights(), with_dials(self.program, self.state)
         if best and self.best is not None:
             params, buffers = self.best["weights"], buffers | self.best["buffers"]
-        self.program.module.eval()
-        own = 0 if rows is not None else None
-        answer = torch.vmap(lambda p, b, x: forward(self.program, p, b, x), in_dims=(0, 0, own))
-        with torch.no_grad():
-            if rows is None:
-                return torch.cat([answer(params, buffers, part) for part in inputs.split(chunk)], dim=1)
-            parts = [_take(inputs, part) for part in rows.split(chunk, dim=1)]
-            return torch.cat([answer(params, buffers, part) for part in parts], dim=1)
+        return Stack(self.program.module.eval(), params, buffers).outputs(inputs, rows, chunk=chunk)
 
     def evaluate(self, data: Rows, score: Score, rows: Tensor | None = None) -> Tensor:
         """Score every member (M,), lower is better; let the stop stage decide; keep the weights worth keeping.
@@ -236,6 +247,7 @@ class Population:
             averaged=None if state.averaged is None else select_members(state.averaged, chosen),
             step=state.step,
         )
+        self._pass_by_neutral()
         self.members = [self.members[place] for place in chosen.tolist()]
         self.base_lr = self.base_lr[chosen]
         self.stopped, self.diverged = self.stopped[chosen], self.diverged[chosen]
@@ -244,16 +256,24 @@ class Population:
         if self.epoch_order is not None:
             self.epoch_order = (self.epoch_order[0], self.epoch_order[1][chosen])
 
-    def network(self, place: int, *, best: bool = True) -> nn.Module:
-        """Return one member as a plain module in evaluation mode, with its best (or current) weights."""
-        module = copy.deepcopy(self.program.module)
-        source = self.best if best and self.best is not None else {"weights": self.weights(), "buffers": self.state.buffers}
-        own = _member_of(source["weights"], place) | _member_of(source["buffers"], place)
-        with torch.no_grad():
-            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-                if name in own:
-                    tensor.copy_(own[name])
-        return module.eval()
+    def remember(self, members: Tensor) -> None:
+        """Keep the present weights of the members (M,) bool: what training for a fixed number of steps ends with."""
+        current = {"weights": map_tree(torch.clone, self.weights()), "buffers": map_tree(torch.clone, self.state.buffers)}
+        self.best = current if self.best is None else where_members(members, current, self.best)
+        self.best_step = torch.where(members, self.state.step, self.best_step)
+
+    def stack(self) -> Stack:
+        """Return the kept (else the present) weights of all members, for prediction alone."""
+        kept = self.best or {"weights": self.weights(), "buffers": self.state.buffers}
+        dials = with_dials(self.program, self.state)
+        module = copy.deepcopy(self.program.module).eval()
+        return map_stack(torch.clone, Stack(module, dict(kept["weights"]), {**dials, **kept["buffers"]}))
+
+
+def _all_equal(value: object, number: float) -> bool:
+    if isinstance(value, Schedule):
+        return False
+    return bool((torch.as_tensor(value) == number).all())
 
 
 def _seeded(build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> nn.Module:

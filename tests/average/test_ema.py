@@ -34,10 +34,11 @@ def test_without_warmup_it_is_torchs_averaged_model_bit_for_bit(decay: float) ->
     points = path(50)
     model = torch.nn.Linear(4, 3, bias=False)
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    for step, (weights, ours) in enumerate(zip(points, [points[0]["weight"], *run(Ema(decay, warmup=False), points)])):
+    ours = [points[0]["weight"], *run(Ema(decay, warmup=False), points)]
+    for step, weights in enumerate(points):
         model.weight.data.copy_(weights["weight"])
         averaged.update_parameters(model)
-        assert torch.equal(averaged.module.weight.data, ours), step
+        assert torch.equal(averaged.module.weight.data, ours[step]), step
 
 
 @pytest.mark.parametrize("warmup", [False, True])

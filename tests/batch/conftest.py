@@ -16,7 +16,7 @@ Run = Callable[..., Batch]
 
 @pytest.fixture
 def run() -> Run:
-    """Apply a part to a batch: run(part, inputs, targets, weights=None, seed=0, **facts of the context)."""
+    """The batch that a part makes of inputs, targets and weights, under a seed and further facts of the context."""
 
     def once(
         part: Regularizer, inputs: Any, targets: Tensor, weights: Tensor | None = None, seed: int = 0, **facts: Any

@@ -46,7 +46,7 @@ def test_the_yaml_key_of_a_class(name: str, key: str) -> None:
 
 def test_the_order_of_the_stages_is_fixed() -> None:
     assert STEP == ("batch", "objective", "gradient", "shrink", "update", "average", "stop")
-    assert EVERY_STAGE == ("network", *STEP, "predict")
+    assert ("network", *STEP, "predict") == EVERY_STAGE
 
 
 def test_stages_are_those_overridden_in_order() -> None:

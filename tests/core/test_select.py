@@ -116,3 +116,8 @@ def test_a_selection_names_its_parameters_in_the_modules_order(where: str, names
 def test_another_selection_is_refused(where: object) -> None:
     with pytest.raises(ArgumentError, match=rf"`Part.where` must be one of {', '.join(SELECTIONS)}, .*; got "):
         check_selection("Part", where)
+
+
+def test_complex_parameters_are_refused_by_name() -> None:
+    with pytest.raises(ArgumentError, match=r"must hold real numbers; got 0.weight of torch.complex64"):
+        roles_of(nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)))

@@ -79,12 +79,13 @@ def test_the_parameter_is_back_after_a_forward_pass_that_was_interrupted() -> No
         if next(interrupted):
             raise KeyboardInterrupt
 
-    parameter = model[0].weight
+    parameter, seen = model[0].weight, seen_weights(model[0])
     model[0].register_forward_pre_hook(interrupt)
     with pytest.raises(KeyboardInterrupt):
         model(torch.ones(1, 4))
     model(torch.ones(1, 4))
     assert model[0].weight is parameter
+    assert torch.equal(seen[1], seen[0])  # masked once, not twice
 
 
 def test_two_parts_on_one_layer_nest() -> None:

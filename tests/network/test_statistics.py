@@ -29,9 +29,16 @@ def test_statistics_are_those_of_all_rows_also_with_a_short_last_batch() -> None
     torch.testing.assert_close(model[0].running_var, x.var(0), rtol=1e-12, atol=1e-12)
 
 
-def test_inner_layers_see_batches_normalised_as_in_training_and_no_dropout() -> None:
+def test_dropout_is_off_on_the_way() -> None:
+    bare = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.BatchNorm1d(4)).double().train()
+    model, x = Dropout(0.5).network(bare), rows(64)
+    reestimate(model, [x])
+    hidden = torch.nn.functional.linear(x, bare[0].weight, bare[0].bias).relu()
+    torch.testing.assert_close(bare[2].running_mean, hidden.mean(0), rtol=1e-12, atol=1e-12)
+
+
+def test_inner_layers_see_batches_normalised_as_in_training() -> None:
     model, x = network(), rows(64)
-    model.train()
     reestimate(model, [x])
     first = (x - x.mean(0)) / torch.sqrt(x.var(0, correction=0) + 1e-5)
     hidden = torch.nn.functional.linear(first, model[1].weight, model[1].bias)

@@ -44,7 +44,9 @@ def test_minimum_is_ridge_regression_with_alpha_over_n(weight: float) -> None:
     hessian = torch.func.jacrev(torch.func.grad(objective))(flat)
     found = flat - torch.linalg.solve(hessian, torch.func.grad(objective)(flat))
     centred = X - X.mean(0)
-    closed = torch.linalg.solve(centred.T @ centred + n * weight * torch.eye(12, dtype=torch.float64), centred.T @ (y - y.mean()))
+    closed = torch.linalg.solve(
+        centred.T @ centred + n * weight * torch.eye(12, dtype=torch.float64), centred.T @ (y - y.mean())
+    )
     torch.testing.assert_close(found[:12], closed, rtol=1e-12, atol=1e-13)
     sklearn = Ridge(alpha=n * weight).fit(X.numpy(), y.numpy())
     torch.testing.assert_close(found[:12], torch.from_numpy(sklearn.coef_), rtol=1e-11, atol=1e-12)
@@ -81,6 +83,8 @@ def test_sum_does_not_overflow_in_half_precision(dtype: torch.dtype) -> None:
 
 def test_float32_dial_of_a_member_keeps_float64_values_in_float64() -> None:
     w = torch.tensor([[1e-9 + 1.0]], dtype=torch.float64)
-    values = torch.vmap(lambda weight: term(L2().at({"weight": weight}), w=w, b=torch.ones(1)))(torch.tensor([2.0, 4.0]))
+    values = torch.vmap(lambda weight: term(L2().at({"weight": weight}), w=w, b=torch.ones(1)))(
+        torch.tensor([2.0, 4.0])
+    )
     assert values.dtype == torch.float64
     torch.testing.assert_close(values, torch.stack([w[0, 0] ** 2, 2 * w[0, 0] ** 2]), rtol=1e-15, atol=0)

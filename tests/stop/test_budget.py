@@ -19,7 +19,9 @@ def test_it_passes_the_battery() -> None:
     assert check_regularizer(Budget(3)).count >= 18
 
 
-@pytest.mark.parametrize(("steps", "step", "expected"), [(3, 2, False), (3, 3, True), (0, 0, True), (math.inf, 9, False)])
+@pytest.mark.parametrize(
+    ("steps", "step", "expected"), [(3, 2, False), (3, 3, True), (0, 0, True), (math.inf, 9, False)]
+)
 def test_it_stops_once_the_steps_are_done(steps: float, step: int, expected: bool) -> None:
     assert stops(steps, step) is expected
 

@@ -15,7 +15,10 @@ LR, RATE = 3e-4, 0.05
 
 def start(dtype: torch.dtype) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {"w": torch.randn(8, 5, dtype=dtype, generator=generator), "b": torch.randn(8, dtype=dtype, generator=generator)}
+    return {
+        "w": torch.randn(8, 5, dtype=dtype, generator=generator),
+        "b": torch.randn(8, dtype=dtype, generator=generator),
+    }
 
 
 def slopes(params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

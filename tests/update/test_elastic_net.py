@@ -90,7 +90,9 @@ def test_proximal_operator_minimises_penalty_plus_distance(w: float) -> None:
 def test_ratio_one_is_l1_bit_for_bit() -> None:
     w = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     ctx = context(w, torch.rand(4, 5, generator=torch.Generator().manual_seed(1)))
-    assert torch.equal(ElasticNet(0.3, 1.0).update({"w": w}, {}, ctx)[0]["w"], L1(0.3).update({"w": w}, {}, ctx)[0]["w"])
+    assert torch.equal(
+        ElasticNet(0.3, 1.0).update({"w": w}, {}, ctx)[0]["w"], L1(0.3).update({"w": w}, {}, ctx)[0]["w"]
+    )
     ours, lasso = ElasticNet(0.3, 1.0).objective({}, {}, ctx)[0], L1(0.3).objective({}, {}, ctx)[0]
     assert torch.equal(ours["elastic_net"], lasso["l1"])
 

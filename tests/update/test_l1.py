@@ -7,9 +7,13 @@ import torch
 from sklearn.linear_model import Lasso
 
 from poise.core.context import Context
+from poise.core.recipe import Recipe
 from poise.core.rng import Rng, key
 from poise.core.select import Role
 from poise.testing import check_regularizer
+from poise.train.losses import SquaredError
+from poise.train.optimizers import Adam
+from poise.train.population import Population, Rows
 from poise.update import L1
 
 ROLES = {"w": Role("weight", inputs=True)}
@@ -122,3 +126,21 @@ def test_members_thresholds_are_their_own() -> None:
 def test_float16_sum_is_taken_in_float32() -> None:
     w = torch.full((1, 1000), 100.0, dtype=torch.float16)
     assert float(L1(1.0).objective({}, {}, context(w, torch.ones_like(w)))[0]["l1"]) == 100_000
+
+
+@pytest.mark.campaign
+def test_a_population_under_adam_is_the_lasso_path() -> None:
+    X, y = regression()
+    alphas = torch.tensor(ALPHAS[1:])
+    population = Population(
+        lambda: torch.nn.Linear(25, 1, bias=False, dtype=torch.float64),
+        Recipe(L1(0.1)),
+        SquaredError(),  # no half: its L1 weight is twice alpha
+        lr=[5e-3] * len(alphas),
+        dials={"l1.weight": 2 * alphas},
+        optimizer=Adam(betas=(0.9, 0.99)),
+    )
+    population.train(Rows(X, y[:, None]), steps=7000, batch_size=len(X))
+    for alpha, w in zip(alphas.tolist(), population.weights()["weight"], strict=True):
+        assert residual(w, alpha) <= 1e-10
+        assert torch.equal(w == 0, sklearn_lasso(alpha) == 0)

@@ -1,0 +1,206 @@
+"""From a prepared table to an ensemble: search, select on held-out rows, retrain on all rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from poise.core.recipe import Recipe
+from poise.predict import fit_temperature
+from poise.study.clock import Clock
+from poise.study.cohort import Cohort, Plan, measured_rate, plan_for
+from poise.study.folds import Folds, make_folds
+from poise.study.problem import Problem
+from poise.study.result import Trial
+from poise.study.search import Candidate, Search
+from poise.study.selection import greedy_weights
+from poise.study.space import Config, Space
+from poise.study.workers import one_thread, run_all
+from poise.train.stack import Stack
+
+__all__ = ["Fitted", "Settings", "fit"]
+
+_REFIT_NETWORKS = 12  # of the final ensemble; TabM's authors find that 8 good members keep most of 32's gain
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a fit is run: `search_share` of the budget goes to the search, the rest to the retraining."""
+
+    seed: int = 0
+    jobs: int = 1
+    search_share: float = 0.7
+    folds: int | None = None
+    tell: Callable[[str, float | None, float], None] = lambda message, best, share: None
+    on_trials: Callable[[list[Trial]], None] = lambda trials: None
+
+
+@dataclass
+class Fitted:
+    """The outcome: `stack` and `shares` are the ensemble, its first member is the best configuration's network."""
+
+    space: Space
+    folds: Folds
+    plan: Plan
+    rate: float
+    best: Config
+    best_step: int
+    candidates: list[Candidate]
+    trials: list[Trial]
+    stack: Stack
+    shares: Tensor
+    temperature: float
+    interrupted: bool = False
+    chosen: dict[int, float] = field(default_factory=dict)  # configuration number -> share of the ensemble
+
+
+def fit(
+    problem: Problem,
+    targets: np.ndarray,
+    space: Space,
+    clock: Clock,
+    settings: Settings,
+    *,
+    groups: np.ndarray | None = None,
+    time: np.ndarray | None = None,
+) -> Fitted:
+    """Search recipes for a problem and return the retrained ensemble.
+
+    Ctrl-C ends the search; what was found by then is selected from and retrained. Raises: KeyboardInterrupt if
+    nothing had been found, DataError if the rows are too few to divide.
+    """
+    rows = len(problem.rows)
+    count = settings.folds or (3 if rows < 1_500 else 1)
+    folds = make_folds(targets, task=problem.task, count=count, seed=settings.seed, groups=groups, time=time)
+    size = int(folds.train.shape[1])
+    timed = math.isfinite(clock.budget.seconds)
+    with one_thread():
+        rate = measured_rate(problem, space.recipe, space.portfolio(0), folds) if timed else 0.0
+    # A wave of brackets is a third of 18 configurations to the end on every fold; two waves must fit, and the refit.
+    trainings = 6 * count * 2 + _REFIT_NETWORKS / settings.jobs
+    plan = plan_for(size, seconds=clock.left(), rate=rate, trainings=trainings)
+    search = Search(problem, space, folds, plan, settings.seed, settings.jobs)
+    search.widest = 18 if count == 1 else 12
+    search.tell = lambda message, best: settings.tell(message, best, clock.spent() / clock.budget.seconds)
+    search.on_trials = settings.on_trials
+    interrupted = False
+    try:
+        search.run(clock, settings.search_share)
+    except KeyboardInterrupt:
+        interrupted = True
+        if not search.candidates:
+            raise
+    candidates = sorted(search.candidates, key=lambda candidate: candidate.score)
+    if not candidates:
+        # Every configuration diverged: the mildest of the portfolio, with a small rate, is better than no answer.
+        mild = space.portfolio(0)[0]
+        candidates = [Candidate(Config(0, mild.dials, 1e-4, mild.on), math.inf, torch.empty(0), plan.steps)]
+        shares, temperature = {0: 1.0}, 1.0
+    else:
+        shares, temperature = _select(problem, candidates, settings.seed)
+    settings.tell(f"retraining {len(shares)} recipes on all rows", candidates[0].score, settings.search_share)
+    stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings)
+    best = candidates[0]
+    return Fitted(
+        space, folds, plan, rate, best.config, best.best_step, candidates, search.trials, stack, weights, temperature,
+        interrupted, {candidates[place].config.number: share for place, share in shares.items()},
+    )  # fmt: skip
+
+
+def _select(problem: Problem, candidates: Sequence[Candidate], seed: int) -> tuple[dict[int, float], float]:
+    """Return {place among the candidates: share} and the temperature, both chosen on held-out rows."""
+    outputs = torch.stack([candidate.outputs for candidate in candidates[:40]])
+    held = torch.isfinite(outputs[0]).all(-1)
+    outputs, targets = outputs[:, held], problem.rows.targets[held]
+    weights = torch.ones(len(targets)) if problem.rows.weights is None else problem.rows.weights[held]
+    if problem.classes:
+        predictions = torch.softmax(outputs, dim=-1)
+        scale = torch.ones(problem.classes) if problem.class_weights is None else problem.class_weights
+        weighted = targets * scale * weights[:, None]
+
+        def loss(mean: Tensor, rows: Tensor) -> Tensor:
+            picked = weighted[rows]
+            return -(picked * mean.clamp(min=1e-7).log()).sum((1, 2)) / picked.sum()
+
+    else:
+        predictions = outputs
+
+        def loss(mean: Tensor, rows: Tensor) -> Tensor:
+            own = weights[rows]
+            return (torch.square(mean - targets[rows]).mean(-1) * own).sum(1) / own.sum()
+
+    found = greedy_weights(predictions, loss, seed=seed)
+    # A share below a twentieth is noise of the bags, and each member costs a retraining.
+    kept = {place: float(share) for place, share in enumerate(found) if share >= 0.05} or {0: 1.0}
+    kept = dict(sorted(kept.items(), key=lambda item: -item[1])[:6])
+    total = sum(kept.values())
+    shares = {place: share / total for place, share in kept.items()}
+    temperature = 1.0
+    if problem.classes:
+        mean = sum(share * predictions[place] for place, share in shares.items())
+        assert isinstance(mean, Tensor)
+        temperature = fit_temperature(mean.clamp(min=1e-7).log(), targets, (weighted.sum(1)))
+    return shares, temperature
+
+
+def _refit(
+    problem: Problem,
+    space: Space,
+    candidates: Sequence[Candidate],
+    shares: dict[int, float],
+    plan: Plan,
+    clock: Clock,
+    rate: float,
+    settings: Settings,
+) -> tuple[Stack, Tensor]:
+    """Retrain the chosen configurations on all rows for their best number of steps, several seeds each."""
+    networks = _REFIT_NETWORKS
+    if rate > 0:
+        longest = max(candidates[place].best_step for place in shares)
+        networks = int(max(1, min(networks, clock.left() * settings.jobs / max(1e-9, rate * longest))))
+    # The best configuration comes first, so that member 0 is the single network of the report.
+    places = sorted(shares)
+    copies = {place: max(1, round(networks * shares[place])) for place in places}
+    jobs = [(place, seed) for place in places for seed in range(copies[place])]
+    parts = [jobs[start :: settings.jobs] for start in range(settings.jobs)]
+    tasks = [(problem, space.recipe, [candidates[p] for p, _ in part], [s for _, s in part], plan, settings.seed)
+             for part in parts if part]  # fmt: skip
+    stacks = run_all(refit, tasks, settings.jobs)
+    order = [job for part in parts for job in part]
+    merged = Stack(
+        stacks[0].module,
+        {name: torch.cat([stack.weights[name] for stack in stacks]) for name in stacks[0].weights},
+        {name: torch.cat([stack.buffers[name] for stack in stacks]) for name in stacks[0].buffers},
+    )
+    back = torch.tensor([order.index(job) for job in jobs])
+    weights = torch.tensor([shares[place] / copies[place] for place, _ in jobs])
+    return merged.select(back), weights
+
+
+def refit(
+    problem: Problem, recipe: Recipe, candidates: list[Candidate], seeds: list[int], plan: Plan, seed: int
+) -> Stack:
+    """Train each candidate on all rows up to its best step, as one population, and return the weights."""
+    rows = len(problem.rows)
+    everything = Folds(torch.arange(rows)[None], torch.zeros(1, rows), torch.zeros(1, rows))
+    configs = [candidate.config for candidate in candidates]
+    # Ids past the search's, so that a retrained member is a new draw and not the old one on more rows.
+    identities = [1_000_000 + config.number * 100 + own for config, own in zip(configs, seeds, strict=True)]
+    cohort = Cohort(problem, recipe, configs, everything, plan, seed=seed, seeds=identities)
+    population = cohort.population
+    targets = torch.tensor([max(1, candidate.best_step) for candidate in candidates])
+    for step in torch.unique(targets).tolist():
+        population.train(problem.rows, step - population.state.step, plan.batch)
+        population.remember(targets == step)
+    return population.stack()
+
+
+def one_hot(codes: np.ndarray, classes: int) -> Tensor:
+    """Return (N, K) distributions of class codes (N,)."""
+    return F.one_hot(torch.from_numpy(np.asarray(codes, dtype=np.int64)), classes).float()

@@ -1,0 +1,68 @@
+"""Trained members as one thing that predicts: M sets of weights under one structure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from poise.core.kinds import inserted_layers
+
+__all__ = ["Stack", "map_stack"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """M networks of one structure. Shapes: each weight and buffer (M, ...).
+
+    `buffers` holds the inserted layers' dials too, because a norm's share matters at prediction.
+    """
+
+    module: nn.Module
+    weights: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return int(next(iter(self.weights.values())).shape[0])
+
+    def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, chunk: int = 512) -> Tensor:
+        """Return every member's outputs (M, n, ...): on the same inputs (n, ...), or each on its own `rows` (M, n)."""
+
+        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
+            answer: Tensor = functional_call(self.module, (weights, buffers), (x,))
+            return answer
+
+        answer = torch.vmap(one, in_dims=(0, 0, None if rows is None else 0))
+        with torch.no_grad():
+            if rows is None:
+                parts = list(inputs.split(chunk))
+            else:
+                parts = [inputs[part] for part in rows.split(chunk, dim=1)]
+            return torch.cat([answer(self.weights, self.buffers, part) for part in parts], dim=1)
+
+    def select(self, members: Tensor) -> Stack:
+        """Return the given members."""
+        return map_stack(lambda tensor: tensor[members], self)
+
+    def network(self, place: int) -> nn.Module:
+        """Return one member as a plain module in evaluation mode."""
+        module = copy.deepcopy(self.module)
+        own = {name: tensor[place] for name, tensor in {**self.weights, **self.buffers}.items()}
+        with torch.no_grad():
+            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+                if name in own:
+                    tensor.copy_(own[name])
+        for _path, layer in inserted_layers(module):
+            layer.idle = False
+        return module.eval()
+
+
+def map_stack(function: Callable[[Tensor], Tensor], stack: Stack) -> Stack:
+    """Return the stack with a function applied to every tensor."""
+    weights = {name: function(tensor) for name, tensor in stack.weights.items()}
+    buffers = {name: function(tensor) for name, tensor in stack.buffers.items()}
+    return Stack(stack.module, weights, buffers)
