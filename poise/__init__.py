@@ -1,17 +1,25 @@
-"""poise: the system for regularization in PyTorch."""
+"""poise: the system for regularization in PyTorch.
 
-from poise.average import Ema, Swa
-from poise.batch import CutMix, InputNoise, LabelSmoothing, Mixup, SwapNoise
-from poise.core.errors import ArgumentError, CheckpointError, DataError, PoiseError, PoiseWarning, StudyError
-from poise.core.recipe import Recipe
-from poise.core.regularizer import Regularizer
-from poise.core.schedule import Constant, Cosine, Linear, OneCycle, SwitchOff, WarmUp
-from poise.gradient import ClipNorm
-from poise.network import BatchNorm, DropConnect, Dropout, HiddenNoise, LayerNorm, WeightNoise
-from poise.objective import L2
-from poise.predict import Ensemble
-from poise.stop import Budget, Patience
-from poise.update import L1, Decay, ElasticNet, GroupLasso, MaxNorm
+Public names are imported at their first use, so that `poise --help` starts without torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from poise.average import Ema, Swa
+    from poise.batch import CutMix, InputNoise, LabelSmoothing, Mixup, SwapNoise
+    from poise.core.errors import ArgumentError, CheckpointError, DataError, PoiseError, PoiseWarning, StudyError
+    from poise.core.recipe import Recipe
+    from poise.core.regularizer import Regularizer
+    from poise.core.schedule import Constant, Cosine, Linear, OneCycle, SwitchOff, WarmUp
+    from poise.gradient import ClipNorm
+    from poise.network import BatchNorm, DropConnect, Dropout, HiddenNoise, LayerNorm, WeightNoise
+    from poise.objective import L2
+    from poise.predict import Ensemble
+    from poise.stop import Budget, Patience
+    from poise.study.estimators import Classifier, Regressor
+    from poise.update import L1, Decay, ElasticNet, GroupLasso, MaxNorm
 
 __version__ = "0.1.0"
 
@@ -22,6 +30,7 @@ __all__ = [
     "BatchNorm",
     "Budget",
     "CheckpointError",
+    "Classifier",
     "ClipNorm",
     "Constant",
     "Cosine",
@@ -46,12 +55,36 @@ __all__ = [
     "PoiseError",
     "PoiseWarning",
     "Recipe",
+    "Regressor",
     "Regularizer",
     "StudyError",
-    "SwapNoise",
     "Swa",
+    "SwapNoise",
     "SwitchOff",
     "WarmUp",
     "WeightNoise",
     "__version__",
 ]
+
+# All together, so that any public name has every regularizer declared and recipes can be read.
+_CORE = (
+    *("core.errors", "core.recipe", "core.regularizer", "core.schedule"),
+    *("network", "batch", "objective", "gradient", "update", "average", "stop", "predict"),
+)
+# One by one: these need the extras of a study.
+_STUDY = {"Classifier": "study.estimators", "Regressor": "study.estimators"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CORE:
+        return importlib.import_module(f"poise.{name}")  # `import poise; poise.batch.Mixup`
+    if name not in __all__:
+        raise AttributeError(f"module 'poise' has no attribute {name!r}")
+    for home in [_STUDY[name]] if name in _STUDY else _CORE:
+        module = importlib.import_module(f"poise.{home}")
+        globals().update({public: getattr(module, public) for public in module.__all__ if public in __all__})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -295,7 +295,8 @@ def item_81() -> None:
         run = Recipe(Decay(0.5, where="embeddings"), L1(0.2, where="embeddings")).start(table)
         run.objective(run.model(torch.tensor([1, 1, 3])).square().sum()).backward()
         run.update(torch.optim.SGD(table.parameters(), lr=0.1))
-    assert torch.equal(tables[0].weight, tables[1].weight)
+    # The same row twice in a batch is summed in another order.
+    assert torch.allclose(tables[0].weight, tables[1].weight, rtol=0, atol=2e-6)
 
 
 def item_82() -> None:

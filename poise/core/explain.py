@@ -42,7 +42,7 @@ def touched(part: Regularizer, module: nn.Module | None) -> str:
         found = [path or "(the module itself)" for path, _ in part.find(module)]
         return f"{len(found)} sites ({', '.join(found[:6])}{', ...' if len(found) > 6 else ''})" if found else "NOTHING"
     where = getattr(part, "where", None)
-    if where is None:
+    if where is None or part.stages()[:1] == ("batch",):  # there `where` names columns, not parameters
         first = part.stages()[0] if part.stages() else "nothing"
         return {"batch": "the batch", "gradient": "all gradients", "average": "all weights"}.get(first, "the run")
     names = where if isinstance(where, str) else " and ".join(where)
@@ -53,13 +53,14 @@ def touched(part: Regularizer, module: nn.Module | None) -> str:
         return f"NOTHING ({names} selects no parameter)"
     parameters = dict(module.named_parameters())
     count = sum(parameters[name].numel() for name in chosen)
-    return f"{names}: {len(chosen)} tensors, {count:,} numbers ({', '.join(chosen[:4])}{', ...' if len(chosen) > 4 else ''})"
+    listed = ", ".join(chosen[:4]) + (", ..." if len(chosen) > 4 else "")
+    return f"{names}: {len(chosen)} tensors, {count:,} numbers ({listed})"
 
 
 def conflicts(recipe: Recipe, module: nn.Module | None = None) -> list[str]:
     """Return one sentence for each pair of parts that fight, and for each part that touches nothing."""
     found = []
-    kinds = {}
+    kinds: dict[str, list[str]] = {}
     for part in recipe:
         kinds.setdefault(type(part).__name__, []).append(part.name)
         if module is not None and touched(part, module).startswith("NOTHING"):
@@ -72,5 +73,8 @@ def conflicts(recipe: Recipe, module: nn.Module | None = None) -> list[str]:
         if len(kinds.get(kind, [])) > 1:
             found.append(f"{' and '.join(kinds[kind])} are the same regularizer twice: their strengths add up.")
     if ("L1" in kinds or "GroupLasso" in kinds) and ("Ema" in kinds or "Swa" in kinds):
-        found.append("averaged weights are not exactly zero where L1 zeroes only part of the time: read sparsity off the raw weights.")
+        found.append(
+            "averaged weights are not exactly zero where L1 zeroes only part of the time: "
+            "read sparsity off the raw weights."
+        )
     return found

@@ -33,6 +33,7 @@ class Recipe:
     __slots__ = ("_by_stage", "parts")
 
     parts: tuple[Regularizer, ...]
+    _by_stage: dict[str, tuple[Regularizer, ...]]
 
     def __init__(self, *parts: Regularizer) -> None:
         for part in parts:
@@ -160,7 +161,7 @@ class Recipe:
 
     def stage(self, stage: str) -> tuple[Regularizer, ...]:
         """Return the parts that act in a stage, in the order in which they act."""
-        return self._by_stage[stage]  # type: ignore[no-any-return]  # set in _set
+        return self._by_stage[stage]
 
     def remember(self, params: Mapping[str, Tensor]) -> dict[str, Memory]:
         """Return every part's memory at step 0, by part name."""
@@ -215,7 +216,9 @@ class Recipe:
 
         return receipt(self, module)
 
-    def start(self, model: nn.Module, *, seed: int = 0, columns: Tensor | None = None, classes: int | None = None) -> Run:
+    def start(
+        self, model: nn.Module, *, seed: int = 0, columns: Tensor | None = None, classes: int | None = None
+    ) -> Run:
         """Begin a training run of the user's own loop; see `poise.train.run.Run`."""
         from poise.train.run import Run
 

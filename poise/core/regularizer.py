@@ -25,8 +25,10 @@ STEP = ("batch", "objective", "gradient", "shrink", "update", "average", "stop")
 """The stages of one step, in order; the optimizer's own step stands between shrink and update."""
 
 EVERY_STAGE = ("network", *STEP, "predict")
+"""All stages: once before training, the step's, once after training."""
 
 Memory = dict[str, Any]
+"""What a part carries from step to step: a dict whose leaves are tensors."""
 
 
 def snake(name: str) -> str:

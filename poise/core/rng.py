@@ -49,7 +49,7 @@ def _fill(out: np.ndarray, seed: int, member: int, step: int, stream_number: int
     state["buffer_pos"] = 4  # nothing buffered: the first word comes from this counter
     state["has_uint32"] = 0
     generator.state = state
-    out[:] = generator.random_raw(out.shape[0]).view(np.int64)
+    out[:] = np.asarray(generator.random_raw(out.shape[0])).view(np.int64)
 
 
 def keyed_words(keys: Tensor, stream_number: int, count: int) -> Tensor:
@@ -154,7 +154,7 @@ class Rng:
         first = self.uniform(label + "/u", shape, torch.float64)
         second = self.uniform(label + "/v", shape, torch.float64)
         power = torch.as_tensor(alpha, dtype=torch.float64, device=first.device).clamp(min=1e-4)
-        # In logs, because U^(-1/alpha) overflows for a small alpha; the sign comes from the cosine, whose law is symmetric.
+        # In logs, because U^(-1/alpha) overflows for a small alpha. The cosine's law is symmetric: it gives the sign.
         spread = torch.expm1((-first.log() / power).clamp(max=700.0))
         cosine = torch.cos(2 * math.pi * second)
         root = torch.sqrt(1 + 1 / (spread * cosine * cosine).clamp(min=1e-300))

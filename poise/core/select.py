@@ -12,6 +12,7 @@ from poise.core.errors import ArgumentError, shown
 __all__ = ["SELECTIONS", "Role", "check_selection", "roles_of", "select"]
 
 SELECTIONS = ("weights", "biases", "norms", "embeddings", "inputs", "all")
+"""What `where` may name: roles of parameters, `inputs` for the weights that multiply the input columns, or all."""
 _NORMS = (
     nn.modules.batchnorm._NormBase,
     nn.LayerNorm,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from typing import Any
 
@@ -17,6 +18,7 @@ from poise.core.schedule import Schedule
 __all__ = ["FORMAT", "from_json", "from_spec", "from_yaml", "to_json", "to_spec", "to_yaml"]
 
 FORMAT = 1
+"""Version of the form on file; raised when a recipe of the old form would be read wrongly."""
 
 
 def to_spec(recipe: Recipe) -> dict[str, Any]:
@@ -67,6 +69,9 @@ def _part(name: Any, fields: Any) -> Regularizer:
         raise ArgumentError(f"parts.{name} must be a mapping from fields to values; got {shown(fields)}.")
     fields = dict(fields or {})
     kind = fields.pop("kind", name)
+    if isinstance(kind, str) and kind not in Regularizer.registry:
+        # A public name's first use declares every regularizer; whoever imported this module alone has used none.
+        getattr(importlib.import_module("poise"), "Recipe")  # noqa: B009
     if not isinstance(kind, str) or kind not in Regularizer.registry:
         known = ", ".join(sorted(Regularizer.registry))
         raise ArgumentError(f"parts.{name}: no regularizer is called {shown(kind)}. Known: {known}.")

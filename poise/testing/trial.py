@@ -26,6 +26,7 @@ from poise.testing.samples import Sample
 __all__ = ["Case", "Trial", "cast", "copied", "equal", "tensors", "trial_of", "worst"]
 
 Case = dict[str, Any]
+"""Everything one member brings to one step; every leaf is a tensor."""
 
 
 def tensors(tree: Any) -> dict[str, Tensor]:

@@ -319,9 +319,10 @@ class Run:
         """Write this step's key and dials into the inserted layers."""
         now = self.recipe.resolve({}, self.step_number)
         for _path, layer in inserted_layers(self.model):
-            layer.key.copy_(key(self.seed, 0, self._draws))
+            # New tensors, not copy_: between objective() and backward() autograd still holds the old ones.
+            layer.key = key(self.seed, 0, self._draws).to(layer.key.device)
             for name, value in now[layer.part].dials().items():
-                getattr(layer, name).copy_(torch.as_tensor(value))
+                setattr(layer, name, torch.as_tensor(value).to(getattr(layer, name)))
 
     def _distributions(self, inputs: Any, targets: Tensor) -> Tensor:
         if targets.is_floating_point() or targets.dim() != 1:

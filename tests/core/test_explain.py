@@ -6,7 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from poise import L1, L2, BatchNorm, Decay, Dropout, Ema, GroupLasso, LabelSmoothing, Mixup, Patience, Recipe
+from poise import (
+    L1,
+    L2,
+    BatchNorm,
+    Decay,
+    Dropout,
+    Ema,
+    GroupLasso,
+    InputNoise,
+    LabelSmoothing,
+    Mixup,
+    Patience,
+    Recipe,
+)
 from poise.core.explain import conflicts, touched
 from poise.core.regularizer import Regularizer
 
@@ -39,6 +52,7 @@ def test_an_empty_recipe_says_so() -> None:
     ("part", "word"),
     [
         (Mixup(0.4), "the batch"),
+        (InputNoise(0.1, where="numeric"), "the batch"),
         (Ema(0.9), "all weights"),
         (Patience(3), "the run"),
         (Decay(0.1), "weights"),

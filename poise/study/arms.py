@@ -1,0 +1,97 @@
+"""Arms: configurations retrained with the same seeds, rows and draws, so that their differences are paired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poise.core.recipe import Recipe
+from poise.study.cohort import Cohort, Plan
+from poise.study.folds import Folds
+from poise.study.problem import Problem
+from poise.study.space import Config
+from poise.study.workers import run_all
+from poise.train.stack import Stack
+
+__all__ = ["Arms", "train_arms"]
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Trained arms. `stack` has member arm * seeds + seed; `fold` (seeds,) is the fold that each seed trained on.
+
+    `history` holds (step, training loss, stop-part loss) of the first seed of each arm: arm -> rows.
+    """
+
+    labels: tuple[str, ...]
+    seeds: int
+    fold: tuple[int, ...]
+    stack: Stack
+    best_step: Tensor  # (arms, seeds)
+    history: dict[str, list[tuple[int, float, float]]]
+
+    def members(self, label: str) -> list[int]:
+        """Return the members of an arm, one a seed."""
+        first = self.labels.index(label) * self.seeds
+        return list(range(first, first + self.seeds))
+
+
+def train_arms(
+    problem: Problem,
+    recipe: Recipe,
+    arms: dict[str, Config],
+    folds: Folds,
+    plan: Plan,
+    *,
+    seeds: int,
+    seed: int,
+    jobs: int,
+) -> Arms:
+    """Train every arm with every seed; a seed has the same initial weights, batches and draws in all arms."""
+    shards = [list(range(start, seeds, min(jobs, seeds))) for start in range(min(jobs, seeds))]
+    tasks = [(problem, recipe, list(arms.values()), folds, plan, shard, seed) for shard in shards]
+    found = run_all(_shard, tasks, jobs)
+    count = len(arms)
+    places = {}  # (arm, seed) -> (shard, member)
+    for number, shard in enumerate(shards):
+        for arm in range(count):
+            for place, own in enumerate(shard):
+                places[arm, own] = (number, arm * len(shard) + place)
+    offsets = np.cumsum([0, *[len(stack) for stack, _, _ in found]])
+    order = torch.tensor([int(offsets[places[a, s][0]]) + places[a, s][1] for a in range(count) for s in range(seeds)])
+    stacks = [stack for stack, _, _ in found]
+    merged = Stack(
+        stacks[0].module,
+        {name: torch.cat([stack.weights[name] for stack in stacks]) for name in stacks[0].weights},
+        {name: torch.cat([stack.buffers[name] for stack in stacks]) for name in stacks[0].buffers},
+    ).select(order)
+    steps = torch.cat([best for _, best, _ in found])[order].reshape(count, seeds)
+    history = {
+        label: [(step, float(train[arm * len(shards[0])]), float(stop[arm * len(shards[0])]))
+                for step, train, stop in found[0][2]]
+        for arm, label in enumerate(arms)
+    }  # fmt: skip
+    return Arms(tuple(arms), seeds, tuple(own % len(folds) for own in range(seeds)), merged, steps, history)
+
+
+def _shard(
+    problem: Problem, recipe: Recipe, configs: Sequence[Config], folds: Folds, plan: Plan, own: Sequence[int], seed: int
+) -> tuple[Stack, Tensor, list[tuple[int, Tensor, Tensor]]]:
+    """Train the configurations with some of the seeds as one population: member config * len(own) + place."""
+    pairs = [(config, number) for config in configs for number in own]
+    cohort = Cohort(
+        problem,
+        recipe,
+        [config for config, _ in pairs],
+        folds,
+        plan,
+        seed=seed,
+        seeds=[2_000_000 + number for _, number in pairs],  # ids of their own, away from the search's
+        fold_of=[number % len(folds) for _, number in pairs],
+    )
+    cohort.train(plan.steps)
+    return cohort.population.stack(), cohort.population.best_step, cohort.history

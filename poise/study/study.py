@@ -1,0 +1,307 @@
+"""A study: from a table to a regularized ensemble, with the gap before and after, and what each part was worth."""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import poise
+from poise.core.errors import ArgumentError, DataError, StudyError, shown
+from poise.core.recipe import Recipe
+from poise.data import read
+from poise.study.ablation import FULL, NOTHING, ablation_arms, contributions
+from poise.study.arms import Arms, train_arms
+from poise.study.clock import Clock, parse_budget
+from poise.study.cohort import Plan
+from poise.study.compare import compare
+from poise.study.finding import finding
+from poise.study.fit import Fitted, Settings, fit
+from poise.study.gap import curve_of, gaps_of, model_of, predictions_of
+from poise.study.metrics import METRICS, measure
+from poise.study.prepare import Prepared, prepare
+from poise.study.problem import Design
+from poise.study.progress import Progress, Quiet
+from poise.study.record import Record
+from poise.study.report import write_report
+from poise.study.result import Arm, Contribution, Curve, StudyResult, result_to_json
+from poise.study.space import Space
+from poise.study.store import write_text_atomic
+from poise.study.table_model import TableModel
+from poise.study.workers import default_jobs
+
+__all__ = ["Study"]
+
+# Shares of the budget at which each phase ends; what is left after the ablation is for baselines and the report.
+_SEARCH, _FIT, _ABLATION = 0.42, 0.58, 0.88
+
+
+class Study:
+    """Search, ablate, compare and report on one table.
+
+    `source`: a path, frame, array or the name of a bundled table, as `poise.data.read` takes it. `target`: the
+    column to predict. `budget`: "2m", "90s" or "50trials"; the search, retraining, ablation and baselines share it.
+    `out`: the folder to write, or None to write nothing. `groups`, `time`: columns that rows must not be divided
+    across, or must be divided along; neither is a feature. `parts`: names of regularizers to search.
+    `class_weight`: "balanced" (the loss weighs classes alike; probabilities are corrected back) or None.
+
+    Raises: ArgumentError, DataError, StudyError, each naming what and where, before any work is done.
+
+    >>> from poise.study import Study
+    >>> result = Study("diabetes", budget="3trials", ablation=False).run()
+    >>> result.task, result.rows["test"]
+    ('regression', 89)
+    """
+
+    def __init__(
+        self,
+        source: object,
+        *,
+        target: str | None = None,
+        budget: str | float = "2m",
+        out: str | Path | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        groups: str | None = None,
+        time: str | None = None,
+        task: str | None = None,
+        parts: Sequence[str] | None = None,
+        ablation: bool = True,
+        class_weight: str | None = "balanced",
+        jobs: int | None = None,
+        progress: Progress | None = None,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        design: Design | None = None,
+    ) -> None:
+        self.budget = parse_budget(budget)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ArgumentError(f"`Study.seed` must be an int >= 0; got {shown(seed)}.")
+        if device not in ("auto", "cpu"):
+            raise ArgumentError(
+                f"`Study.device` must be auto or cpu; got {shown(device)}. Populations on a GPU are not supported yet."
+            )
+        if class_weight not in (None, "balanced"):
+            raise ArgumentError(f"`Study.class_weight` must be None or 'balanced'; got {shown(class_weight)}.")
+        Space(parts)
+        self.seed, self.parts, self.ablation, self.class_weight = seed, parts, ablation, class_weight
+        self.design = design or Design()
+        self.out = None if out is None else _new_folder(Path(out))
+        self.table = read(source, target=target, encoding=encoding, delimiter=delimiter)
+        if self.table.target is None:
+            raise ArgumentError(f"`Study.target` must name a column; the table has {shown(list(self.table.frame))}.")
+        for argument, column in (("groups", groups), ("time", time)):
+            if column is not None and column not in self.table.frame:
+                raise DataError(f"`Study.{argument}`: no column {column!r}; there are {shown(list(self.table.frame))}.")
+        self.groups, self.time, self.task = groups, time, task
+        quick = self.budget.seconds < 15 or self.budget.trials <= 30
+        self.jobs = jobs or (1 if quick else default_jobs())
+        self.progress: Progress = progress or Quiet()
+        self.model: TableModel | None = None
+        self.recipe: Recipe | None = None
+        self.result: StudyResult | None = None
+        self.predictions: pd.DataFrame | None = None
+
+    def run(self) -> StudyResult:
+        """Run the study and write its folder. Ctrl-C ends the phase at hand and still writes the best so far."""
+        clock = Clock(self.budget)
+        title = f"poise study {self.table.name}"
+        timed = math.isfinite(self.budget.seconds)
+        self.progress.start(self.budget.seconds if timed else None, None if timed else int(self.budget.trials), title)
+        record = None if self.out is None else Record(self.out / "record.sqlite")
+        try:
+            return self._run(clock, record)
+        finally:
+            self.progress.stop()
+            if record is not None:
+                record.close()
+
+    def _run(self, clock: Clock, record: Record | None) -> StudyResult:
+        self.progress.tell("reading and encoding", None, 0.0)
+        ready = prepare(
+            self.table,
+            seed=self.seed,
+            task=self.task,
+            groups=self.groups,
+            time=self.time,
+            class_weight=self.class_weight,
+            design=self.design,
+        )
+        space = Space(self.parts, classification=ready.problem.classes is not None)
+        settings = Settings(
+            self.seed,
+            self.jobs,
+            _SEARCH / _FIT,
+            tell=self.progress.tell,
+            on_trials=lambda trials: record.add(trials) if record is not None else None,
+        )
+        inner = Clock(
+            type(self.budget)(self.budget.seconds * _FIT, self.budget.trials, self.budget.text), clock.started
+        )
+        codes = ready.codes[ready.development]
+        fitted = fit(ready.problem, codes, space, inner, settings, groups=ready.groups, time=ready.time)
+        self.model = self._model(ready, space, fitted)
+        self.recipe = space.recipe_of(fitted.best)
+        interrupted, arms, parts = fitted.interrupted, None, ()
+        try:
+            if not interrupted:
+                arms, parts = self._ablate(ready, space, fitted, clock)
+        except KeyboardInterrupt:
+            interrupted = True
+        compared: tuple[Arm, ...] = ()
+        try:
+            compared = compare(
+                ready,
+                fitted,
+                self.model,
+                clock,
+                self.seed,
+                lambda message: self.progress.tell(message, None, _ABLATION),
+                plain=not interrupted,
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+        self.result = self._result(ready, fitted, arms, parts, compared, clock, interrupted)
+        self._write(ready)
+        return self.result
+
+    def _model(self, ready: Prepared, space: Space, fitted: Fitted) -> TableModel:
+        structure = Recipe(*space.recipe.stage("network"))
+        return model_of(ready, fitted.stack, fitted.shares, fitted.temperature, structure)
+
+    # --- phases --------------------------------------------------------------------------------------------------
+
+    def _ablate(
+        self, ready: Prepared, space: Space, fitted: Fitted, clock: Clock
+    ) -> tuple[Arms, tuple[Contribution, ...]]:
+        """Retrain the recipe, nothing, and the parts with paired seeds, as many as the time allows."""
+        parts = len(fitted.best.on) if self.ablation else 0
+        plan, seeds, add_in = fitted.plan, 5, True
+        cost = fitted.rate / self.jobs  # seconds of one step of one network
+        room = clock.left(_ABLATION)
+
+        def needs() -> float:
+            return cost * plan.steps * (2 + parts * (2 if add_in else 1)) * seeds
+
+        while cost and needs() > room and (seeds > 3 or add_in or plan.steps > 60):
+            if seeds > 3:
+                seeds -= 1
+            elif add_in:
+                add_in = False
+            else:
+                plan = Plan(max(60, plan.steps * 2 // 3), plan.batch, max(1, plan.steps * 2 // 3 // 24))
+        arms = ablation_arms(space, fitted.best, add_in=add_in) if parts else {
+            FULL: fitted.best, NOTHING: space.config(fitted.best.number, (), lr=fitted.best.lr)
+        }  # fmt: skip
+        self.progress.tell(f"retraining {len(arms)} arms x {seeds} seeds for the ablation", None, _FIT)
+        trained = train_arms(
+            ready.problem, space.recipe, arms, fitted.folds, plan, seeds=seeds, seed=self.seed, jobs=self.jobs
+        )
+        metric = METRICS[ready.target.task][0].name
+        scores = {}
+        for label in trained.labels:
+            found = []
+            for member, fold in zip(trained.members(label), trained.fold, strict=True):
+                rows = ready.development[fitted.folds.validation[fold].numpy() > 0]
+                model = model_of(ready, trained.stack.select(torch.tensor([member])))
+                found.append(measure(metric, predictions_of(ready, model, rows)))
+            scores[label] = np.array(found)
+        return trained, contributions(fitted.best, trained, scores) if parts else ()
+
+    # --- the result ----------------------------------------------------------------------------------------------
+
+    def _result(
+        self,
+        ready: Prepared,
+        fitted: Fitted,
+        arms: Arms | None,
+        parts: tuple[Contribution, ...],
+        compared: tuple[Arm, ...],
+        clock: Clock,
+        interrupted: bool,
+    ) -> StudyResult:
+        assert self.recipe is not None
+        before = after = ()
+        curves: tuple[Curve, ...] = ()
+        if arms is not None:
+            before, after = (gaps_of(ready, fitted.folds, arms, label, self.seed) for label in (NOTHING, FULL))
+            curves = tuple(curve_of(name, arms, label) for name, label in (("before", NOTHING), ("after", FULL)))
+        counts = {
+            "train": int(fitted.folds.train.shape[1]),
+            "stop": int(fitted.folds.stop[0].sum()),
+            "validation": int(fitted.folds.validation[0].sum()),
+            "test": len(ready.parts.test),
+        }
+        module = ready.problem.builder()()
+        result = StudyResult(
+            table=ready.table.name,
+            target=str(ready.table.target_name),
+            task=ready.target.task,
+            classes=tuple(str(label) for label in ready.target.classes) if ready.problem.classes else (),
+            rows=counts,
+            columns=dict(ready.columns),
+            warnings=ready.warnings,
+            metrics=METRICS[ready.target.task],
+            before=before,
+            after=after,
+            contributions=parts,
+            curves=curves,
+            trials=tuple(fitted.trials),
+            arms=compared,
+            ensemble_size=len(fitted.stack),
+            finding="",
+            recipe_yaml=self.recipe.to_yaml(),
+            receipt=self.recipe.explain(module),
+            budget=self.budget.text,
+            seconds=clock.spent(),
+            seed=self.seed,
+            interrupted=interrupted,
+            versions={
+                "poise": poise.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "platform": sys.platform,
+            },
+        )
+        return finding(result, self.recipe)
+
+    def _write(self, ready: Prepared) -> None:
+        assert self.model is not None
+        assert self.recipe is not None
+        assert self.result is not None
+        test = ready.table.frame.iloc[ready.parts.test]
+        self.predictions = self.model.predict_frame(test[list(ready.encoder.input_names)])
+        assert ready.table.target is not None
+        self.predictions.insert(0, "truth", ready.table.target.iloc[ready.parts.test].to_numpy())
+        self.predictions.insert(0, "row", ready.parts.test)
+        if self.out is None:
+            return
+        self.progress.tell("writing the report", None, 1.0)
+        self.model.save(self.out / "model")
+        write_text_atomic(self.out / "recipe.yaml", self.recipe.to_yaml())
+        write_text_atomic(self.out / "predictions.csv", self.predictions.to_csv(index=False))
+        write_text_atomic(self.out / "result.json", result_to_json(self.result))
+        write_report(self.result, self.out / "report.html")
+
+
+def _new_folder(folder: Path) -> Path:
+    """Make the folder, or refuse before any work is done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise StudyError(
+                f"`Study.out` must be a new or empty folder; {shown(str(folder))} has files. Name another."
+            )
+        probe = folder / ".poise-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StudyError(f"`Study.out`: cannot write to {shown(str(folder))}: {error.strerror}.") from None
+    return folder
