@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poise.core.mapped import behind_vmap
+
 __all__ = ["standardize", "standardize_plainly"]
 
 Moments = tuple[Tensor, Tensor, Tensor]
@@ -23,8 +25,15 @@ def standardize(x: Tensor, gain: Tensor, offset: Tensor, rest: Tensor, eps: floa
     """
     if torch.compiler.is_compiling():
         return standardize_plainly(x, gain, offset, rest, eps, dims)
-    moments: Moments = _Standardize.apply(x, gain, offset, rest, eps, dims)  # type: ignore[no-untyped-call]  # torch has no types there
-    return moments
+    inner = tuple(d - x.dim() if d >= 0 else d for d in dims)
+    full = [t.reshape(*[1] * (x.dim() - t.dim()), *t.shape) for t in (gain, offset, rest)]
+
+    def apply(*tensors: Tensor) -> Moments:
+        moments: Moments = _Standardize.apply(*tensors, eps, inner)  # type: ignore[no-untyped-call]  # torch has no types there
+        return moments
+
+    out, mean, var = behind_vmap(apply, x, *full)
+    return out, mean, var
 
 
 def standardize_plainly(

@@ -82,11 +82,13 @@ def fit(
     timed = math.isfinite(clock.budget.seconds)
     with one_thread():
         rate = measured_rate(problem, space.recipe, space.portfolio(0), folds) if timed else 0.0
-    # A wave of brackets is a third of 18 configurations to the end on every fold; two waves must fit, and the refit.
-    trainings = 6 * count * 2 + _REFIT_NETWORKS / settings.jobs
+    # A bracket trains all its configurations for a quarter and half of them to the end, on every fold. Two waves of
+    # brackets, one a worker, must fit into the search's time.
+    widest = 16 if count == 1 else 12
+    trainings = 2 * widest * count * (0.25 + 0.5 * 0.75) / settings.search_share
     plan = plan_for(size, seconds=clock.left(), rate=rate, trainings=trainings)
     search = Search(problem, space, folds, plan, settings.seed, settings.jobs)
-    search.widest = 18 if count == 1 else 12
+    search.widest = widest
     search.tell = lambda message, best: settings.tell(message, best, clock.spent() / clock.budget.seconds)
     search.on_trials = settings.on_trials
     interrupted = False

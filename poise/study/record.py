@@ -185,7 +185,7 @@ def _row(trial: Trial) -> Row:
     """Return a trial as a row; SQLite stores NaN as NULL and -0.0 as 0.0."""
     for name in ("number", "rung", "steps"):
         value = getattr(trial, name)
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 0 <= value < 2**63:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 0 <= int(value) < 2**63:
             raise StudyError(f"`Trial.{name}` must be a whole number >= 0; got {shown(value)}. Fix the search.")
     if not isinstance(trial.state, str) or not isinstance(trial.dials, Mapping):
         raise StudyError(f"`Trial` must have a state and dials; got {shown(trial.state)} and {shown(trial.dials)}.")

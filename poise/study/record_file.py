@@ -44,17 +44,26 @@ def create_once(path: Path) -> None:
             if os.path.lexists(path):
                 return
             if (kind := file_system(path)) in REMOTE:
-                told = f"{shown(str(path.parent), 200)} is on a network file system ({kind}), where SQLite's log is not safe"
-                warnings.warn(f"{told} against crashes. Choose a local folder.", PoiseWarning, stacklevel=4)
+                told = f"{shown(str(path.parent), 200)} is on a network file system ({kind})"
+                warnings.warn(
+                    f"{told}, where SQLite's log is not safe in a crash. Choose a local folder.",
+                    PoiseWarning,
+                    stacklevel=4,
+                )
+            if (log := path.with_name(path.name + "-wal")).exists():
+                # SQLite would play it into the new file.
+                raise StudyError(
+                    f"{shown(str(log), 200)} is the log of a record that is gone. Restore the record, or move it away."
+                )
             for ending in (".new", ".new-journal", ".new-wal", ".new-shm"):
                 for leftover in leftovers(path, ending):
                     leftover.unlink()
             temporary = beside(path, ".new")
             with _closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
                 connection.execute("PRAGMA synchronous=FULL")
-                connection.executescript(
-                    f"BEGIN; PRAGMA application_id={APPLICATION}; PRAGMA user_version={SCHEMA_VERSION}; {TABLES} COMMIT;"
-                )
+                connection.execute(f"PRAGMA application_id={APPLICATION}")
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                connection.executescript(TABLES)
                 connection.execute("PRAGMA journal_mode=WAL")
             os.replace(temporary, path)
             sync_folder(path.parent)
@@ -135,8 +144,8 @@ def _opened_readonly(path: Path) -> sqlite3.Connection:
         log = path.with_name(path.name + "-wal")
         if log.exists() and log.stat().st_size > 0:
             raise StudyError(
-                f"{shown(str(path), 200)} has a log and its folder cannot be written ({error}). Copy both to a folder of "
-                "your own, and open that."
+                f"{shown(str(path), 200)} has a log and its folder cannot be written ({error}). Copy both to a "
+                "folder of your own, and open that."
             ) from error
     except sqlite3.Error:
         connection.close()

@@ -23,8 +23,9 @@ from poise.study.workers import run_all
 
 __all__ = ["Candidate", "Search", "bracket"]
 
-RUNGS = (1 / 9, 1 / 3, 1.0)
-"""Shares of the full training after which the better third goes on (successive halving with eta = 3)."""
+RUNGS = (0.25, 1.0)
+"""Shares of the full training after which the better half goes on. More rungs would leave populations too narrow to
+pay for a step's fixed cost, and finished configurations are what the ensemble is chosen from."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def bracket(
         scores, outputs = cohort.validation()
         order = [place for place in torch.argsort(scores).tolist() if math.isfinite(scores[place])]
         last = rung == len(RUNGS) - 1
-        kept = order if last else order[: math.ceil(len(cohort.configs) / 3)]
+        kept = order if last else order[: math.ceil(len(cohort.configs) / 2)]
         losses = cohort.train_loss()
         for place, config in enumerate(cohort.configs):
             if last or place not in kept:
@@ -79,7 +80,7 @@ class Search:
     plan: Plan
     seed: int
     jobs: int = 1
-    widest: int = 18  # configurations of a bracket
+    widest: int = 16  # configurations of a bracket
     tell: Callable[[str, float | None], None] = lambda message, best: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
     candidates: list[Candidate] = field(default_factory=list)
@@ -88,14 +89,16 @@ class Search:
     def run(self, clock: Clock, share: float) -> None:
         """Run waves of brackets, one a worker, until `share` of the time, or all trials, are spent.
 
-        At least one wave runs, and a wave starts only if one as long as the last would end in time.
+        At least one wave runs. A wave that would end too late is made narrower, or left out if little time is left.
         """
         study, number, last = self._sampler(), 0, 0.0
-        while number < clock.budget.trials and (number == 0 or clock.left(share) > 0.8 * last):
+        while number < clock.budget.trials and (number == 0 or clock.left(share) > 0.5 * last):
             began = time.monotonic()
             tasks, asked = [], {}
+            fits = min(1.0, clock.left(share) / last) if last else 1.0
+            width = max(4, math.floor(self.widest * fits))
             for _ in range(self.jobs):
-                room = int(min(self.widest, clock.budget.trials - number))
+                room = int(min(width, clock.budget.trials - number))
                 if room > 0:
                     proposals = self._propose(study, number, room)
                     asked.update({config.number: trial for config, trial in proposals})
@@ -108,7 +111,7 @@ class Search:
                 self._close(study, asked, trials)
                 self.candidates += candidates
                 self.on_trials(trials)
-            last = time.monotonic() - began
+            last = (time.monotonic() - began) * self.widest / width
 
     def _sampler(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -121,16 +121,18 @@ def _losses(
     def one(
         params: dict[str, Tensor], buffers: dict[str, Tensor], batch: Batch, memory: Tree, own: Any
     ) -> tuple[Tensor, dict[str, Tensor], Tree]:
-        recipe, ctx = _member(program, state, own)
-        ctx = replace(ctx, params=params, buffers=buffers, batch=batch)
-        ctx = replace(ctx, forward=lambda inputs: forward(program, params, buffers, inputs))
         outputs = forward(program, params, buffers, batch.inputs)
         terms = {"data": program.loss(outputs, batch)}
-        terms, memory = recipe.fold("objective", terms, memory, replace(ctx, outputs=outputs))
+        if memory:
+            recipe, ctx = _member(program, state, own)
+            ctx = replace(ctx, params=params, buffers=buffers, batch=batch, outputs=outputs)
+            ctx = replace(ctx, forward=lambda inputs: forward(program, params, buffers, inputs))
+            terms, memory = recipe.fold("objective", terms, memory, ctx)
         return torch.stack([*terms.values()]).sum(), {n: t.detach() for n, t in terms.items()}, memory
 
-    losses, terms, memory = torch.vmap(one)(params, buffers, batch, state.memory, _own(state))
-    state.memory = memory
+    memory, own = _of_stage(program, state, "objective")
+    losses, terms, memory = torch.vmap(one)(params, buffers, batch, memory, own)
+    state.memory = state.memory | memory
     return losses, terms
 
 
@@ -141,12 +143,18 @@ def fold_members(program: Program, state: State, stage: str, value: Any, **facts
         recipe, ctx = _member(program, state, own)
         return recipe.fold(stage, value, memory, replace(ctx, **facts))
 
-    value, state.memory = torch.vmap(one)(value, state.memory, _own(state), facts)
+    memory, own = _of_stage(program, state, stage)
+    value, memory = torch.vmap(one)(value, memory, own, facts)
+    state.memory = state.memory | memory
     return value
 
 
-def _own(state: State) -> dict[str, Any]:
-    return {"keys": state.keys, "lr": state.lr, "dials": state.dials}
+def _of_stage(program: Program, state: State, stage: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the memory and the own numbers of a stage's parts: vmap pays for each tensor that it is given."""
+    names = [part.name for part in program.recipe.stage(stage)]
+    dials = {key: value for key, value in state.dials.items() if key.rsplit(".", 1)[0] in names}
+    own = {"keys": state.keys, "lr": state.lr, "dials": dials}
+    return {name: state.memory[name] for name in names}, own
 
 
 def _member(program: Program, state: State, own: dict[str, Any]) -> tuple[Recipe, Context]:
