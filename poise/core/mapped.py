@@ -1,4 +1,4 @@
-"""Calling a function on the tensors behind `torch.vmap`: for the few hot functions that handle many members themselves."""
+"""Calls on the tensors behind `torch.vmap`, for the few hot functions that handle many members themselves."""
 
 from __future__ import annotations
 

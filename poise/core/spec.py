@@ -20,6 +20,8 @@ __all__ = ["FORMAT", "from_json", "from_spec", "from_yaml", "to_json", "to_spec"
 FORMAT = 1
 """Version of the form on file; raised when a recipe of the old form would be read wrongly."""
 
+MOST_VALUES = 100_000  # of one field: a number for each member of the widest population
+
 
 def to_spec(recipe: Recipe) -> dict[str, Any]:
     """Return {"format": 1, "parts": {name: {field: value}}}; a field at its default is written too."""
@@ -83,6 +85,7 @@ def _part(name: Any, fields: Any) -> Regularizer:
         if key not in allowed:
             hint = " (YAML 1.1 reads the key `on` as True; the selection is called `where`)" if key is True else ""
             raise ArgumentError(f"parts.{name}: unknown field {shown(key)}{hint}. Known: {', '.join(sorted(allowed))}.")
+        _refuse_too_many(f"parts.{name}.{key}", value)
         values[key] = _number(f"parts.{name}.{key}", value) if key in declared else _structure(value)
     required = {
         f.name
@@ -92,6 +95,18 @@ def _part(name: Any, fields: Any) -> Regularizer:
     if missing := sorted(required - set(values)):
         raise ArgumentError(f"parts.{name}: {cls.__name__} needs {', '.join(missing)}; got {shown(fields)}.")
     return cls(**values)
+
+
+def _refuse_too_many(place: str, value: Any) -> None:
+    """Raise ArgumentError for more values than a recipe has: a few aliases of lists of aliases stand for billions."""
+    waiting, count = [value], 0
+    while waiting:
+        item = waiting.pop()
+        inner = list(item.values()) if isinstance(item, dict) else item if isinstance(item, list) else []
+        count += len(inner)
+        if count > MOST_VALUES:
+            raise ArgumentError(f"{place} must have at most {MOST_VALUES} values; got more. Write fewer.")
+        waiting += inner
 
 
 def _structure(value: Any) -> Any:
@@ -150,6 +165,8 @@ def from_yaml(text: str) -> Recipe:
         spec = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ArgumentError(f"the recipe is not plain YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ArgumentError("the recipe is not plain YAML: its lists or mappings are nested too deep.") from None
     return from_spec(spec)
 
 

@@ -61,6 +61,11 @@ class Target:
             return cls._of_classes(values, name, reason)
         return cls._of_numbers(_numbers(values, name), name, reason)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """The classes in order; empty for a regression."""
+        return np.array([]) if self.classes is None else self.classes
+
     def encode(self, y: object) -> np.ndarray:
         """Return int64 codes, or float32 standardised values."""
         values = _checked(y, self.name)

@@ -29,21 +29,25 @@ def ablation_arms(space: Space, best: Config, *, add_in: bool) -> dict[str, Conf
 def contributions(best: Config, arms: Arms, scores: dict[str, np.ndarray]) -> tuple[Contribution, ...]:
     """Return each part's worth from the arms' validation scores (seeds,), lower is better, paired by seed.
 
-    A part "helps" if the interval of its leave-one-out difference lies above 0, "hurts" if below; otherwise it had
-    no measurable effect, which is said as plainly.
+    A part "helps" if the interval of its leave-one-out difference lies above 0, "hurts" if below. If leaving it out
+    changes nothing measurable but it helps when it is alone, others do its work: "replaceable". Otherwise it had "no
+    measurable effect", which is said as plainly.
     """
     found = []
     for part in best.on:
         out = scores[f"without {part}"] - scores[FULL]
         alone = scores[NOTHING] - scores[f"only {part}"] if f"only {part}" in scores else np.array([])
         leave = over_seeds(out) or Interval(float(np.mean(out)), -math.inf, math.inf)
+        single = over_seeds(alone)
         verdict = "helps" if leave.low > 0 else "hurts" if leave.high < 0 else "no measurable effect"
+        if verdict == "no measurable effect" and single is not None and single.low > 0:
+            verdict = "replaceable"
         found.append(
             Contribution(
                 part,
                 leave,
                 tuple(float(v) for v in out),
-                over_seeds(alone),
+                single,
                 tuple(float(v) for v in alone),
                 verdict,
             )

@@ -104,7 +104,8 @@ class Cohort:
 
     def validation(self) -> tuple[Tensor, Tensor]:
         """Return each configuration's score (C,) over all its folds, and its outputs (C, N, K), NaN where no fold
-        held the row out. Weights are those that stopping kept."""
+        held the row out. Weights are those that stopping kept.
+        """
         outputs = self.population.outputs(self.rows.inputs, best=True)
         self._masked(self.folds.validation)
         scores = self._score(outputs, None)

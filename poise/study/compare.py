@@ -51,8 +51,8 @@ def compare(
             began = clock.spent()
     began = clock.spent()
     raw = boosting(ready.problem, ready.codes[ready.development], ready.inputs[test], seed)
-    add("gradient boosting", _of_boosting(ready, raw, test), clock.spent() - began,
-        "scikit-learn's defaults" + (", class-weighted" if ready.problem.class_weights is not None else ""))  # fmt: skip
+    note = "scikit-learn's defaults" + (", class-weighted" if ready.problem.class_weights is not None else "")
+    add("gradient boosting", _of_boosting(ready, raw, test), clock.spent() - began, note)
     spent = clock.spent()
     add("poise network", predictions_of(ready, model.single(0), test), spent, "the best recipe, one network")
     many = f"{len(fitted.stack)} networks of {len(fitted.chosen)} recipes"

@@ -12,7 +12,9 @@ __all__ = ["finding"]
 
 def finding(result: StudyResult, recipe: Recipe) -> StudyResult:
     """Return the result with its finding written out."""
-    return dataclasses.replace(result, finding=" ".join([*_gap(result), _recipe(recipe), *_parts(result), *_best(result)]))
+    return dataclasses.replace(
+        result, finding=" ".join([*_gap(result), _recipe(recipe), *_parts(result), *_best(result)])
+    )
 
 
 def _gap(result: StudyResult) -> list[str]:
@@ -34,10 +36,12 @@ def _recipe(recipe: Recipe) -> str:
 
 def _parts(result: StudyResult) -> list[str]:
     by = {verdict: [c.part.replace("_", " ") for c in result.contributions if c.verdict == verdict]
-          for verdict in ("helps", "hurts", "no measurable effect")}  # fmt: skip
+          for verdict in ("helps", "replaceable", "hurts", "no measurable effect")}  # fmt: skip
     found = []
     if by["helps"]:
         found.append(f"Measurably helpful: {', '.join(by['helps'])}.")
+    if by["replaceable"]:
+        found.append(f"Helpful alone, but the others do the same work: {', '.join(by['replaceable'])}.")
     if by["hurts"]:
         found.append(f"Measurably harmful: {', '.join(by['hurts'])}.")
     if by["no measurable effect"]:

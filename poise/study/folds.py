@@ -1,4 +1,4 @@
-"""How the development rows are divided: folds for a small table, one holdout for a large one; an inner part for stopping."""
+"""How the development rows are divided: folds for a small table, one holdout for a large one; an inner stop part."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from poise.core.errors import PoiseWarning
 from poise.data.split import split
+from poise.data.target import Task
 
 __all__ = ["Folds", "make_folds"]
 
@@ -34,7 +35,7 @@ class Folds:
 def make_folds(
     targets: np.ndarray,
     *,
-    task: str,
+    task: Task,
     count: int,
     seed: int,
     groups: np.ndarray | None = None,
@@ -65,7 +66,7 @@ def make_folds(
 
 
 def _splitter(
-    targets: np.ndarray, task: str, count: int, groups: np.ndarray | None, seed: int
+    targets: np.ndarray, task: Task, count: int, groups: np.ndarray | None, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     classes = task == "classification"
     rows = np.arange(len(targets))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from poise.core.errors import DataError, PoiseWarning
 from poise.data import Encoder, Split, Table, Target, inspect, split
+from poise.data.target import Task
 from poise.study.problem import Design, Problem
 from poise.study.table_model import plan_of
 
@@ -38,10 +40,10 @@ def prepare(
     table: Table,
     *,
     seed: int,
-    task: str | None,
+    task: Task | None,
     groups: str | None,
     time: str | None,
-    class_weight: str | None,
+    class_weight: Literal["balanced"] | None,
     design: Design,
 ) -> Prepared:
     """Divide and encode a table. The test rows are encoded, but nothing is fitted on them.
@@ -54,7 +56,7 @@ def prepare(
     notes = [] if known.all() else [f"{int((~known).sum())} rows without a target were left out."]
     frame, values = frame.loc[known].reset_index(drop=True), table.target.loc[known].reset_index(drop=True)
     target = Target.fit(values, task=task, name=str(table.target_name))
-    if target.task == "classification" and len(target.classes) < 2:
+    if target.task == "classification" and len(target.labels) < 2:
         raise DataError(f"column {table.target_name!r} has one class only: there is nothing to learn.")
     seen = inspect(frame, values)
     notes += list(seen.warnings)
@@ -64,17 +66,17 @@ def prepare(
              for name, column in (("groups", groups), ("time", time))}  # fmt: skip
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PoiseWarning)
-        parts = split(codes, task=target.task, seed=seed, **order)
+        parts = split(codes, task=target.task, seed=seed, groups=order["groups"], time=order["time"])
         development = np.sort(np.concatenate([parts.train, parts.stop, parts.validation]))
         own = frame.iloc[development]
-        dropped |= {c for c in frame if own[c].isna().all()}
+        dropped |= {str(c) for c in frame if own[c].isna().all()}
         kept = [column for column in frame if column not in dropped]
         if not kept:
             raise DataError("no usable column is left: all are identifiers, constant or empty.")
         encoder = Encoder().fit(own[kept], values.iloc[development])
         inputs = encoder.transform(frame[kept])
     notes += [str(warning.message) for warning in caught if issubclass(warning.category, PoiseWarning)]
-    classes = len(target.classes) if target.task == "classification" else None
+    classes = len(target.labels) if target.task == "classification" else None
     problem = Problem.of(
         inputs[development],
         codes[development],

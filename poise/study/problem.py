@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.core.context import Batch
+from poise.data.target import Task
 from poise.models.tabular import ColumnPlan, TabularNet, quantile_edges
 from poise.train.losses import CrossEntropy, Loss, SquaredError
 from poise.train.population import Rows
@@ -53,7 +54,7 @@ class Problem:
     """
 
     rows: Rows
-    task: str
+    task: Task
     classes: int | None
     plan: ColumnPlan
     class_weights: Tensor | None
@@ -111,7 +112,7 @@ class Problem:
         inputs: np.ndarray,
         targets: np.ndarray,
         *,
-        task: str,
+        task: Task,
         classes: int | None,
         plan: ColumnPlan,
         class_weights: np.ndarray | None = None,

@@ -84,7 +84,7 @@ class Contribution:
     leave_out_seeds: tuple[float, ...]
     add_in: Interval | None
     add_in_seeds: tuple[float, ...]
-    verdict: str  # "helps", "hurts" or "no measurable effect"
+    verdict: str  # "helps", "hurts", "replaceable" (helps alone, others do its work) or "no measurable effect"
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,8 @@ def result_from_json(text: str) -> StudyResult:
     """Return the result that `result_to_json` wrote."""
     values = json.loads(text)
     values.pop("format")
-    return _build(StudyResult, values)
+    result: StudyResult = _build(StudyResult, values)
+    return result
 
 
 def _build(kind: Any, value: Any) -> Any:

@@ -90,7 +90,9 @@ class Space:
         self.recipe = Recipe(*(PARTS[name] for name in self.names))
         self.declared = self.recipe.declared()
 
-    def config(self, number: int, on: Sequence[str], values: dict[str, float] | None = None, lr: float = 3e-3) -> Config:
+    def config(
+        self, number: int, on: Sequence[str], values: dict[str, float] | None = None, lr: float = 3e-3
+    ) -> Config:
         """Return the configuration with the parts `on` at `values` (or their start values) and the others neutral."""
         start = self.recipe.dials()
         dials = {}
@@ -109,7 +111,7 @@ class Space:
             (("patience", "decay"), {"decay.rate": 0.5}, 2e-3),
             (("dropout", "patience"), {"dropout.p": 0.4}, 2e-3),
         ]
-        found = []
+        found: list[Config] = []
         for on, values, lr in wanted:
             config = self.config(first + len(found), [n for n in on if n in self.names], values, lr)
             if all(config.dials != other.dials or config.lr != other.lr for other in found):

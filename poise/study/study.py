@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ import poise
 from poise.core.errors import ArgumentError, DataError, StudyError, shown
 from poise.core.recipe import Recipe
 from poise.data import read
+from poise.data.target import Task
 from poise.study.ablation import FULL, NOTHING, ablation_arms, contributions
 from poise.study.arms import Arms, train_arms
 from poise.study.clock import Clock, parse_budget
@@ -30,7 +32,7 @@ from poise.study.problem import Design
 from poise.study.progress import Progress, Quiet
 from poise.study.record import Record
 from poise.study.report import write_report
-from poise.study.result import Arm, Contribution, Curve, StudyResult, result_to_json
+from poise.study.result import Arm, Contribution, Curve, Gap, StudyResult, result_to_json
 from poise.study.space import Space
 from poise.study.store import write_text_atomic
 from poise.study.table_model import TableModel
@@ -70,10 +72,10 @@ class Study:
         device: str = "auto",
         groups: str | None = None,
         time: str | None = None,
-        task: str | None = None,
+        task: Task | None = None,
         parts: Sequence[str] | None = None,
         ablation: bool = True,
-        class_weight: str | None = "balanced",
+        class_weight: Literal["balanced"] | None = "balanced",
         jobs: int | None = None,
         progress: Progress | None = None,
         encoding: str | None = None,
@@ -148,7 +150,8 @@ class Study:
         fitted = fit(ready.problem, codes, space, inner, settings, groups=ready.groups, time=ready.time)
         self.model = self._model(ready, space, fitted)
         self.recipe = space.recipe_of(fitted.best)
-        interrupted, arms, parts = fitted.interrupted, None, ()
+        interrupted, arms = fitted.interrupted, None
+        parts: tuple[Contribution, ...] = ()
         try:
             if not interrupted:
                 arms, parts = self._ablate(ready, space, fitted, clock)
@@ -227,7 +230,8 @@ class Study:
         interrupted: bool,
     ) -> StudyResult:
         assert self.recipe is not None
-        before = after = ()
+        before: tuple[Gap, ...] = ()
+        after: tuple[Gap, ...] = ()
         curves: tuple[Curve, ...] = ()
         if arms is not None:
             before, after = (gaps_of(ready, fitted.folds, arms, label, self.seed) for label in (NOTHING, FULL))
@@ -243,7 +247,7 @@ class Study:
             table=ready.table.name,
             target=str(ready.table.target_name),
             task=ready.target.task,
-            classes=tuple(str(label) for label in ready.target.classes) if ready.problem.classes else (),
+            classes=tuple(str(label) for label in ready.target.labels),
             rows=counts,
             columns=dict(ready.columns),
             warnings=ready.warnings,

@@ -47,10 +47,11 @@ class TableModel:
         """Return (N, K) probabilities as trained, under the class weights. Shapes: inputs (N, F) encoded."""
         outputs = self.stack.outputs(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
         mean = torch.einsum("m,mnk->nk", self.shares.double(), torch.softmax(outputs.double(), dim=-1))
-        return torch.softmax(mean.clamp(min=1e-30).log() / self.temperature, dim=-1).numpy()
+        found: np.ndarray = torch.softmax(mean.clamp(min=1e-30).log() / self.temperature, dim=-1).numpy()
+        return found
 
     def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Return (N, K) calibrated probabilities of the classes in the order of `target.classes`."""
+        """Return (N, K) calibrated probabilities of the classes in the order of `target.labels`."""
         found = self.weighted_probabilities(inputs)
         if self.class_weights is not None:
             found = found / self.class_weights
@@ -74,7 +75,7 @@ class TableModel:
             return pd.DataFrame({"prediction": self.values(inputs)}, index=index)
         found = {"prediction": self.labels(inputs)}
         chances = self.probabilities(inputs)
-        for place, label in enumerate(self.target.classes):
+        for place, label in enumerate(self.target.labels):
             found[f"probability {label}"] = chances[:, place]
         return pd.DataFrame(found, index=index)
 
@@ -118,7 +119,7 @@ class TableModel:
             recipe, design = from_spec(metadata["recipe"]), Design(**metadata["design"])
             weights = {n.removeprefix("weight/"): t for n, t in tensors.items() if n.startswith("weight/")}
             buffers = {n.removeprefix("buffer/"): t for n, t in tensors.items() if n.startswith("buffer/")}
-            outputs = len(target.classes) if target.task == "classification" else 1
+            outputs = len(target.labels) if target.task == "classification" else 1
             edges = tensors.get("edges")
             module = recipe.network(network(plan_of(encoder), outputs, design, edges)).eval()
             expected = {name: tuple(p.shape) for name, p in module.named_parameters()}

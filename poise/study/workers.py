@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import joblib
+import joblib  # type: ignore[import-untyped]  # it ships no types
 import torch
 
 __all__ = ["default_jobs", "one_thread", "run_all"]
