@@ -173,7 +173,9 @@ class Mlp(nn.Module):
     Shapes: (B, inputs) -> (B, outputs).
     """
 
-    def __init__(self, inputs: int, outputs: int, *, width: int = 128, depth: int = 3, activation: str = "relu") -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, width: int = 128, depth: int = 3, activation: str = "relu"
+    ) -> None:
         super().__init__()
         _check("none", activation, inputs=inputs, width=width, depth=depth, outputs=outputs)
         layers: list[nn.Module] = []

@@ -54,8 +54,8 @@ def boosting(problem: Problem, codes: np.ndarray, inputs: np.ndarray, seed: int)
     if not problem.classes:
         model = HistGradientBoostingRegressor(**options).fit(problem.rows.inputs.numpy(), codes, sample_weight=own)
         return np.asarray(model.predict(inputs))
-    if problem.class_weights is not None:
-        scale = problem.class_weights.numpy()[codes]
+    if problem.decision_weights is not None:
+        scale = problem.decision_weights[codes]
         own = scale if own is None else own * scale
     model = HistGradientBoostingClassifier(**options).fit(problem.rows.inputs.numpy(), codes, sample_weight=own)
     found = np.full((len(inputs), problem.classes), 1e-12)

@@ -79,8 +79,11 @@ class Cohort:
         self.rows = problem.rows if len(self.seen) == len(problem.rows) else problem.rows.select(self.seen)
         self.history: list[tuple[int, Tensor, Tensor]] = []  # step, training loss (M,), stop score (M,)
 
-    def train(self, until: int) -> None:
-        """Train to step `until`, evaluating on each member's stop rows every `plan.every` steps."""
+    def train(self, until: int, deadline: float = math.inf) -> None:
+        """Train to step `until`, evaluating on each member's stop rows every `plan.every` steps.
+
+        Past `deadline` (`time.time`, the same in every process) training ends at the next evaluation.
+        """
         population = self.population
         rows = self.folds.train[self.fold]
         while population.state.step < until:
@@ -88,7 +91,8 @@ class Cohort:
             terms = population.train(self.problem.rows, steps, self.plan.batch, rows)
             scores = population.evaluate(self._masked(self.folds.stop), self._score)
             self.history.append((population.state.step, terms["data"], scores))
-            if bool((population.stopped | population.diverged).all()):
+            done = population.stopped | population.diverged
+            if bool(done.all()) or time.time() > deadline:
                 break
 
     def _masked(self, mask: Tensor) -> Rows:
@@ -152,7 +156,7 @@ def plan_for(rows: int, *, seconds: float = math.inf, rate: float = 0.0, trainin
     """
     batch = min(rows, 64 if rows < 800 else 128 if rows < 8_000 else 256)
     per_epoch = max(1, rows // batch)
-    epochs = 60 if rows < 1_000 else 40 if rows < 5_000 else 24 if rows < 20_000 else 14
+    epochs = 100 if rows < 1_000 else 60 if rows < 5_000 else 30 if rows < 20_000 else 16
     steps = epochs * per_epoch
     if rate > 0 and math.isfinite(seconds):
         steps = min(steps, int(seconds / (rate * trainings)))

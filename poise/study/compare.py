@@ -64,6 +64,6 @@ def _of_boosting(ready: Prepared, raw: np.ndarray, rows: np.ndarray) -> Predicti
     if not ready.problem.classes:
         truth = np.asarray(ready.target.decode(ready.codes[rows]), dtype=np.float64)
         return Predictions(truth, np.asarray(ready.target.decode(raw), dtype=np.float64))
-    weights = ready.problem.class_weights
-    chances = raw if weights is None else raw / weights.double().numpy()
+    weights = ready.problem.decision_weights
+    chances = raw if weights is None else raw / weights
     return Predictions(ready.codes[rows], raw.argmax(1), chances / chances.sum(1, keepdims=True))

@@ -88,6 +88,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             fitted.stack,
             fitted.shares,
             fitted.temperature,
+            None if problem.class_weights is None else problem.class_weights.double().numpy(),
             class_weights,
             encoder,
             target,

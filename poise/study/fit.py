@@ -83,10 +83,14 @@ def fit(
     with one_thread():
         rate = measured_rate(problem, space.recipe, space.portfolio(0), folds) if timed else 0.0
     # A bracket trains all its configurations for a quarter and half of them to the end, on every fold. Two waves of
-    # brackets, one a worker, must fit into the search's time.
-    widest = 16 if count == 1 else 12
-    trainings = 2 * widest * count * (0.25 + 0.5 * 0.75) / settings.search_share
-    plan = plan_for(size, seconds=clock.left(), rate=rate, trainings=trainings)
+    # brackets, one a worker, must fit into the search's time; where they do not, fewer configurations train longer
+    # rather than many too short, down to half of the epochs that the table deserves.
+    full = plan_for(size)
+    for widest in (16, 12, 8, 6) if count == 1 else (12, 8, 6):
+        trainings = 2 * widest * count * (0.25 + 0.5 * 0.75) / settings.search_share
+        plan = plan_for(size, seconds=clock.left(), rate=rate, trainings=trainings)
+        if plan.steps >= full.steps * 0.5:
+            break
     search = Search(problem, space, folds, plan, settings.seed, settings.jobs)
     search.widest = widest
     search.tell = lambda message, best: settings.tell(message, best, clock.spent() / clock.budget.seconds)

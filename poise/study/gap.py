@@ -32,6 +32,7 @@ def model_of(
         even,
         temperature,
         None if weights is None else weights.double().numpy(),
+        ready.problem.decision_weights,
         ready.encoder,
         ready.target,
         structure or Recipe(),
@@ -44,8 +45,8 @@ def predictions_of(ready: Prepared, model: TableModel, rows: np.ndarray) -> Pred
     """Return a model's predictions on rows of the table, by position."""
     inputs = ready.inputs[rows]
     if ready.problem.classes:
-        decided = model.weighted_probabilities(inputs).argmax(1)
-        return Predictions(ready.codes[rows], decided, model.probabilities(inputs))
+        chances = model.probabilities(inputs)
+        return Predictions(ready.codes[rows], model.decide(chances), chances)
     truth = np.asarray(ready.target.decode(ready.codes[rows]), dtype=np.float64)
     return Predictions(truth, model.values(inputs))
 

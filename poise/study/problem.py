@@ -50,7 +50,8 @@ def network(plan: ColumnPlan, outputs: int, design: Design, edges: Tensor | None
 class Problem:
     """The development rows of a study: encoded inputs (N, F), targets (N, K) or (N, 1), row weights (N,) or None.
 
-    `class_weights` (K,) weigh the classes in the loss and in the score, or None.
+    `class_weights` (K,) weigh the classes in the loss and in the score, or None; `decision_weights` (K,) are what the
+    user asked for, and weigh the decision.
     """
 
     rows: Rows
@@ -58,6 +59,7 @@ class Problem:
     classes: int | None
     plan: ColumnPlan
     class_weights: Tensor | None
+    decision_weights: np.ndarray | None
     design: Design
 
     @property
@@ -126,5 +128,11 @@ class Problem:
         else:
             y = torch.from_numpy(np.asarray(targets, dtype=np.float32)).reshape(len(x), -1)
         own = None if weights is None else torch.from_numpy(np.asarray(weights, dtype=np.float32))
-        scale = None if class_weights is None else torch.from_numpy(np.asarray(class_weights, dtype=np.float32))
-        return Problem(Rows(x, y, own), task, classes, plan, scale, design or Design())
+        # The square root of what was asked for: full weights let the few rows of a rare class speak too loudly and
+        # blur every probability; the decision makes up for the rest.
+        scale = (
+            None
+            if class_weights is None
+            else torch.from_numpy(np.sqrt(np.maximum(class_weights, 1e-6)).astype(np.float32))
+        )
+        return Problem(Rows(x, y, own), task, classes, plan, scale, class_weights, design or Design())

@@ -31,6 +31,7 @@ CREATE TABLE trials (
 );
 CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL);
 """
+HEADER = 100  # bytes; SQLite's own
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "9p", "fuse.sshfs"}
 
 
@@ -80,8 +81,9 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
     Raises: StudyError for an empty file, a file that is not SQLite or not a record, and another schema version.
     """
     _check_file(path)
-    connection = _opened_readonly(path) if readonly else sqlite3.connect(path, timeout=30.0, isolation_level=None)
+    connection = None
     try:
+        connection = _opened_readonly(path) if readonly else sqlite3.connect(path, timeout=30.0, isolation_level=None)
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if application != APPLICATION:
@@ -93,14 +95,14 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
             )
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("SELECT 1 FROM trials, meta LIMIT 1").fetchone()
-    except sqlite3.Error as error:
-        connection.close()
+    except (sqlite3.Error, StudyError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, StudyError):
+            raise
         raise StudyError(
             f"{shown(str(path), 200)} cannot be read: {error}. Restore it from a copy, or use a new folder."
         ) from error
-    except StudyError:
-        connection.close()
-        raise
     return connection
 
 
@@ -126,9 +128,12 @@ def _check_file(path: Path) -> None:
         raise StudyError(f"{shown(str(path), 200)} cannot be read: {reason(error)}. Check the path.") from error
     if not stat.S_ISREG(facts.st_mode):
         raise StudyError(f"{shown(str(path), 200)} is no plain file. Choose another folder.")
-    if facts.st_size == 0:
+    if facts.st_size < HEADER:
         # SQLite itself would take it for a new database, and the trials of an old study would be gone in silence.
-        raise StudyError(f"{shown(str(path), 200)} is empty (0 bytes). Restore it from a copy, or use a new folder.")
+        raise StudyError(
+            f"{shown(str(path), 200)} must have {HEADER} bytes at least; got {facts.st_size}. Restore it from a "
+            "copy, or use a new folder."
+        )
 
 
 def _opened_readonly(path: Path) -> sqlite3.Connection:

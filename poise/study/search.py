@@ -39,16 +39,27 @@ class Candidate:
 
 
 def bracket(
-    problem: Problem, space: Space, configs: list[Config], folds: Folds, plan: Plan, seed: int
+    problem: Problem,
+    space: Space,
+    configs: list[Config],
+    folds: Folds,
+    plan: Plan,
+    seed: int,
+    deadline: float = math.inf,
 ) -> tuple[list[Trial], list[Candidate]]:
-    """Train configurations as one population by successive halving; return what became of each."""
+    """Train configurations as one population by successive halving; return what became of each.
+
+    At `deadline` (`time.time`) training ends early, and the first rung ends when two fifths of the time are gone.
+    """
+    began = time.time()
     cohort = Cohort(problem, space.recipe, configs, folds, plan, seed=seed)
     trials: list[Trial] = []
     for rung, part in enumerate(RUNGS):
-        cohort.train(max(1, round(plan.steps * part)))
+        last = rung == len(RUNGS) - 1
+        end = deadline if last or math.isinf(deadline) else began + 0.4 * (deadline - began)
+        cohort.train(max(1, round(plan.steps * part)), end)
         scores, outputs = cohort.validation()
         order = [place for place in torch.argsort(scores).tolist() if math.isfinite(scores[place])]
-        last = rung == len(RUNGS) - 1
         kept = order if last else order[: math.ceil(len(cohort.configs) / 2)]
         losses = cohort.train_loss()
         for place, config in enumerate(cohort.configs):
@@ -103,7 +114,8 @@ class Search:
                     proposals = self._propose(study, number, room)
                     asked.update({config.number: trial for config, trial in proposals})
                     configs = [config for config, _ in proposals]
-                    tasks.append((self.problem, self.space, configs, self.folds, self.plan, self.seed))
+                    end = time.time() + clock.left(share)
+                    tasks.append((self.problem, self.space, configs, self.folds, self.plan, self.seed, end))
                     number += room
             best = min((c.score for c in self.candidates), default=None)
             self.tell(f"configurations {number - len(asked)} to {number - 1}", best)

@@ -57,6 +57,7 @@ def save_folder(folder: Path, tensors: Mapping[str, torch.Tensor | np.ndarray], 
     temporary = beside(folder, NEW)
     try:
         _check_replaceable(folder)
+        _sweep(folder, NEW)
         temporary.mkdir()
         write_new(temporary / WEIGHTS, weights)
         write_new(temporary / MANIFEST, manifest)
@@ -73,7 +74,6 @@ def save_folder(folder: Path, tensors: Mapping[str, torch.Tensor | np.ndarray], 
             "choose another folder, and save again."
         ) from error
     _sweep(folder, OLD)
-    _sweep(folder, NEW)
 
 
 def load_folder(folder: Path, *, cap: int = 4 * 2**30) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

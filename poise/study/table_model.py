@@ -29,33 +29,35 @@ class TableModel:
     """An ensemble for one table.
 
     `shares` (M,) are the members' weights in the mean prediction, `temperature` divides the log of the mean
-    probabilities, `class_weights` (K,) are those of the loss: probabilities are divided by them, so that they are the
-    classes' own and not those of a reweighted world.
+    probabilities. `class_weights` (K,) are those of the loss: probabilities are divided by them, so that they are the
+    classes' own and not those of a reweighted world. `decision_weights` (K,) multiply the probabilities when a label
+    is chosen: balanced ones aim at balanced accuracy.
     """
 
     stack: Stack
     shares: Tensor
     temperature: float
     class_weights: np.ndarray | None
+    decision_weights: np.ndarray | None
     encoder: Encoder
     target: Target
     recipe: Recipe  # of the network's structure
     design: Design
     edges: Tensor | None
 
-    def weighted_probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Return (N, K) probabilities as trained, under the class weights. Shapes: inputs (N, F) encoded."""
+    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
+        """Return (N, K) calibrated probabilities in the order of `target.labels`. Shapes: inputs (N, F) encoded."""
         outputs = self.stack.outputs(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
         mean = torch.einsum("m,mnk->nk", self.shares.double(), torch.softmax(outputs.double(), dim=-1))
         found: np.ndarray = torch.softmax(mean.clamp(min=1e-30).log() / self.temperature, dim=-1).numpy()
-        return found
-
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Return (N, K) calibrated probabilities of the classes in the order of `target.labels`."""
-        found = self.weighted_probabilities(inputs)
         if self.class_weights is not None:
             found = found / self.class_weights
-        return found / found.sum(1, keepdims=True)
+        return np.asarray(found / found.sum(1, keepdims=True))
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return (N,) codes: the largest probability times decision weight."""
+        weights = 1.0 if self.decision_weights is None else self.decision_weights
+        return np.asarray((probabilities * weights).argmax(1))
 
     def values(self, inputs: np.ndarray) -> np.ndarray:
         """Return (N,) predicted numbers in the target's own units."""
@@ -64,8 +66,8 @@ class TableModel:
         return np.asarray(self.target.decode(mean[:, 0].numpy()))
 
     def labels(self, inputs: np.ndarray) -> np.ndarray:
-        """Return (N,) class labels: the class of the largest probability under the class weights."""
-        return np.asarray(self.target.decode(self.weighted_probabilities(inputs).argmax(1)))
+        """Return (N,) class labels."""
+        return np.asarray(self.target.decode(self.decide(self.probabilities(inputs))))
 
     def predict_frame(self, frame: object) -> pd.DataFrame:
         """Return a frame with `prediction`, and for classes one `probability LABEL` column each."""
@@ -73,8 +75,8 @@ class TableModel:
         index = frame.index if isinstance(frame, pd.DataFrame) else None
         if self.target.task == "regression":
             return pd.DataFrame({"prediction": self.values(inputs)}, index=index)
-        found = {"prediction": self.labels(inputs)}
         chances = self.probabilities(inputs)
+        found = {"prediction": np.asarray(self.target.decode(self.decide(chances)))}
         for place, label in enumerate(self.target.labels):
             found[f"probability {label}"] = chances[:, place]
         return pd.DataFrame(found, index=index)
@@ -92,8 +94,9 @@ class TableModel:
         tensors["shares"] = self.shares
         if self.edges is not None:
             tensors["edges"] = self.edges
-        if self.class_weights is not None:
-            tensors["class_weights"] = np.asarray(self.class_weights, dtype=np.float64)
+        for name, weights in (("class_weights", self.class_weights), ("decision_weights", self.decision_weights)):
+            if weights is not None:
+                tensors[name] = np.asarray(weights, dtype=np.float64)
         metadata = {
             "kind": "table model",
             "encoder": state,
@@ -126,12 +129,13 @@ class TableModel:
             found = {name: tuple(t.shape[1:]) for name, t in weights.items()}
             if expected != found:
                 raise CheckpointError(f"{folder}: the weights do not fit the network that the manifest describes.")
-            own = tensors.get("class_weights")
+            own = {name: tensors[name].numpy() for name in ("class_weights", "decision_weights") if name in tensors}
             return TableModel(
                 Stack(module, weights, buffers),
                 tensors["shares"],
                 float(metadata["temperature"]),
-                None if own is None else own.numpy(),
+                own.get("class_weights"),
+                own.get("decision_weights"),
                 encoder,
                 target,
                 recipe,

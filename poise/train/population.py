@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from poise.core.context import Batch
 from poise.core.dial import dials_of
 from poise.core.errors import ArgumentError
+from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng, key
 from poise.core.schedule import Schedule
@@ -258,15 +259,21 @@ class Population:
 
     def remember(self, members: Tensor) -> None:
         """Keep the present weights of the members (M,) bool: what training for a fixed number of steps ends with."""
-        current = {"weights": map_tree(torch.clone, self.weights()), "buffers": map_tree(torch.clone, self.state.buffers)}
+        current = {
+            "weights": map_tree(torch.clone, self.weights()),
+            "buffers": map_tree(torch.clone, self.state.buffers),
+        }
         self.best = current if self.best is None else where_members(members, current, self.best)
         self.best_step = torch.where(members, self.state.step, self.best_step)
 
     def stack(self) -> Stack:
         """Return the kept (else the present) weights of all members, for prediction alone."""
         kept = self.best or {"weights": self.weights(), "buffers": self.state.buffers}
-        dials = with_dials(self.program, self.state)
+        # With every part, also those that are neutral in this population: its members may be stacked with others'.
+        dials = with_dials(replace(self.program, recipe=self.recipe), self.state)
         module = copy.deepcopy(self.program.module).eval()
+        for _path, layer in inserted_layers(module):
+            layer.idle = False
         return map_stack(torch.clone, Stack(module, dict(kept["weights"]), {**dials, **kept["buffers"]}))
 
 

@@ -292,7 +292,9 @@ class Run:
         for group in optimizer.param_groups:
             yield [by_id[id(p)] for p in group["params"] if id(p) in by_id and p.grad is not None], group
 
-    def _scales(self, optimizer: Optimizer, group: Any, params: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
+    def _scales(
+        self, optimizer: Optimizer, group: Any, params: dict[str, Tensor], names: list[str]
+    ) -> dict[str, Tensor]:
         if not any(isinstance(part, Proximal) for part in self.recipe.stage("update")):
             return {}
         return {name: effective_step(optimizer, group, params[name]) for name in names}
@@ -304,7 +306,9 @@ class Run:
         known = {id(p) for p in self._params().values()}
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not known & held:
-            raise ArgumentError("`Run.update.optimizer` holds none of this model's parameters: build it from run.model.")
+            raise ArgumentError(
+                "`Run.update.optimizer` holds none of this model's parameters: build it from run.model."
+            )
         decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
         doubled = [part.name for part in self.recipe if type(part).__name__ in ("Decay", "L2")]
         if decays and doubled:

@@ -1,4 +1,4 @@
-"""A damaged, foreign or hostile model folder is refused with a reason, and nothing in it runs (bad inputs 101-103, 110)."""
+"""A damaged, foreign or hostile model folder is refused with a reason; nothing in it runs (bad inputs 101-103, 110)."""
 
 from __future__ import annotations
 
