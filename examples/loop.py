@@ -1,4 +1,4 @@
-"""A recipe in a loop of one's own: 300 rows of digits, with and without regularizers, and the gap of both."""
+"""A recipe in a loop of one's own: 150 rows of digits, with and without regularizers, and the gap of both."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -9,7 +9,7 @@ from poise import ClipNorm, Decay, Dropout, Ema, MaxNorm, Mixup, Patience, Recip
 
 X, y = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
 order = torch.randperm(len(X), generator=torch.Generator().manual_seed(0))
-train, valid, test = order[:300], order[300:800], order[800:]
+train, valid, test = order[:150], order[150:800], order[800:]
 X = (X.float() / 16 - 0.5) * 2
 
 

@@ -33,6 +33,7 @@ FILES = {
 }
 LEFT_BY_A_CRASH = {"record.sqlite-wal", "record.sqlite-shm", ".record.sqlite.lock"}
 RECIPE_CAP = 64 * 1024  # bytes; a recipe of every part has about two thousand
+SPACE = 64 * 2**20  # bytes; a study of a wide table writes about half of that
 ENDINGS = (".csv", ".jsonl", ".parquet")
 
 
@@ -216,6 +217,7 @@ def _claimed(out: str | None, data: str, force: bool) -> Iterator[Path]:
     """
     folder = _numbered(data) if out is None else Path(os.path.realpath(out))
     try:
+        _check_space(folder)
         there = out is not None and os.path.lexists(folder)
         aside = _set_aside(folder, force) if there else None
     except OSError as error:
@@ -225,7 +227,7 @@ def _claimed(out: str | None, data: str, force: bool) -> Iterator[Path]:
     except BaseException as error:
         # After a fault of ours the record is all that is left of the search: only a replacement is taken back then.
         expected = isinstance(error, (PoiseError, KeyboardInterrupt))
-        if not (folder / "result.json").exists() and (aside is not None or expected):
+        if not os.path.exists(folder / "result.json") and (aside is not None or expected):
             shutil.rmtree(folder, ignore_errors=True)
             if aside is not None:
                 aside.rename(folder)
@@ -236,21 +238,26 @@ def _claimed(out: str | None, data: str, force: bool) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _check_space(folder: Path, least: int = SPACE) -> None:
+    place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(parent))
+    if (free := shutil.disk_usage(place).free) < least:
+        raise StudyError(f"{shown(str(place), 200)} has {free} free bytes; a study needs {least}. Free some first.")
+
+
 def _numbered(data: str) -> Path:
     """Make and return the first free folder of runs/TABLE-1, runs/TABLE-2, ..."""
-    stem = Path(data).stem[:60] or "table"
+    stem, number = Path(data).stem[:60] or "table", 1
     try:
         os.makedirs("runs", exist_ok=True)
-        for number in range(1, 10**6):
+        while True:
+            folder = Path("runs") / f"{stem}-{number}"
             try:
-                folder = Path("runs") / f"{stem}-{number}"
                 folder.mkdir()
                 return folder
             except FileExistsError:
-                continue
+                number += 1
     except OSError as error:
         raise StudyError(f"the folder `runs` cannot be written here: {error.strerror}. Pass --out DIR.") from error
-    raise StudyError("the folder `runs` has a million studies of this table. Pass --out DIR.")
 
 
 def _set_aside(folder: Path, force: bool) -> Path | None:

@@ -13,6 +13,7 @@ from poise.core.context import Context
 from poise.core.dial import Dial, at_step, check_dial, dials_of
 from poise.core.errors import ArgumentError, shown
 from poise.core.regularizer import EVERY_STAGE, Memory, Regularizer
+from poise.core.schedule import Schedule
 
 if TYPE_CHECKING:
     from poise.train.run import Run
@@ -135,7 +136,8 @@ class Recipe:
 
     def resolve(self, values: Mapping[str, Any], step: int) -> Recipe:
         """Return the recipe of one step: member's dials put in, schedules evaluated."""
-        return self._with({key: at_step(value, step) for key, value in (self.dials() | dict(values)).items()})
+        moving = {key: value for key, value in self.dials().items() if isinstance(value, Schedule)}
+        return self._with({key: at_step(value, step) for key, value in (moving | dict(values)).items()})
 
     def neutral(self, *names: str) -> Recipe:
         """Return the recipe with the named parts (all, if none is named) at neutral: same structure, no effect.

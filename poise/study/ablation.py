@@ -29,6 +29,8 @@ def ablation_arms(space: Space, best: Config, *, add_in: bool) -> dict[str, Conf
 def contributions(best: Config, arms: Arms, scores: dict[str, np.ndarray]) -> tuple[Contribution, ...]:
     """Return each part's worth from the arms' validation scores (seeds,), lower is better, paired by seed.
 
+    Seeds whose difference is not finite (an arm diverged) are left out, and fewer than two say nothing.
+
     A part "helps" if the interval of its leave-one-out difference lies above 0, "hurts" if below. If leaving it out
     changes nothing measurable but it helps when it is alone, others do its work: "replaceable". Otherwise it had "no
     measurable effect", which is said as plainly.
@@ -37,7 +39,9 @@ def contributions(best: Config, arms: Arms, scores: dict[str, np.ndarray]) -> tu
     for part in best.on:
         out = scores[f"without {part}"] - scores[FULL]
         alone = scores[NOTHING] - scores[f"only {part}"] if f"only {part}" in scores else np.array([])
-        leave = over_seeds(out) or Interval(float(np.mean(out)), -math.inf, math.inf)
+        measured = out[np.isfinite(out)]
+        middle = float(measured.mean()) if len(measured) else 0.0
+        leave = over_seeds(out) or Interval(middle, -math.inf, math.inf)
         single = over_seeds(alone)
         verdict = "helps" if leave.low > 0 else "hurts" if leave.high < 0 else "no measurable effect"
         if verdict == "no measurable effect" and single is not None and single.low > 0:

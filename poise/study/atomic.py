@@ -22,7 +22,7 @@ def write_text_atomic(path: Path, text: str) -> None:
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write a file so that it appears whole or not at all. Raises StudyError with the reason."""
     path = Path(os.path.abspath(path))
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # unlike Path's, False for a name that is too long
         # Renaming over a folder fails late; renaming over /dev/null succeeds where the user may write there.
         raise StudyError(f"{shown(str(path), 200)} is no plain file. Choose the name of a file.")
     temporary = beside(path, ".new")

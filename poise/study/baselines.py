@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import numpy as np
+import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from poise.study.cohort import Cohort, Plan
+from poise.study.fit import refit
 from poise.study.folds import Folds
 from poise.study.problem import Problem
+from poise.study.search import Candidate
 from poise.study.space import Config, Space
 from poise.study.workers import one_thread
 from poise.train.stack import Stack
 
-__all__ = ["boosting", "plain_networks"]
+__all__ = ["TRAININGS", "boosting", "plain_networks"]
 
 _RATES = (1e-3, 3e-3, 1e-2)
 _DROPS = (0.1, 0.25, 0.4, 0.6)
+
+TRAININGS = len(_RATES) * (1 + len(_DROPS)) + 2
+"""Networks that `plain_networks` trains."""
+
+_SMALL = 5_000  # rows; below, two threads of boosting wait for each other longer than they work
 
 
 def plain_networks(problem: Problem, folds: Folds, plan: Plan, seed: int) -> dict[str, Stack]:
     """Train the unregularized network at three learning rates, and dropout at four rates by three learning rates.
 
-    Of each family the network with the lowest validation score is returned. None stops early: that is a regularizer.
+    Of each family the network with the lowest validation score is retrained on all rows, as the study's own networks
+    are, and returned. None stops early: that is a regularizer.
     """
     space = Space(("dropout",), classification=problem.classes is not None)
     plain = [Config(place, {"dropout.p": 0.0}, lr, ()) for place, lr in enumerate(_RATES)]
@@ -35,29 +44,34 @@ def plain_networks(problem: Problem, folds: Folds, plan: Plan, seed: int) -> dic
         cohort = Cohort(problem, space.recipe, configs, folds, plan, seed=seed, fold_of=[0] * len(configs))
         cohort.train(plan.steps)
         scores, _ = cohort.validation()
-    stack = cohort.population.stack()
-    best_plain = int(scores[: len(plain)].argmin())
-    best_tuned = len(plain) + int(scores[len(plain) :].argmin())
+        best = [int(scores[: len(plain)].argmin()), len(plain) + int(scores[len(plain) :].argmin())]
+        chosen = [Candidate(configs[place], float(scores[place]), torch.empty(0), plan.steps) for place in best]
+        stack = refit(problem, space.recipe, chosen, [0, 0], plan, seed)
     return {
-        "unregularized network": stack.select(torch.tensor([best_plain])),
-        "tuned dropout": stack.select(torch.tensor([best_tuned])),
+        name: stack.select(torch.tensor([place]))
+        for place, name in enumerate(("unregularized network", "tuned dropout"))
     }
 
 
 def boosting(problem: Problem, codes: np.ndarray, inputs: np.ndarray, seed: int) -> np.ndarray:
     """Fit scikit-learn's gradient boosting on the development rows, class-weighted as the networks are.
 
+    Up to 300 trees a class that stop early; 100, scikit-learn's default, where the rows are too few to set some aside.
     Shapes: codes (N,), inputs (n, F) rows to predict; returns (n, K) weighted probabilities or (n,) standard numbers.
     """
     own = None if problem.rows.weights is None else problem.rows.weights.numpy()
-    options = {"early_stopping": len(codes) >= 200, "random_state": seed, "max_iter": 300}
-    if not problem.classes:
-        model = HistGradientBoostingRegressor(**options).fit(problem.rows.inputs.numpy(), codes, sample_weight=own)
-        return np.asarray(model.predict(inputs))
-    if problem.decision_weights is not None:
-        scale = problem.decision_weights[codes]
-        own = scale if own is None else own * scale
-    model = HistGradientBoostingClassifier(**options).fit(problem.rows.inputs.numpy(), codes, sample_weight=own)
-    found = np.full((len(inputs), problem.classes), 1e-12)
-    found[:, model.classes_] = model.predict_proba(inputs)
-    return found
+    # It sets a tenth of the rows aside, stratified: every class needs a row there and one to learn from.
+    present = np.unique(codes, return_counts=True)[1] if problem.classes else np.array([len(codes)])
+    stops = len(codes) >= 200 and int(present.min()) >= 2 and len(present) <= len(codes) // 10
+    options = {"early_stopping": stops, "random_state": seed, "max_iter": 300 if stops else 100}
+    with threadpoolctl.threadpool_limits(1 if len(codes) < _SMALL else None):
+        if not problem.classes:
+            model = HistGradientBoostingRegressor(**options).fit(problem.rows.inputs.numpy(), codes, sample_weight=own)
+            return np.asarray(model.predict(inputs))
+        if problem.class_weights is not None:
+            scale = problem.class_weights.numpy()[codes]
+            own = scale if own is None else own * scale
+        model = HistGradientBoostingClassifier(**options).fit(problem.rows.inputs.numpy(), codes, sample_weight=own)
+        found = np.full((len(inputs), problem.classes), 1e-12)
+        found[:, model.classes_] = model.predict_proba(inputs)
+        return found

@@ -32,7 +32,8 @@ def parse_budget(text: str | float) -> Budget:
     120.0
     """
     shape = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h|trials?)?\s*", str(text).lower())
-    if shape is None or isinstance(text, bool) or float(shape[1]) <= 0:
+    # Beyond 1e308 a number of digits reads as infinity, which would be no budget at all.
+    if shape is None or isinstance(text, bool) or not 0 < float(shape[1]) < math.inf:
         raise ArgumentError(f"`budget` must be a time or a count such as 90s, 2m, 1.5h or 50trials; got {shown(text)}.")
     amount, unit = float(shape[1]), shape[2] or "s"
     if unit.startswith("trial"):
@@ -44,7 +45,7 @@ def parse_budget(text: str | float) -> Budget:
 
 @dataclass
 class Clock:
-    """Seconds since the start against the budget's; `measured` holds what things were found to cost."""
+    """Seconds since the start, against the budget's."""
 
     budget: Budget
     started: float = field(default_factory=time.monotonic)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from poise.study.baselines import boosting, plain_networks
+from poise.study.baselines import TRAININGS, boosting, plain_networks
 from poise.study.clock import Clock
 from poise.study.cohort import Plan
 from poise.study.fit import Fitted
@@ -42,16 +42,17 @@ def compare(
         tell("training the baselines")
         began = clock.spent()
         plan = fitted.plan
-        allowed = max(60, int((clock.left() * 0.6) / max(1e-9, fitted.rate * 15))) if fitted.rate else plan.steps
-        plan = Plan(min(plan.steps, allowed), plan.batch, plan.every)
-        for name, stack in plain_networks(ready.problem, fitted.folds, plan, seed).items():
+        room = int((clock.left() * 0.6) / max(1e-9, fitted.rate * TRAININGS)) if fitted.rate else plan.steps
+        plan = Plan(min(plan.steps, max(60, room)), plan.batch, plan.every)
+        plain_stacks = plain_networks(ready.problem, fitted.folds, plan, seed)
+        took = clock.spent() - began
+        for name, stack in plain_stacks.items():
             note = "3 learning rates" if name.startswith("unreg") else "4 rates x 3 learning rates"
-            note += f", {plan.steps} steps, the best on validation"
-            add(name, predictions_of(ready, model_of(ready, stack), test), clock.spent() - began, note)
-            began = clock.spent()
+            note += f", {plan.steps} steps, the best on validation; both families trained as one population"
+            add(name, predictions_of(ready, model_of(ready, stack), test), took, note)
     began = clock.spent()
     raw = boosting(ready.problem, ready.codes[ready.development], ready.inputs[test], seed)
-    note = "scikit-learn's defaults" + (", class-weighted" if ready.problem.class_weights is not None else "")
+    note = "scikit-learn's, up to 300 trees" + (", class-weighted" if ready.problem.class_weights is not None else "")
     add("gradient boosting", _of_boosting(ready, raw, test), clock.spent() - began, note)
     spent = clock.spent()
     add("poise network", predictions_of(ready, model.single(0), test), spent, "the best recipe, one network")
@@ -64,6 +65,8 @@ def _of_boosting(ready: Prepared, raw: np.ndarray, rows: np.ndarray) -> Predicti
     if not ready.problem.classes:
         truth = np.asarray(ready.target.decode(ready.codes[rows]), dtype=np.float64)
         return Predictions(truth, np.asarray(ready.target.decode(raw), dtype=np.float64))
-    weights = ready.problem.decision_weights
-    chances = raw if weights is None else raw / weights
-    return Predictions(ready.codes[rows], raw.argmax(1), chances / chances.sum(1, keepdims=True))
+    weights, decision = ready.problem.class_weights, ready.problem.decision_weights
+    chances = raw if weights is None else raw / weights.double().numpy()
+    chances = chances / chances.sum(1, keepdims=True)
+    decided = (chances if decision is None else chances * decision).argmax(1)
+    return Predictions(ready.codes[rows], decided, chances)

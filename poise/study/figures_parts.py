@@ -48,8 +48,12 @@ def contributions_figure(result: StudyResult) -> Figure:
         )
     helped = [item.part for item in parts if item.verdict == "helps"]
     hurt = [item.part for item in parts if item.verdict == "hurts"]
-    idle = [item.part for item in parts if item.verdict not in ("helps", "hurts")]
-    claim = f"{len(helped)} of {len(parts)} parts helped measurably" if len(parts) > 1 else title
+    shared = [item.part for item in parts if item.verdict == "replaceable"]
+    idle = [item.part for item in parts if item.verdict not in ("helps", "hurts", "replaceable")]
+    claim = title
+    if len(parts) > 1:
+        claim = f"{len(helped)} of {len(parts)} parts could not be left out without harm"
+        claim += f", {len(shared)} helped alone" if shared else ""
     caption = (
         [
             f"No measurable effect here: {listing(idle)}. Leaving one of them out changed validation "
@@ -58,9 +62,13 @@ def contributions_figure(result: StudyResult) -> Figure:
         if idle
         else []
     )
+    if shared:
+        caption.append(
+            f"Helpful alone, but replaceable: {listing(shared)}. With one of them left out, the others did its work."
+        )
     if hurt:
         caption.append(f"The recipe was better without: {listing(hurt)}.")
-    if not idle and not hurt:
+    if not idle and not hurt and not shared:
         caption.append("Every part of the recipe helped measurably.")
     if not alone:
         caption.append("No part was retrained alone in this study.")

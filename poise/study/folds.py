@@ -10,7 +10,7 @@ import torch
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 
-from poise.core.errors import PoiseWarning
+from poise.core.errors import DataError, PoiseWarning
 from poise.data.split import split
 from poise.data.target import Task
 
@@ -44,9 +44,15 @@ def make_folds(
     """Divide rows into `count` folds, or one holdout if count is 1 or the rows are ordered in time.
 
     Of each fold's training rows, 15 % are set aside for early stopping, so that the validation rows that choose a
-    recipe never choose a step.
+    recipe never choose a step. Groups that are fewer than `count` make fewer folds.
+
+    Raises: DataError if the rows, groups or times are too few.
     """
     rows = np.arange(len(targets))
+    if groups is not None and time is None:
+        count = min(count, len(np.unique(groups)))
+    elif len(rows) < 2 * count:
+        raise DataError(f"{count} folds need {2 * count} rows at least; got {len(rows)} (n_samples={len(rows)}).")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PoiseWarning)  # said once, by the study's own outer split
         if count <= 1 or time is not None:

@@ -67,10 +67,17 @@ def _statistic(metric: str, found: Predictions) -> Statistic:
     if metric == "rmse":
         return lambda counts: np.sqrt(counts @ squares / counts.sum(1))
 
+    # Around the mean: the sum of squares of amounts like 1e8 +- 1 would hold nothing of their spread.
+    centred = found.truth - found.truth.mean()
+
     def explained(counts: np.ndarray) -> np.ndarray:
-        total = counts.sum(1)
-        spread = counts @ np.square(found.truth) - (counts @ found.truth) ** 2 / total
-        return np.asarray(1 - counts @ squares / np.maximum(spread, 1e-300))
+        around_mean = counts @ np.square(centred)
+        spread = around_mean - (counts @ centred) ** 2 / counts.sum(1)
+        missed = counts @ squares
+        # Equal amounts have no variance to explain: 0 then, 1 if each was met, as scikit-learn has it.
+        varies = spread > 1e-12 * around_mean
+        share = np.divide(missed, spread, out=(missed > 0).astype(float), where=varies)
+        return np.asarray(1 - share)
 
     return explained
 

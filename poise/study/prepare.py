@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from dataclasses import dataclass
 from typing import Literal
@@ -20,9 +21,10 @@ __all__ = ["Prepared", "prepare"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """The table divided and encoded: row positions refer to the table, `inputs` holds every row encoded."""
+    """The table divided and encoded: row positions refer to `table`, `inputs` holds every row of it encoded."""
 
-    table: Table
+    table: Table  # the rows whose target is known
+    origin: np.ndarray  # their positions in the table that was given
     target: Target
     parts: Split
     development: np.ndarray  # all rows but the test part
@@ -48,7 +50,9 @@ def prepare(
 ) -> Prepared:
     """Divide and encode a table. The test rows are encoded, but nothing is fitted on them.
 
-    Raises: DataError if nothing can be learned: one class, or no usable column.
+    What is said and decided of columns, too, is of the development rows alone.
+
+    Raises: DataError if nothing can be learned: one class, equal amounts, or no usable column.
     """
     frame = table.frame
     assert table.target is not None
@@ -58,9 +62,8 @@ def prepare(
     target = Target.fit(values, task=task, name=str(table.target_name))
     if target.task == "classification" and len(target.labels) < 2:
         raise DataError(f"column {table.target_name!r} has one class only: there is nothing to learn.")
-    seen = inspect(frame, values)
-    notes += list(seen.warnings)
-    dropped = {*seen.identifiers, *seen.constants, *seen.empty, *filter(None, (groups, time))}
+    if target.task == "regression" and values.nunique() < 2:
+        raise DataError(f"column {table.target_name!r} holds one amount only: there is nothing to learn.")
     codes = target.encode(values)
     order = {name: None if column is None else frame[column].to_numpy()
              for name, column in (("groups", groups), ("time", time))}  # fmt: skip
@@ -68,14 +71,23 @@ def prepare(
         warnings.simplefilter("always", PoiseWarning)
         parts = split(codes, task=target.task, seed=seed, groups=order["groups"], time=order["time"])
         development = np.sort(np.concatenate([parts.train, parts.stop, parts.validation]))
-        own = frame.iloc[development]
-        dropped |= {str(c) for c in frame if own[c].isna().all()}
+        own = frame.iloc[development].reset_index(drop=True)
+        seen = inspect(own, values.iloc[development].reset_index(drop=True))
+        notes += list(seen.warnings)
+        dropped = {*seen.identifiers, *seen.constants, *seen.empty, *filter(None, (groups, time))}
         kept = [column for column in frame if column not in dropped]
         if not kept:
             raise DataError("no usable column is left: all are identifiers, constant or empty.")
         encoder = Encoder().fit(own[kept], values.iloc[development])
         inputs = encoder.transform(frame[kept])
     notes += [str(warning.message) for warning in caught if issubclass(warning.category, PoiseWarning)]
+    # Mean and deviation, or the classes' shares, of the development rows: those of all would tell of the test rows.
+    if target.task == "regression":
+        target = Target.fit(values.iloc[development], task="regression", name=str(table.target_name))
+        codes = target.encode(values)
+    else:
+        counts = np.bincount(codes[development], minlength=len(target.labels))
+        target = dataclasses.replace(target, counts=np.maximum(counts, 1))
     classes = len(target.labels) if target.task == "classification" else None
     problem = Problem.of(
         inputs[development],
@@ -89,6 +101,7 @@ def prepare(
     shortened = Table(table.name, frame, values, table.target_name)
     return Prepared(
         shortened,
+        np.flatnonzero(known),
         target,
         parts,
         development,

@@ -99,11 +99,8 @@ class Problem:
             targets = batch.targets
             if self.class_weights is not None:
                 targets = targets * self.class_weights
-                # Dividing by the weighted rows makes the score the mean over classes, whatever their shares.
-                weights = weights * 1.0
-                rows = (weights * targets.sum(-1)).sum(1)
-            else:
-                rows = weights.sum(1)
+            # Divided by the weighted rows, as torch's cross-entropy has it: a mean under the classes' weights.
+            rows = (weights * targets.sum(-1)).sum(1)
             losses = -(targets * F.log_softmax(outputs, dim=-1)).sum(-1)
         else:
             losses, rows = torch.square(outputs - batch.targets).mean(-1), weights.sum(1)

@@ -102,7 +102,7 @@ class Space:
         return Config(number, dials, lr, tuple(name for name in self.names if name in on))
 
     def portfolio(self, first: int) -> list[Config]:
-        """Return the configurations that every search begins with: nothing, the usual suspects, and everything mild."""
+        """Return the configurations that every search begins with: the usual suspects, mild and strong."""
         mild = {"dropout.p": 0.1, "decay.rate": 0.02, "ema.decay": 0.98}
         wanted: list[tuple[tuple[str, ...], dict[str, float], float]] = [
             (("dropout", "decay", "patience", "ema", "clip_norm", "batch_norm"), mild, 4e-3),

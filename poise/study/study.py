@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ import pandas as pd
 import torch
 
 import poise
-from poise.core.errors import ArgumentError, DataError, StudyError, shown
+from poise.core.errors import ArgumentError, DataError, PoiseWarning, shown
 from poise.core.recipe import Recipe
 from poise.data import read
 from poise.data.target import Task
@@ -25,6 +26,7 @@ from poise.study.cohort import Plan
 from poise.study.compare import compare
 from poise.study.finding import finding
 from poise.study.fit import Fitted, Settings, fit
+from poise.study.folder import free_folder, made_folder
 from poise.study.gap import curve_of, gaps_of, model_of, predictions_of
 from poise.study.metrics import METRICS, measure
 from poise.study.prepare import Prepared, prepare
@@ -83,8 +85,15 @@ class Study:
         design: Design | None = None,
     ) -> None:
         self.budget = parse_budget(budget)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ArgumentError(f"`Study.seed` must be an int >= 0; got {shown(seed)}.")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+            # NumPy's and scikit-learn's generators take no more than 32 bits.
+            raise ArgumentError(f"`Study.seed` must be an int in 0 .. 4294967295; got {shown(seed)}.")
+        if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+            raise ArgumentError(f"`Study.jobs` must be None or an int >= 1; got {shown(jobs)}. None takes every core.")
+        if task not in (None, "classification", "regression"):
+            raise ArgumentError(
+                f"`Study.task` must be classification or regression; got {shown(task)}. None decides by the values."
+            )
         if device not in ("auto", "cpu"):
             raise ArgumentError(
                 f"`Study.device` must be auto or cpu; got {shown(device)}. Populations on a GPU are not supported yet."
@@ -94,13 +103,18 @@ class Study:
         Space(parts)
         self.seed, self.parts, self.ablation, self.class_weight = seed, parts, ablation, class_weight
         self.design = design or Design()
-        self.out = None if out is None else _new_folder(Path(out))
+        self.out = None if out is None else free_folder(Path(out))
         self.table = read(source, target=target, encoding=encoding, delimiter=delimiter)
         if self.table.target is None:
             raise ArgumentError(f"`Study.target` must name a column; the table has {shown(list(self.table.frame))}.")
         for argument, column in (("groups", groups), ("time", time)):
-            if column is not None and column not in self.table.frame:
+            if column is not None and column not in list(self.table.frame):
                 raise DataError(f"`Study.{argument}`: no column {column!r}; there are {shown(list(self.table.frame))}.")
+        if groups is not None and time is not None:
+            raise ArgumentError(
+                f"`Study.groups` and `Study.time` exclude each other; got {groups!r} and {time!r}. "
+                "Use time when rows are ordered."
+            )
         self.groups, self.time, self.task = groups, time, task
         quick = self.budget.seconds < 15 or self.budget.trials <= 30
         self.jobs = jobs or (1 if quick else default_jobs())
@@ -116,25 +130,27 @@ class Study:
         title = f"poise study {self.table.name}"
         timed = math.isfinite(self.budget.seconds)
         self.progress.start(self.budget.seconds if timed else None, None if timed else int(self.budget.trials), title)
-        record = None if self.out is None else Record(self.out / "record.sqlite")
+        record: Record | None = None
         try:
-            return self._run(clock, record)
+            self.progress.tell("reading and encoding", None, 0.0)
+            ready = prepare(
+                self.table,
+                seed=self.seed,
+                task=self.task,
+                groups=self.groups,
+                time=self.time,
+                class_weight=self.class_weight,
+                design=self.design,
+            )
+            # Only now: a table that cannot be used leaves nothing behind.
+            record = None if self.out is None else Record(made_folder(self.out) / "record.sqlite")
+            return self._run(ready, clock, record)
         finally:
             self.progress.stop()
             if record is not None:
                 record.close()
 
-    def _run(self, clock: Clock, record: Record | None) -> StudyResult:
-        self.progress.tell("reading and encoding", None, 0.0)
-        ready = prepare(
-            self.table,
-            seed=self.seed,
-            task=self.task,
-            groups=self.groups,
-            time=self.time,
-            class_weight=self.class_weight,
-            design=self.design,
-        )
+    def _run(self, ready: Prepared, clock: Clock, record: Record | None) -> StudyResult:
         space = Space(self.parts, classification=ready.problem.classes is not None)
         settings = Settings(
             self.seed,
@@ -281,10 +297,12 @@ class Study:
         assert self.recipe is not None
         assert self.result is not None
         test = ready.table.frame.iloc[ready.parts.test]
-        self.predictions = self.model.predict_frame(test[list(ready.encoder.input_names)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PoiseWarning)  # of unseen levels: said when the table was encoded
+            self.predictions = self.model.predict_frame(test[list(ready.encoder.input_names)])
         assert ready.table.target is not None
         self.predictions.insert(0, "truth", ready.table.target.iloc[ready.parts.test].to_numpy())
-        self.predictions.insert(0, "row", ready.parts.test)
+        self.predictions.insert(0, "row", ready.origin[ready.parts.test])
         if self.out is None:
             return
         self.progress.tell("writing the report", None, 1.0)
@@ -293,19 +311,3 @@ class Study:
         write_text_atomic(self.out / "predictions.csv", self.predictions.to_csv(index=False))
         write_text_atomic(self.out / "result.json", result_to_json(self.result))
         write_report(self.result, self.out / "report.html")
-
-
-def _new_folder(folder: Path) -> Path:
-    """Make the folder, or refuse before any work is done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise StudyError(
-                f"`Study.out` must be a new or empty folder; {shown(str(folder))} has files. Name another."
-            )
-        probe = folder / ".poise-probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StudyError(f"`Study.out`: cannot write to {shown(str(folder))}: {error.strerror}.") from None
-    return folder

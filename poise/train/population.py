@@ -25,10 +25,13 @@ from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_
 from poise.train.losses import Loss
 from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
+from poise.train.restate import restated_buffers
 from poise.train.stack import Stack, map_stack
 from poise.train.step import Program, State, fold_members, step, with_dials
 
 __all__ = ["Population", "Rows", "Score", "member_seed"]
+
+_RESTATE_ROWS = 1024  # of a member's training rows, evenly spaced: enough for a mean and a variance
 
 Score = Callable[[Tensor, Batch], Tensor]
 """Takes every member's outputs (M, n, ...) and rows (Batch of (M, n, ...)), returns scores (M,), lower is better."""
@@ -123,6 +126,8 @@ class Population:
         self.best_score = torch.full((count,), torch.inf)
         self.best_step = torch.zeros(count, dtype=torch.int64)
         self.epoch_order: tuple[int, Tensor] | None = None
+        self._sample: tuple[Rows, Tensor] | None = None  # training rows (M, n) that restate batch statistics
+        self._restated: dict[str, Tensor] | None = None  # buffers of the averaged weights, until the next step
 
     def __len__(self) -> int:
         return len(self.members)
@@ -151,7 +156,10 @@ class Population:
         out of that epoch (another order next time).
         """
         self.program.module.train()
+        self._restated = None
         count = len(data) if rows is None else rows.shape[1]
+        own = torch.arange(count).expand(len(self), -1) if rows is None else rows
+        self._sample = (data, own[:, :: max(1, count // _RESTATE_ROWS)][:, :_RESTATE_ROWS])
         size = min(batch_size, count)
         per_epoch = max(1, count // size)
         sums: dict[str, Tensor] = {}
@@ -182,12 +190,21 @@ class Population:
         """Return the weights that evaluation uses: averaged if a part averages, else the raw ones."""
         return self.state.averaged if self.state.averaged is not None else self.state.flat.views()
 
+    def buffers(self) -> dict[str, Tensor]:
+        """Return the buffers that evaluation uses: batch statistics belong to the weights that evaluation uses."""
+        if self.state.averaged is None or self._sample is None:
+            return self.state.buffers
+        if self._restated is None:
+            data, rows = self._sample
+            self._restated = restated_buffers(self.program, self.state, _take(data.inputs, rows))
+        return self._restated
+
     def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, best: bool = False, chunk: int = 512) -> Tensor:
         """Return every member's outputs (M, n, ...) in evaluation mode, of the best or the current weights.
 
         All members answer on the same inputs (n, ...), or each on its own `rows` (M, n) of them.
         """
-        params, buffers = self.weights(), with_dials(self.program, self.state)
+        params, buffers = self.weights(), with_dials(self.program, self.state) | self.buffers()
         if best and self.best is not None:
             params, buffers = self.best["weights"], buffers | self.best["buffers"]
         return Stack(self.program.module.eval(), params, buffers).outputs(inputs, rows, chunk=chunk)
@@ -198,8 +215,7 @@ class Population:
         Kept are the weights of a member's best evaluation if a stopping part watches it, else its latest ones.
         """
         outputs = self.outputs(data.inputs, rows)
-        index = torch.arange(len(data)).expand(len(self), -1) if rows is None else rows
-        scores = score(outputs, _gather(data, index))
+        scores = score(outputs, _expand(data, len(self)) if rows is None else _gather(data, rows))
         scores = torch.where(torch.isfinite(scores) & ~self.diverged, scores, torch.inf)
         running = ~self.stopped
         if self.program.recipe.stage("stop"):
@@ -207,7 +223,7 @@ class Population:
         improved = running & self._improved()
         current = {
             "weights": map_tree(torch.clone, self.weights()),
-            "buffers": map_tree(torch.clone, self.state.buffers),
+            "buffers": map_tree(torch.clone, self.buffers()),
         }
         self.best = current if self.best is None else where_members(improved, current, self.best)
         self.best_score = torch.where(improved, scores, self.best_score)
@@ -249,6 +265,8 @@ class Population:
             step=state.step,
         )
         self._pass_by_neutral()
+        self._sample = None if self._sample is None else (self._sample[0], self._sample[1][chosen])
+        self._restated = None if self._restated is None else select_members(self._restated, chosen)
         self.members = [self.members[place] for place in chosen.tolist()]
         self.base_lr = self.base_lr[chosen]
         self.stopped, self.diverged = self.stopped[chosen], self.diverged[chosen]
@@ -261,14 +279,14 @@ class Population:
         """Keep the present weights of the members (M,) bool: what training for a fixed number of steps ends with."""
         current = {
             "weights": map_tree(torch.clone, self.weights()),
-            "buffers": map_tree(torch.clone, self.state.buffers),
+            "buffers": map_tree(torch.clone, self.buffers()),
         }
         self.best = current if self.best is None else where_members(members, current, self.best)
         self.best_step = torch.where(members, self.state.step, self.best_step)
 
     def stack(self) -> Stack:
         """Return the kept (else the present) weights of all members, for prediction alone."""
-        kept = self.best or {"weights": self.weights(), "buffers": self.state.buffers}
+        kept = self.best or {"weights": self.weights(), "buffers": self.buffers()}
         # With every part, also those that are neutral in this population: its members may be stacked with others'.
         dials = with_dials(replace(self.program, recipe=self.recipe), self.state)
         module = copy.deepcopy(self.program.module).eval()
@@ -303,6 +321,12 @@ def _member_of(tree: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
 def _take(tensor: Tensor, index: Tensor) -> Tensor:
     """Return the rows of each member in one pass: index (M, B) -> (M, B, ...)."""
     return tensor.index_select(0, index.reshape(-1)).view(*index.shape, *tensor.shape[1:])
+
+
+def _expand(data: Rows, members: int) -> Batch:
+    """Return the same rows for every member, without a copy."""
+    weights = torch.ones(len(data)) if data.weights is None else data.weights
+    return Batch(*(tensor.expand(members, *tensor.shape) for tensor in (data.inputs, data.targets, weights)))
 
 
 def _gather(data: Rows, index: Tensor) -> Batch:

@@ -27,6 +27,7 @@ from torch.func import functional_call
 
 from poise.core.context import Batch, Context
 from poise.core.kinds import Inserted, Proximal, inserted_layers
+from poise.core.mapped import map_members
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng
 from poise.core.select import Role, roles_of
@@ -131,7 +132,7 @@ def _losses(
         return torch.stack([*terms.values()]).sum(), {n: t.detach() for n, t in terms.items()}, memory
 
     memory, own = _of_stage(program, state, "objective")
-    losses, terms, memory = torch.vmap(one)(params, buffers, batch, memory, own)
+    losses, terms, memory = map_members(one, len(state.keys), params, buffers, batch, memory, own)
     state.memory = state.memory | memory
     return losses, terms
 
@@ -144,7 +145,7 @@ def fold_members(program: Program, state: State, stage: str, value: Any, **facts
         return recipe.fold(stage, value, memory, replace(ctx, **facts))
 
     memory, own = _of_stage(program, state, stage)
-    value, memory = torch.vmap(one)(value, memory, own, facts)
+    value, memory = map_members(one, len(state.keys), value, memory, own, facts)
     state.memory = state.memory | memory
     return value
 

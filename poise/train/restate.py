@@ -1,0 +1,58 @@
+"""Batch statistics for averaged weights: the running ones belong to the raw weights, and would mislead evaluation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from poise.core.dial import dials_of
+from poise.core.schedule import Schedule
+from poise.core.trees import where_members
+from poise.network.batch_norm import BatchNormLayer
+from poise.train.step import Program, State, forward, with_dials
+
+__all__ = ["restated_buffers"]
+
+
+def restated_buffers(program: Program, state: State, inputs: Tensor) -> dict[str, Tensor]:
+    """Return the buffers with the statistics of one pass of the averaged weights over `inputs` (M, n, ...).
+
+    Dropout and noise are off, each norm normalises by the rows it sees, and its statistics become those of these
+    rows. Members that no part averages keep their running statistics, whatever their neighbours do.
+
+    Source: Izmailov et al. 2018, "Averaging weights leads to wider optima", section 3.2.
+    """
+    norms = [m for m in program.module.modules() if isinstance(m, (BatchNormLayer, nn.modules.batchnorm._BatchNorm))]
+    norms = [norm for norm in norms if not (isinstance(norm, BatchNormLayer) and norm.idle)]
+    if state.averaged is None or not norms:
+        return state.buffers
+    buffers = {name: buffer.clone() for name, buffer in with_dials(program, state).items()}
+    momenta = [norm.momentum for norm in norms]
+    program.module.eval()
+    try:
+        for norm in norms:
+            norm.training = True
+            norm.momentum = 1.0
+        with torch.no_grad():
+            torch.vmap(lambda p, b, x: forward(program, p, b, x))(state.averaged, buffers, inputs)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        program.module.eval()
+    own = {name: buffers[name] for name in state.buffers}
+    return where_members(_averages(program, state), own, state.buffers)  # type: ignore[no-any-return]  # a dict like its inputs
+
+
+def _averages(program: Program, state: State) -> Tensor:
+    """Return (M,) whether some part of the average stage is not neutral for the member."""
+    members = state.keys.shape[0]
+    found = torch.zeros(members, dtype=torch.bool)
+    for part in program.recipe.stage("average"):
+        declared = dials_of(part)
+        if not declared:
+            return torch.ones(members, dtype=torch.bool)
+        for field, dial in declared.items():
+            value = state.dials.get(f"{part.name}.{field}", getattr(part, field))
+            moved = torch.tensor(True) if isinstance(value, Schedule) else torch.as_tensor(value) != dial.neutral
+            found = found | moved.expand(members)
+    return found

@@ -1,0 +1,86 @@
+"""Every script of examples/ runs as it stands, with warnings as errors, and prints what it claims."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import repository
+
+FOLDER = repository.ROOT / "examples"
+SCRIPTS = [path for path in repository.files() if path.parent == FOLDER and path.suffix == ".py"]
+
+
+def printed(name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a script in this process, which has imported torch already, and return what it prints."""
+    runpy.run_path(str(FOLDER / name), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def numbers(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"-?\d+\.\d+", text)]
+
+
+def test_every_script_has_a_test() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    untested = [path.name for path in SCRIPTS if f'"{path.name}"' not in source]
+    assert not untested
+    assert len(SCRIPTS) >= 5
+
+
+def test_scripts_are_short() -> None:
+    long = {path.name: n for path in SCRIPTS if (n := len(path.read_text(encoding="utf-8").splitlines())) >= 60}
+    assert not long
+
+
+@pytest.mark.usefixtures("seeded")
+def test_loop_narrows_the_gap(capsys: pytest.CaptureFixture[str]) -> None:
+    plain, regularized = printed("loop.py", capsys).splitlines()
+    before, after = numbers(plain), numbers(regularized)
+    assert after[1] < before[1]  # on the test rows
+    assert after[2] < 0.8 * before[2]  # the gap
+
+
+@pytest.mark.usefixtures("seeded")
+def test_classifier_classifies(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("classifier.py", capsys)
+    accuracy, cross_validated = numbers(text)
+    assert accuracy > 0.9
+    assert cross_validated > 0.85
+    assert text.endswith("equal: True\n")
+
+
+@pytest.mark.usefixtures("seeded")
+def test_schedules_move_their_dials(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [numbers(line) for line in printed("schedules.py", capsys).splitlines()[1:6]]
+    dropout, noise, weight, term = zip(*rows, strict=True)
+    assert list(dropout) == sorted(dropout, reverse=True)
+    assert noise == (0.2, 0.2, 0.2, 0.0, 0.0)
+    assert weight[:3] == (0.0, 0.005, 0.01)
+    assert term[0] == 0.0 < term[1]
+
+
+@pytest.mark.usefixtures("seeded")
+def test_early_stopping_shows_the_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("early_stopping.py", capsys)
+    curve = [numbers(line) for line in text.splitlines() if re.match(r" *\d+ ", line)]
+    train, valid = zip(*curve, strict=True)
+    assert list(train) == sorted(train, reverse=True)
+    assert min(valid) < valid[0]
+    assert min(valid) < valid[-1]
+    kept, last = numbers(text.splitlines()[-1])
+    assert kept < last
+
+
+def test_own_regularizer_passes_the_battery() -> None:
+    """In a process of its own: declaring a regularizer outlives the script in the registry."""
+    environment = os.environ | {"PYTHONPATH": str(repository.ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", str(FOLDER / "own_regularizer.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"\d\d checks ran\n", done.stdout)
+    assert numbers(done.stdout + " 0.0")[-1] == 0.0
