@@ -14,6 +14,7 @@ from poise.core.context import Batch
 from poise.core.recipe import Recipe
 from poise.core.schedule import OneCycle
 from poise.study.folds import Folds
+from poise.study.halt import Halt
 from poise.study.problem import Problem
 from poise.study.space import Config
 from poise.train.optimizers import Adam
@@ -79,10 +80,10 @@ class Cohort:
         self.rows = problem.rows if len(self.seen) == len(problem.rows) else problem.rows.select(self.seen)
         self.history: list[tuple[int, Tensor, Tensor]] = []  # step, training loss (M,), stop score (M,)
 
-    def train(self, until: int, deadline: float = math.inf) -> None:
+    def train(self, until: int, halt: Halt | None = None) -> None:
         """Train to step `until`, evaluating on each member's stop rows every `plan.every` steps.
 
-        Past `deadline` (`time.time`, the same in every process) training ends at the next evaluation.
+        When `halt` is due, training ends at the next evaluation.
         """
         population = self.population
         rows = self.folds.train[self.fold]
@@ -92,7 +93,7 @@ class Cohort:
             scores = population.evaluate(self._masked(self.folds.stop), self._score)
             self.history.append((population.state.step, terms["data"], scores))
             done = population.stopped | population.diverged
-            if bool(done.all()) or time.time() > deadline:
+            if bool(done.all()) or (halt is not None and halt.due()):
                 break
 
     def _masked(self, mask: Tensor) -> Rows:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from poise.core.errors import StudyError
 from poise.core.recipe import Recipe
 from poise.predict import fit_temperature
 from poise.study.clock import Clock
@@ -72,8 +73,9 @@ def fit(
 ) -> Fitted:
     """Search recipes for a problem and return the retrained ensemble.
 
-    Ctrl-C ends the search; what was found by then is selected from and retrained. Raises: KeyboardInterrupt if
-    nothing had been found, DataError if the rows are too few to divide.
+    Ctrl-C ends the search; what was found by then is selected from and retrained. During the retraining, it leaves
+    one network to train. Raises: KeyboardInterrupt if nothing had been found, and at the second Ctrl-C; DataError if
+    the rows are too few to divide; StudyError if every network diverged.
     """
     rows = len(problem.rows)
     count = settings.folds or (3 if rows < 1_500 else 1)
@@ -93,7 +95,12 @@ def fit(
             break
     search = Search(problem, space, folds, plan, settings.seed, settings.jobs)
     search.widest = widest
-    search.tell = lambda message, best: settings.tell(message, best, clock.spent() / clock.budget.seconds)
+
+    def tell(message: str, best: float | None) -> None:
+        done = settings.search_share * len(search.trials) / clock.budget.trials
+        settings.tell(message, best, clock.spent() / clock.budget.seconds if timed else done)
+
+    search.tell = tell
     search.on_trials = settings.on_trials
     interrupted = False
     try:
@@ -110,8 +117,14 @@ def fit(
         shares, temperature = {0: 1.0}, 1.0
     else:
         shares, temperature = _select(problem, candidates, settings.seed)
-    settings.tell(f"retraining {len(shares)} recipes on all rows", candidates[0].score, settings.search_share)
-    stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings)
+    try:
+        settings.tell(f"retraining {len(shares)} recipes on all rows", candidates[0].score, settings.search_share)
+        stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings, _REFIT_NETWORKS)
+    except KeyboardInterrupt:
+        if interrupted:
+            raise
+        interrupted, shares = True, {0: 1.0}
+        stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings, 1)
     best = candidates[0]
     return Fitted(
         space, folds, plan, rate, best.config, best.best_step, candidates, search.trials, stack, weights, temperature,
@@ -123,6 +136,8 @@ def _select(problem: Problem, candidates: Sequence[Candidate], seed: int) -> tup
     """Return {place among the candidates: share} and the temperature, both chosen on held-out rows."""
     outputs = torch.stack([candidate.outputs for candidate in candidates[:40]])
     held = torch.isfinite(outputs[0]).all(-1)
+    if problem.rows.weights is not None:
+        held &= problem.rows.weights > 0  # half of the rows, all of weight 0, would have no loss
     outputs, targets = outputs[:, held], problem.rows.targets[held]
     weights = torch.ones(len(targets)) if problem.rows.weights is None else problem.rows.weights[held]
     if problem.classes:
@@ -143,8 +158,9 @@ def _select(problem: Problem, candidates: Sequence[Candidate], seed: int) -> tup
 
     found = greedy_weights(predictions, loss, seed=seed)
     # A share below a twentieth is noise of the bags, and each member costs a retraining.
-    kept = {place: float(share) for place, share in enumerate(found) if share >= 0.05} or {0: 1.0}
+    kept = {place: float(share) for place, share in enumerate(found) if share >= 0.05}
     kept = dict(sorted(kept.items(), key=lambda item: -item[1])[:6])
+    kept.setdefault(0, 0.05)  # always the best: its recipe is the study's, and member 0 must be its network
     total = sum(kept.values())
     shares = {place: share / total for place, share in kept.items()}
     temperature = 1.0
@@ -164,9 +180,9 @@ def _refit(
     clock: Clock,
     rate: float,
     settings: Settings,
+    networks: int,
 ) -> tuple[Stack, Tensor]:
     """Retrain the chosen configurations on all rows for their best number of steps, several seeds each."""
-    networks = _REFIT_NETWORKS
     if rate > 0:
         longest = max(candidates[place].best_step for place in shares)
         networks = int(max(1, min(networks, clock.left() * settings.jobs / max(1e-9, rate * longest))))
@@ -186,7 +202,16 @@ def _refit(
     )
     back = torch.tensor([order.index(job) for job in jobs])
     weights = torch.tensor([shares[place] / copies[place] for place, _ in jobs])
-    return merged.select(back), weights
+    return _sound(merged.select(back), weights)
+
+
+def _sound(stack: Stack, weights: Tensor) -> tuple[Stack, Tensor]:
+    """Return the members whose weights are numbers: one may diverge on all rows that did not on the folds'."""
+    tensors = [*stack.weights.values(), *stack.buffers.values()]
+    sound = torch.stack([torch.isfinite(tensor).reshape(len(stack), -1).all(1) for tensor in tensors]).all(0)
+    if not bool(sound.any()):
+        raise StudyError("every network diverged when it was retrained. Look for extreme values in the table.")
+    return (stack, weights) if bool(sound.all()) else (stack.select(sound), weights[sound] / weights[sound].sum())
 
 
 def refit(

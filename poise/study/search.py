@@ -16,6 +16,7 @@ from torch import Tensor
 from poise.study.clock import Clock
 from poise.study.cohort import Cohort, Plan
 from poise.study.folds import Folds
+from poise.study.halt import Halt, halt_at_ctrl_c
 from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.space import Config, Space
@@ -45,19 +46,19 @@ def bracket(
     folds: Folds,
     plan: Plan,
     seed: int,
-    deadline: float = math.inf,
+    halt: Halt | None = None,
 ) -> tuple[list[Trial], list[Candidate]]:
     """Train configurations as one population by successive halving; return what became of each.
 
-    At `deadline` (`time.time`) training ends early, and the first rung ends when two fifths of the time are gone.
+    When `halt` is due, training ends early; the first rung ends when two fifths of the time to its deadline are gone.
     """
-    began = time.time()
+    began, halt = time.time(), halt or Halt()
     cohort = Cohort(problem, space.recipe, configs, folds, plan, seed=seed)
     trials: list[Trial] = []
     for rung, part in enumerate(RUNGS):
         last = rung == len(RUNGS) - 1
-        end = deadline if last or math.isinf(deadline) else began + 0.4 * (deadline - began)
-        cohort.train(max(1, round(plan.steps * part)), end)
+        first = halt if last or math.isinf(halt.deadline) else halt.by(began + 0.4 * (halt.deadline - began))
+        cohort.train(max(1, round(plan.steps * part)), first)
         scores, outputs = cohort.validation()
         order = [place for place in torch.argsort(scores).tolist() if math.isfinite(scores[place])]
         kept = order if last else order[: math.ceil(len(cohort.configs) / 2)]
@@ -101,9 +102,17 @@ class Search:
         """Run waves of brackets, one a worker, until `share` of the time, or all trials, are spent.
 
         At least one wave runs. A wave that would end too late is made narrower, or left out if little time is left.
+
+        Raises: KeyboardInterrupt after Ctrl-C, once what was training has been evaluated and kept.
         """
+        with halt_at_ctrl_c() as halt:
+            self._waves(clock, share, halt)
+            if halt.asked():
+                raise KeyboardInterrupt
+
+    def _waves(self, clock: Clock, share: float, halt: Halt) -> None:
         study, number, last = self._sampler(), 0, 0.0
-        while number < clock.budget.trials and (number == 0 or clock.left(share) > 0.5 * last):
+        while number < clock.budget.trials and (number == 0 or clock.left(share) > 0.5 * last) and not halt.asked():
             began = time.monotonic()
             tasks, asked = [], {}
             fits = min(1.0, clock.left(share) / last) if last else 1.0
@@ -114,7 +123,7 @@ class Search:
                     proposals = self._propose(study, number, room)
                     asked.update({config.number: trial for config, trial in proposals})
                     configs = [config for config, _ in proposals]
-                    end = time.time() + clock.left(share)
+                    end = halt.by(time.time() + clock.left(share))
                     tasks.append((self.problem, self.space, configs, self.folds, self.plan, self.seed, end))
                     number += room
             best = min((c.score for c in self.candidates), default=None)

@@ -156,7 +156,7 @@ class Study:
             self.seed,
             self.jobs,
             _SEARCH / _FIT,
-            tell=self.progress.tell,
+            tell=lambda message, best, share: self.progress.tell(message, best, share * _FIT),
             on_trials=lambda trials: record.add(trials) if record is not None else None,
         )
         inner = Clock(

@@ -7,6 +7,7 @@ joblib's loky starts them, so a script needs no `if __name__ == "__main__"` guar
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -36,6 +37,8 @@ def one_thread() -> Iterator[None]:
 
 
 def _task(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+    """Run one task in a worker. Ctrl-C reaches the whole process group, but it is the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with one_thread():
         return function(*arguments)
 
@@ -43,7 +46,8 @@ def _task(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result
 def run_all(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], jobs: int) -> list[Result]:
     """Return [function(*arguments) for arguments in tasks], in order, in up to `jobs` processes."""
     if jobs <= 1 or len(tasks) <= 1:
-        return [_task(function, arguments) for arguments in tasks]
+        with one_thread():
+            return [function(*arguments) for arguments in tasks]
     parallel = joblib.Parallel(n_jobs=min(jobs, len(tasks)), backend="loky", inner_max_num_threads=1)
     found: list[Result] = parallel(joblib.delayed(_task)(function, arguments) for arguments in tasks)
     return found

@@ -71,7 +71,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
-        """Change weights and state in place; `lr` (M,), `done` steps taken before."""
+        """Change weights and state in place; `lr` (M,) float64, `done` steps taken before."""
 
     @abstractmethod
     def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
@@ -90,10 +90,10 @@ class Sgd(Optimizer):
     def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
         if self.momentum:
             grads = state["momentum"].mul_(self.momentum).add_(grads)
-        weights.data.sub_(grads * lr[:, None])
+        weights.data.sub_(grads * lr[:, None].to(grads))
 
     def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
-        return (lr / (1 - self.momentum))[:, None].expand_as(weights.data)
+        return (lr / (1 - self.momentum))[:, None].to(weights.data).expand_as(weights.data)
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ class Adam(Optimizer):
         first, second = self.betas
         # One member at a time: its four rows stay in the core's cache, a pass over all members would not.
         corrected = math.sqrt(1 - second ** (done + 1))
-        rate = 1 / (1 - first ** (done + 1))
+        begun = 1 - first ** (done + 1)
         rows = zip(weights.data, grads, state["first"], state["second"], lr.tolist(), strict=True)
         for weight, grad, m, v, own in rows:
             m.lerp_(grad, 1 - first)
             v.mul_(second).addcmul_(grad, grad, value=1 - second)
-            weight.addcdiv_(m, v.sqrt().div_(corrected).add_(self.eps), value=-own * rate)
+            weight.addcdiv_(m, v.sqrt().div_(corrected).add_(self.eps), value=-(own / begun))
 
     def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
         corrected = math.sqrt(1 - self.betas[1] ** (done + 1))
-        return lr[:, None] / (state["second"].sqrt() / corrected + self.eps)
+        return lr[:, None].to(weights.data) / (state["second"].sqrt() / corrected + self.eps)

@@ -7,25 +7,26 @@ and no operation mixes members. Members that diverge are marked and left behind;
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from poise.core.context import Batch
 from poise.core.dial import dials_of
-from poise.core.errors import ArgumentError
 from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
-from poise.core.rng import Rng, key
+from poise.core.rng import key
 from poise.core.schedule import Schedule
 from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_members
+from poise.train.columns import check_columns
 from poise.train.losses import Loss
+from poise.train.members import build_members, member_dials, member_rates, member_seed
 from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
 from poise.train.restate import restated_buffers
+from poise.train.rows import Rows, epoch_order, rows_of, shared_rows, take
 from poise.train.stack import Stack, map_stack
 from poise.train.step import Program, State, fold_members, step, with_dials
 
@@ -37,28 +38,6 @@ Score = Callable[[Tensor, Batch], Tensor]
 """Takes every member's outputs (M, n, ...) and rows (Batch of (M, n, ...)), returns scores (M,), lower is better."""
 
 
-def member_seed(seed: int, member: int) -> int:
-    """Return the seed of a member's initial weights."""
-    digest = hashlib.blake2b(f"{seed}/{member}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A data set in memory. Shapes: inputs (N, ...), targets (N, K) or (N,) or (N, T), weights (N,) or None."""
-
-    inputs: Tensor
-    targets: Tensor
-    weights: Tensor | None = None
-
-    def __len__(self) -> int:
-        return int(self.inputs.shape[0])
-
-    def select(self, rows: Tensor) -> Rows:
-        """Return the data set of the given rows."""
-        return Rows(self.inputs[rows], self.targets[rows], None if self.weights is None else self.weights[rows])
-
-
 class Population:
     """M members of one structure.
 
@@ -66,7 +45,8 @@ class Population:
     per-member tensors (M,) under keys `part.field`; `lr` is (M,); `members` are the ids that seeds derive from
     (0 .. M-1); `schedule` scales every learning rate by its value at the step.
 
-    Raises: ArgumentError when a dial is unknown or its length is not M, or a dial is out of range.
+    Raises: ArgumentError when a dial is unknown, out of range or not of length M; when learning rates or ids are not;
+    when the networks have nothing to train, or `columns` does not fit them.
     """
 
     def __init__(
@@ -85,28 +65,15 @@ class Population:
         classes: int | None = None,
     ) -> None:
         keep_freed_memory()
-        self.base_lr = torch.as_tensor(lr, dtype=torch.float32)
-        count = self.base_lr.numel()
-        own = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in (dials or {}).items()}
-        recipe.at(own)
-        for name, value in own.items():
-            if value.shape != (count,):
-                raise ArgumentError(f"`Population.dials[{name!r}]` must have one number a member ({count}); "
-                                    f"got shape {tuple(value.shape)}.")  # fmt: skip
+        self.base_lr = member_rates(lr, members)
+        count = len(self.base_lr)
         self.members = list(range(count)) if members is None else list(members)
         self.seed = seed
         self.schedule = schedule
-        networks = [_seeded(build, recipe, member_seed(seed, member)) for member in self.members]
-        skeleton = copy.deepcopy(networks[0])
+        skeleton, params, buffers = build_members(build, recipe, seed, self.members)
+        own = member_dials(recipe, dials or {}, count, next(iter(params.values())).dtype)
         self.program = Program(skeleton, recipe, loss, optimizer or Adam(), columns, classes)
-        names = dict(networks[0].named_parameters())
-        params = {n: torch.stack([dict(net.named_parameters())[n].detach() for net in networks]) for n in names}
-        buffers = {n: torch.stack([dict(net.named_buffers())[n] for net in networks])
-                   for n in dict(networks[0].named_buffers())}  # fmt: skip
-        for path, layer in self.program.inserted:
-            for name in ("key", *[n for n, _ in layer.named_buffers(recurse=False)]):
-                if f"{path}.{name}" in buffers and name not in dict(_persistent(layer)):
-                    del buffers[f"{path}.{name}"]  # set anew before each step by with_dials
+        check_columns(recipe, skeleton, self.program.roles, columns)
         flat = Flat.of(params)
         self.state = State(
             flat=flat,
@@ -171,17 +138,14 @@ class Population:
                 index = torch.gather(rows, 1, index)
             if self.schedule is not None:
                 self.state.lr = self.base_lr * self.schedule(self.state.step)
-            terms = step(self.program, self.state, _gather(data, index))
+            terms = step(self.program, self.state, rows_of(data, index))
             self.diverged |= ~torch.isfinite(terms["data"])
             sums = {name: sums.get(name, 0) + term for name, term in terms.items()}
         return {name: total / max(1, steps) for name, total in sums.items()}
 
     def _order(self, epoch: int, count: int) -> Tensor:
-        if self.epoch_order is None or self.epoch_order[0] != epoch or self.epoch_order[1].shape[0] != len(self):
-            keys = self.state.keys.clone()
-            keys[:, 2] = epoch
-            order = torch.vmap(lambda k: Rng(k).permutation("order", count))(keys)
-            self.epoch_order = (epoch, order)
+        if self.epoch_order is None or self.epoch_order[0] != epoch or self.epoch_order[1].shape != (len(self), count):
+            self.epoch_order = (epoch, epoch_order(self.state.keys, epoch, count))
         return self.epoch_order[1]
 
     # --- evaluation ----------------------------------------------------------------------------------------------
@@ -196,7 +160,7 @@ class Population:
             return self.state.buffers
         if self._restated is None:
             data, rows = self._sample
-            self._restated = restated_buffers(self.program, self.state, _take(data.inputs, rows))
+            self._restated = restated_buffers(self.program, self.state, take(data.inputs, rows))
         return self._restated
 
     def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, best: bool = False, chunk: int = 512) -> Tensor:
@@ -215,7 +179,7 @@ class Population:
         Kept are the weights of a member's best evaluation if a stopping part watches it, else its latest ones.
         """
         outputs = self.outputs(data.inputs, rows)
-        scores = score(outputs, _expand(data, len(self)) if rows is None else _gather(data, rows))
+        scores = score(outputs, shared_rows(data, len(self)) if rows is None else rows_of(data, rows))
         scores = torch.where(torch.isfinite(scores) & ~self.diverged, scores, torch.inf)
         running = ~self.stopped
         if self.program.recipe.stage("stop"):
@@ -301,34 +265,5 @@ def _all_equal(value: object, number: float) -> bool:
     return bool((torch.as_tensor(value) == number).all())
 
 
-def _seeded(build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> nn.Module:
-    """Return a new network whose initial weights depend on the seed alone; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = build()
-        return recipe.network(module)
-
-
-def _persistent(layer: nn.Module) -> list[tuple[str, Tensor]]:
-    kept = layer._non_persistent_buffers_set
-    return [(name, buffer) for name, buffer in layer.named_buffers(recurse=False) if name not in kept]
-
-
 def _member_of(tree: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
     return {name: tensor[place] for name, tensor in tree.items()}
-
-
-def _take(tensor: Tensor, index: Tensor) -> Tensor:
-    """Return the rows of each member in one pass: index (M, B) -> (M, B, ...)."""
-    return tensor.index_select(0, index.reshape(-1)).view(*index.shape, *tensor.shape[1:])
-
-
-def _expand(data: Rows, members: int) -> Batch:
-    """Return the same rows for every member, without a copy."""
-    weights = torch.ones(len(data)) if data.weights is None else data.weights
-    return Batch(*(tensor.expand(members, *tensor.shape) for tensor in (data.inputs, data.targets, weights)))
-
-
-def _gather(data: Rows, index: Tensor) -> Batch:
-    weights = torch.ones(index.shape) if data.weights is None else _take(data.weights, index)
-    return Batch(_take(data.inputs, index), _take(data.targets, index), weights)

@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from poise.core.context import Batch, Context
+from poise.core.errors import ArgumentError
 from poise.core.kinds import Inserted, Proximal, inserted_layers
 from poise.core.mapped import map_members
 from poise.core.recipe import Recipe
@@ -50,10 +50,12 @@ class Program:
     classes: int | None = None
     roles: Mapping[str, Role] = field(init=False)
     inserted: tuple[tuple[str, Inserted], ...] = field(init=False)
+    homes: Mapping[str, list[tuple[dict[str, Any], str]]] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roles", roles_of(self.module))
         object.__setattr__(self, "inserted", tuple(inserted_layers(self.module)))
+        object.__setattr__(self, "homes", _homes(self.module))
 
 
 @dataclass
@@ -66,7 +68,7 @@ class State:
     memory: dict[str, Any]
     dials: dict[str, Tensor]  # "part.field" -> (M,)
     keys: Tensor  # (M, 3) int64: study seed, member, step
-    lr: Tensor  # (M,), of this step
+    lr: Tensor  # (M,) float64, of this step
     averaged: dict[str, Tensor] | None  # what the average stage returned, None if no part averages
     step: int = 0
 
@@ -110,8 +112,40 @@ def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
 
 
 def forward(program: Program, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Any) -> Any:
-    """Return one member's outputs."""
-    return functional_call(program.module, (dict(params), dict(buffers)), (inputs,))
+    """Return one member's outputs. As `torch.func.functional_call`, which takes 0.8 ms to find what `homes` knows.
+
+    Raises: ArgumentError if the network assigns to a buffer: the new value would be lost after this call.
+    """
+    given = [(home, name, tensor) for values in (params, buffers) for path, tensor in values.items()
+             for home, name in program.homes[path]]  # fmt: skip
+    own = [home[name] for home, name, _ in given]
+    try:
+        for home, name, tensor in given:
+            home[name] = tensor
+        outputs = program.module(inputs)
+        for home, name, tensor in given:
+            if home[name] is not tensor:
+                raise ArgumentError(
+                    f"a network of a population must change its buffers in place; got a new tensor in {name!r}. "
+                    "Write `self.count.add_(1)`, not `self.count = self.count + 1`."
+                )
+        return outputs
+    finally:
+        for (home, name, _), tensor in zip(given, own, strict=True):
+            home[name] = tensor
+
+
+def _homes(module: nn.Module) -> dict[str, list[tuple[dict[str, Any], str]]]:
+    """Return where a module holds each parameter and buffer, under its first name: a tied one is held in several."""
+    first: dict[int, str] = {}
+    homes: dict[str, list[tuple[dict[str, Any], str]]] = {}
+    for path, owner in module.named_modules():
+        for held in (owner._parameters, owner._buffers):
+            for name, tensor in held.items():
+                if tensor is not None:
+                    full = first.setdefault(id(tensor), f"{path}.{name}" if path else name)
+                    homes.setdefault(full, []).append((held, name))
+    return homes
 
 
 def _losses(
@@ -154,7 +188,9 @@ def _of_stage(program: Program, state: State, stage: str) -> tuple[dict[str, Any
     """Return the memory and the own numbers of a stage's parts: vmap pays for each tensor that it is given."""
     names = [part.name for part in program.recipe.stage(stage)]
     dials = {key: value for key, value in state.dials.items() if key.rsplit(".", 1)[0] in names}
-    own = {"keys": state.keys, "lr": state.lr, "dials": dials}
+    # The rates are float64 for the optimizer; a part's own arithmetic must not be widened by them.
+    lr = state.lr.to(torch.promote_types(state.flat.data.dtype, torch.float32))
+    own = {"keys": state.keys, "lr": lr, "dials": dials}
     return {name: state.memory[name] for name in names}, own
 
 

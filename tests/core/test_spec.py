@@ -146,7 +146,7 @@ def test_json_that_is_none_is_refused(text: str) -> None:
         from_json(text)
 
 
-@pytest.mark.parametrize("value", [None, 3, "text", [], object()], ids=repr)
+@pytest.mark.parametrize("value", [None, 3, "text", [], object()], ids=["none", "number", "text", "list", "object"])
 def test_plain_data_that_is_no_mapping_is_refused(value: Any) -> None:
     with pytest.raises(ArgumentError, match="a recipe must be a mapping"):
         from_spec(value)

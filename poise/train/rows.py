@@ -1,0 +1,66 @@
+"""A data set in memory, and the rows of it that each member of a population sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from poise.core.context import Batch
+from poise.core.errors import ArgumentError
+from poise.core.rng import Rng
+
+__all__ = ["Rows", "epoch_order", "rows_of", "shared_rows", "take"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A data set in memory. Shapes: inputs (N, ...), targets (N, K) or (N,) or (N, T), weights (N,) or None.
+
+    Raises: ArgumentError if the lengths differ, or there is no row.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        lengths = [len(tensor) for tensor in (self.inputs, self.targets, self.weights) if tensor is not None]
+        if len(set(lengths)) != 1 or lengths[0] == 0:
+            raise ArgumentError(
+                f"`Rows` must hold one input, target and weight a row, of 1 row or more; got {lengths}."
+            )
+
+    def __len__(self) -> int:
+        return int(self.inputs.shape[0])
+
+    def select(self, rows: Tensor) -> Rows:
+        """Return the data set of the given rows."""
+        return Rows(self.inputs[rows], self.targets[rows], None if self.weights is None else self.weights[rows])
+
+
+def take(tensor: Tensor, index: Tensor) -> Tensor:
+    """Return the rows of each member in one pass: index (M, B) -> (M, B, ...)."""
+    return tensor.index_select(0, index.reshape(-1)).view(*index.shape, *tensor.shape[1:])
+
+
+def rows_of(data: Rows, index: Tensor) -> Batch:
+    """Return each member's own rows: index (M, B) -> a batch of (M, B, ...)."""
+    weights = None if data.weights is None else take(data.weights, index)
+    return Batch(take(data.inputs, index), take(data.targets, index), weights)
+
+
+def shared_rows(data: Rows, members: int) -> Batch:
+    """Return the same rows for every member, without a copy."""
+    own = [None if tensor is None else tensor.expand(members, *tensor.shape) for tensor in
+           (data.inputs, data.targets, data.weights)]  # fmt: skip
+    return Batch(*own)  # type: ignore[arg-type]  # only weights may be None
+
+
+def epoch_order(keys: Tensor, epoch: int, count: int) -> Tensor:
+    """Return each member's order of `count` rows in an epoch. Shapes: keys (M, 3) -> (M, count) int64."""
+    own = keys.clone()
+    own[:, 2] = epoch
+    order: Tensor = torch.vmap(lambda one: Rng(one).permutation("order", count))(own)
+    return order
