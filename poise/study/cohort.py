@@ -77,7 +77,9 @@ class Cohort:
         )
         watched = (folds.stop.sum(0) + folds.validation.sum(0)) > 0
         self.seen = torch.nonzero(watched).flatten()  # rows that any fold stops or chooses by
-        self.rows = problem.rows if len(self.seen) == len(problem.rows) else problem.rows.select(self.seen)
+        # A retraining on all rows watches none.
+        whole = len(self.seen) in (0, len(problem.rows))
+        self.rows = problem.rows if whole else problem.rows.select(self.seen)
         self.history: list[tuple[int, Tensor, Tensor]] = []  # step, training loss (M,), stop score (M,)
 
     def train(self, until: int, halt: Halt | None = None) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+import time as wall
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from poise.core.errors import StudyError
 from poise.core.recipe import Recipe
@@ -17,6 +17,7 @@ from poise.predict import fit_temperature
 from poise.study.clock import Clock
 from poise.study.cohort import Cohort, Plan, measured_rate, plan_for
 from poise.study.folds import Folds, make_folds
+from poise.study.halt import Halt
 from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.search import Candidate, Search
@@ -191,7 +192,8 @@ def _refit(
     copies = {place: max(1, round(networks * shares[place])) for place in places}
     jobs = [(place, seed) for place in places for seed in range(copies[place])]
     parts = [jobs[start :: settings.jobs] for start in range(settings.jobs)]
-    tasks = [(problem, space.recipe, [candidates[p] for p, _ in part], [s for _, s in part], plan, settings.seed)
+    halt = Halt(deadline=wall.time() + max(0.0, clock.left()))
+    tasks = [(problem, space.recipe, [candidates[p] for p, _ in part], [s for _, s in part], plan, settings.seed, halt)
              for part in parts if part]  # fmt: skip
     stacks = run_all(refit, tasks, settings.jobs)
     order = [job for part in parts for job in part]
@@ -215,9 +217,18 @@ def _sound(stack: Stack, weights: Tensor) -> tuple[Stack, Tensor]:
 
 
 def refit(
-    problem: Problem, recipe: Recipe, candidates: list[Candidate], seeds: list[int], plan: Plan, seed: int
+    problem: Problem,
+    recipe: Recipe,
+    candidates: list[Candidate],
+    seeds: list[int],
+    plan: Plan,
+    seed: int,
+    halt: Halt | None = None,
 ) -> Stack:
-    """Train each candidate on all rows up to its best step, as one population, and return the weights."""
+    """Train each candidate on all rows up to its best step, as one population, and return the weights.
+
+    When `halt` is due, those that have steps left end where they are: a little early rather than late.
+    """
     rows = len(problem.rows)
     everything = Folds(torch.arange(rows)[None], torch.zeros(1, rows), torch.zeros(1, rows))
     configs = [candidate.config for candidate in candidates]
@@ -227,11 +238,10 @@ def refit(
     population = cohort.population
     targets = torch.tensor([max(1, candidate.best_step) for candidate in candidates])
     for step in torch.unique(targets).tolist():
-        population.train(problem.rows, step - population.state.step, plan.batch)
+        while population.state.step < step:
+            population.train(problem.rows, min(plan.every, step - population.state.step), plan.batch)
+            if halt is not None and halt.due():
+                population.remember(targets >= population.state.step)
+                return population.stack()
         population.remember(targets == step)
     return population.stack()
-
-
-def one_hot(codes: np.ndarray, classes: int) -> Tensor:
-    """Return (N, K) distributions of class codes (N,)."""
-    return F.one_hot(torch.from_numpy(np.asarray(codes, dtype=np.int64)), classes).float()

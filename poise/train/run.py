@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +17,19 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from poise.average import Swa
 from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError, CheckpointError, PoiseWarning, shown
 from poise.core.explain import conflicts
 from poise.core.kinds import Proximal, inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng, key
+from poise.core.schedule import Schedule
 from poise.core.select import roles_of
 from poise.core.trees import map_tree
 from poise.network.statistics import reestimate
+from poise.train.columns import check_columns
+from poise.train.groups import check_optimizer, groups_of
 from poise.train.scale import effective_step
 
 __all__ = ["Run", "TrainingError"]
@@ -57,18 +63,28 @@ class Run:
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ArgumentError(f"`Recipe.start.seed` must be an int; got {shown(seed)}.")
         for name, value in recipe.dials().items():
-            if isinstance(value, Tensor) and value.dim() > 0:
+            count = max(
+                (end.numel() for end in _numbers(value) if isinstance(end, Tensor) and end.dim() > 0), default=0
+            )
+            if count:
                 raise ArgumentError(
-                    f"`Recipe.start` trains one network; dial {name} has {len(value)} numbers. "
-                    "Use poise.train.Population for one a member."
+                    f"`Recipe.start` trains one network; dial {name} has {count} numbers. "
+                    "Use poise.train.population.Population for one a member."
                 )
         if any(p.is_meta for p in model.parameters()):
             raise ArgumentError("`Recipe.start.model` must have real weights; got some on the meta device.")
+        foreign = sorted({layer.part for _path, layer in inserted_layers(model)})
+        if foreign:
+            raise ArgumentError(
+                f"`Recipe.start.model` must be a model without inserted layers; got those of {', '.join(foreign)}. "
+                "Start each run on a new model, or on a copy made before the first run."
+            )
         self.recipe = recipe
         self.model = recipe.network(model)
         self.roles = roles_of(self.model)
         if not self.roles:
             raise ArgumentError("`Recipe.start.model` must have a parameter that requires grad; got none.")
+        check_columns(recipe, self.model, self.roles, columns)
         for problem in conflicts(recipe, self.model):
             warnings.warn(problem, PoiseWarning, stacklevel=3)
         self.seed = seed
@@ -84,7 +100,8 @@ class Run:
         self._draws = 0  # batches seen: micro-batches of one step draw differently
         self._pending = False  # an objective was computed since the last update
         self._batch: Batch | None = None
-        self._checked: set[int] = set()
+        self._estimated: dict[str, Tensor] = {}  # buffers that the last evaluation re-estimated, until the next step
+        self._checked: WeakSet[Optimizer] = WeakSet()
         self._set_layers()
 
     # --- one step ------------------------------------------------------------------------------------------------
@@ -106,7 +123,11 @@ class Run:
         return (edited.inputs, edited.targets) if weights is None else tuple(edited)
 
     def objective(self, loss: Tensor, outputs: Any = None) -> Tensor:
-        """Return the loss plus the recipe's terms; `run.terms` keeps each of them, detached."""
+        """Return the loss plus the recipe's terms; `run.terms` keeps each of them, detached.
+
+        When gradients are accumulated over k micro-batches, each call adds all terms and draws anew: call backward on
+        `run.objective(loss, outputs) / k`, loss being the micro-batch's mean, and penalties count once.
+        """
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             raise ArgumentError(f"`Run.objective.loss` must be a 0-d tensor; got {shown(loss)}. Take its mean first.")
         facts = {"params": self._params(), "batch": self._batch, "outputs": outputs}
@@ -123,9 +144,11 @@ class Run:
     def update(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
         """Gradient stage, shrink stage, the optimizer's step, update stage, average stage; then clear gradients."""
         optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
-        for one in optimizers:
-            self._check_optimizer(one)
         params = self._params()
+        for one in optimizers:
+            if one not in self._checked:
+                self._checked.add(one)
+                check_optimizer(self.recipe, one, params)
         grads = {name: p.grad for name, p in params.items() if p.grad is not None}
         for name, term in self.terms.items():
             if not bool(torch.isfinite(term)):
@@ -140,11 +163,11 @@ class Run:
             for name, grad in edited.items():
                 params[name].grad = grad
             for one in optimizers:
-                for names, group in self._groups(one, params):
+                for names, group in groups_of(one, params):
                     self._edit("shrink", params, names, group["lr"])
                 one.step()
             for one in optimizers:
-                for names, group in self._groups(one, params):
+                for names, group in groups_of(one, params):
                     self._edit("update", params, names, group["lr"], self._scales(one, group, params, names))
             if self.recipe.stage("average"):
                 current = {name: p.detach() for name, p in params.items()}
@@ -155,6 +178,7 @@ class Run:
         if not self._pending:
             self._draws += 1
         self._pending = False
+        self._estimated = {}
         self._set_layers()
 
     def step(self, optimizer: Optimizer, closure: Callable[[], Tensor]) -> Tensor:
@@ -174,7 +198,9 @@ class Run:
 
         `batches` of training inputs: batch statistics are re-estimated for the averaged weights, over all rows.
         """
-        saved = map_tree(torch.clone, {**self._params(), **dict(self.model.named_buffers())})
+        # Weights that are not exchanged are not touched: autograd may hold them for a later backward().
+        exchanged = {} if self.averaged is None else self._params()
+        saved = map_tree(lambda tensor: tensor.detach().clone(), exchanged | dict(self.model.named_buffers()))
         training = {module: module.training for module in self.model.modules()}
         try:
             with torch.no_grad():
@@ -182,6 +208,7 @@ class Run:
                     self._load(self.averaged)
                     if batches is not None:
                         reestimate(self.model, batches)
+                        self._estimated = {name: b.clone() for name, b in self.model.named_buffers()}
                 self.model.eval()
             yield self.model
         finally:
@@ -192,7 +219,7 @@ class Run:
     def stop(self, score: float | Tensor) -> bool:
         """Give the stop stage a validation score, lower is better; return whether to stop.
 
-        When a stopping part sees a new best, the weights that evaluation used, and the buffers, are kept in memory.
+        When a stopping part that can stop sees a new best, the weights and buffers that evaluation used are kept.
         """
         value = torch.as_tensor(score, dtype=torch.float64).detach().cpu()
         if value.dim() != 0:
@@ -202,15 +229,18 @@ class Run:
         )
         stopped, self.memory = self._fold("stop", torch.tensor(self.stopped), score=value)
         self.stopped = bool(stopped)
-        for part in self.recipe.stage("stop"):
-            memory = self.memory[part.name]
-            if "best_step" in memory and int(memory["best_step"]) == self.step_number:
+        for part in self.recipe.resolve({}, self.step_number).stage("stop"):
+            best_step = self.memory[part.name].get("best_step", -1)
+            # A part at its neutral value does nothing, so it keeps nothing either.
+            watches = math.isfinite(float(part.dials().get("evaluations", 0.0)))
+            if watches and int(best_step) == self.step_number:
                 self.best = self._evaluated()
         return self.stopped
 
     def predictor(self, batches: Iterable[Any] | None = None) -> Any:
         """Return what to predict with: a copy of the model in eval mode with the best weights that `stop` saw, else
         the averaged, else the last; then passed through the recipe's predict stage."""
+        self._warn_of_idle_parts()
         chosen = self.best or self._evaluated()
         model = copy.deepcopy(self.model)
         with torch.no_grad():
@@ -229,6 +259,8 @@ class Run:
         state = {
             "step": self.step_number,
             "draws": self._draws,
+            "classes": self.classes,
+            "terms": self.terms,
             "seed": self.seed,
             "stopped": self.stopped,
             "memory": self.memory,
@@ -240,13 +272,19 @@ class Run:
         return copy.deepcopy(state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()`. Raises CheckpointError if it is another recipe's."""
-        if state.get("recipe") != self.recipe.spec():
+        """Continue from `state_dict()`. Raises CheckpointError if it is another recipe's or model's, or incomplete."""
+        if not isinstance(state, Mapping) or state.get("recipe") != self.recipe.spec():
             raise CheckpointError("`Run.load_state_dict` got the state of another recipe; start the one that saved it.")
+        own = self.state_dict()
+        if missing := sorted(own.keys() - state.keys()):
+            raise CheckpointError(f"`Run.load_state_dict` got a state without {', '.join(missing)}: it is damaged.")
+        if _shapes(state["memory"]) != _shapes(own["memory"]):
+            raise CheckpointError("`Run.load_state_dict` got the state of another model: its tensors differ in shape.")
         state = copy.deepcopy(dict(state))
         self.step_number, self._draws, self.seed = state["step"], state["draws"], state["seed"]
         self.stopped, self.memory = state["stopped"], state["memory"]
         self.averaged, self.best, self.history = state["averaged"], state["best"], state["history"]
+        self.terms, self.classes = state["terms"], state["classes"]
         self._set_layers()
 
     # --- plumbing ------------------------------------------------------------------------------------------------
@@ -287,37 +325,12 @@ class Run:
             if value is not chosen[name]:
                 params[name].copy_(value)
 
-    def _groups(self, optimizer: Optimizer, params: dict[str, Tensor]) -> Iterator[tuple[list[str], dict[str, Any]]]:
-        by_id = {id(p): name for name, p in params.items()}
-        for group in optimizer.param_groups:
-            yield [by_id[id(p)] for p in group["params"] if id(p) in by_id and p.grad is not None], group
-
     def _scales(
         self, optimizer: Optimizer, group: Any, params: dict[str, Tensor], names: list[str]
     ) -> dict[str, Tensor]:
         if not any(isinstance(part, Proximal) for part in self.recipe.stage("update")):
             return {}
         return {name: effective_step(optimizer, group, params[name]) for name in names}
-
-    def _check_optimizer(self, optimizer: Optimizer) -> None:
-        if id(optimizer) in self._checked:
-            return
-        self._checked.add(id(optimizer))
-        known = {id(p) for p in self._params().values()}
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if not known & held:
-            raise ArgumentError(
-                "`Run.update.optimizer` holds none of this model's parameters: build it from run.model."
-            )
-        decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
-        doubled = [part.name for part in self.recipe if type(part).__name__ in ("Decay", "L2")]
-        if decays and doubled:
-            warnings.warn(
-                f"the optimizer has weight_decay and the recipe has {' and '.join(doubled)}: weights are decayed twice. "
-                "Pass weight_decay=0.0 to the optimizer.",
-                PoiseWarning,
-                stacklevel=3,
-            )
 
     def _set_layers(self) -> None:
         """Write this step's key and dials into the inserted layers."""
@@ -333,15 +346,36 @@ class Run:
             return targets
         if self.classes is None:
             modes = {module: module.training for module in self.model.modules()}
-            with torch.no_grad():
-                self.classes = int(self.model.eval()(inputs[:1]).shape[-1])
-            for module, mode in modes.items():
-                module.training = mode
-        return F.one_hot(targets, self.classes).to(torch.get_default_dtype())
+            try:
+                with torch.no_grad():
+                    self.classes = int(self.model.eval()(inputs[:1]).shape[-1])
+            finally:
+                for module, mode in modes.items():
+                    module.training = mode
+        # In the dtype of the outputs, which is that of the weights: stock losses take no other.
+        return F.one_hot(targets, self.classes).to(next(iter(self._params().values())).dtype)
+
+    def _warn_of_idle_parts(self) -> None:
+        """Say which parts never came to act, because the result then is not what the recipe says."""
+        for part in self.recipe:
+            memory = self.memory[part.name]
+            if isinstance(part, Swa) and int(memory["count"]) == 0:
+                warnings.warn(
+                    f"{part.name} starts at step {part.start}, but training ended after {self.step_number} steps: the "
+                    "weights are not averaged. Start it earlier.",
+                    PoiseWarning,
+                    stacklevel=3,
+                )
+            if self.history and int(memory.get("best_step", 0)) < 0:
+                warnings.warn(
+                    f"{part.name} was given no score that is a finite number: the last weights are used.",
+                    PoiseWarning,
+                    stacklevel=3,
+                )
 
     def _evaluated(self) -> dict[str, dict[str, Tensor]]:
         weights = self.averaged if self.averaged is not None else self._params()
-        state = {"weights": dict(weights), "buffers": dict(self.model.named_buffers())}
+        state = {"weights": dict(weights), "buffers": dict(self.model.named_buffers()) | self._estimated}
         return map_tree(lambda t: t.detach().clone(), state)  # type: ignore[no-any-return]  # same structure as its input
 
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -349,3 +383,12 @@ class Run:
         with torch.no_grad():
             for name, tensor in tensors.items():
                 own[name].copy_(tensor)
+
+
+def _numbers(value: Any) -> tuple[Any, ...]:
+    """Return the numbers that a dial holds: itself, or the ends of its schedule."""
+    return value.ends() if isinstance(value, Schedule) else (value,)
+
+
+def _shapes(memory: Any) -> Any:
+    return map_tree(lambda leaf: tuple(leaf.shape), memory)

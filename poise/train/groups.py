@@ -1,0 +1,38 @@
+"""A torch optimizer as a run meets it: which of the run's parameters each of its groups holds, and what fights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from poise.core.errors import ArgumentError, PoiseWarning
+from poise.core.recipe import Recipe
+
+__all__ = ["check_optimizer", "groups_of"]
+
+
+def groups_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Yield (names of the run's parameters that have a gradient, group) for each group: its lr is theirs."""
+    names = {id(parameter): name for name, parameter in params.items()}
+    for group in optimizer.param_groups:
+        yield [names[id(p)] for p in group["params"] if id(p) in names and p.grad is not None], group
+
+
+def check_optimizer(recipe: Recipe, optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
+    """Raise ArgumentError for another model's optimizer; warn if the weights would be decayed twice."""
+    known = {id(parameter) for parameter in params.values()}
+    if not any(id(p) in known for group in optimizer.param_groups for p in group["params"]):
+        raise ArgumentError("`Run.update.optimizer` holds none of this model's parameters: build it from run.model.")
+    decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
+    doubled = [part.name for part in recipe if type(part).__name__ in ("Decay", "L2")]
+    if decays and doubled:
+        warnings.warn(
+            f"the optimizer has weight_decay and the recipe has {' and '.join(doubled)}: weights are decayed twice. "
+            "Pass weight_decay=0.0 to the optimizer.",
+            PoiseWarning,
+            stacklevel=4,  # the line that called Run.update
+        )
