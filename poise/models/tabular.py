@@ -28,11 +28,31 @@ class ColumnPlan:
     """Where the columns of an encoded table belong.
 
     `groups` (F,): the group of each encoded column; `kinds`: "numeric" or "category" for each group. The columns of a
-    group are adjacent.
+    group are adjacent; a numeric one has one column.
+
+    Raises: ArgumentError otherwise.
     """
 
     groups: tuple[int, ...]
     kinds: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.kinds) - {"numeric", "category"}:
+            raise ArgumentError(f"`ColumnPlan.kinds` must be numeric or category; got {shown(sorted(unknown))}.")
+        if any(not 0 <= group < len(self.kinds) for group in self.groups):
+            raise ArgumentError(
+                f"`ColumnPlan.groups` must hold numbers from 0 to {len(self.kinds) - 1}; got {shown(self.groups)}."
+            )
+        runs = [group for place, group in enumerate(self.groups) if place == 0 or self.groups[place - 1] != group]
+        if len(runs) != len(set(runs)):
+            raise ArgumentError(
+                f"`ColumnPlan.groups` must have a group's columns side by side; got {shown(self.groups)}."
+            )
+        wide = [group for group in runs if self.kinds[group] == "numeric" and self.groups.count(group) > 1]
+        if wide:
+            raise ArgumentError(
+                f"`ColumnPlan.kinds` must be category for a group of several columns; group {wide[0]} is numeric."
+            )
 
     def spans(self, kind: str) -> list[tuple[int, int, int]]:
         """Return (group, first column, past the last column) of each group of a kind."""
@@ -48,11 +68,11 @@ class ColumnPlan:
 def quantile_edges(inputs: np.ndarray, columns: Sequence[int], bins: int) -> Tensor:
     """Return (n, bins + 1) edges at the training quantiles of each column, strictly increasing.
 
-    Equal quantiles (a column with few values) are nudged apart by a millionth of the column's range, so that no bin
-    has width 0.
+    Equal quantiles (a column with few values) are nudged apart by a millionth of the column's range or of its largest
+    value, so that no bin has width 0 in float32.
     """
     edges = np.quantile(inputs[:, list(columns)].astype(np.float64), np.linspace(0, 1, bins + 1), axis=0).T
-    width = np.maximum(edges[:, -1:] - edges[:, :1], 1.0) * 1e-6
+    width = np.maximum(np.maximum(edges[:, -1:] - edges[:, :1], np.abs(edges).max(1, keepdims=True)), 1.0) * 1e-6
     return torch.from_numpy(np.maximum.accumulate(edges, axis=1) + width * np.arange(bins + 1)).float()
 
 
@@ -74,6 +94,12 @@ class NumericEmbedding(nn.Module):
         if kind == "piecewise":
             if edges is None:
                 raise ArgumentError("`TabularNet.edges` must be given for piecewise embeddings: see quantile_edges.")
+            if edges.shape[0] != columns:
+                raise ArgumentError(
+                    f"`TabularNet.edges` must have a row for each of {columns} numeric columns; got {edges.shape[0]}."
+                )
+            self.low: Tensor
+            self.slope: Tensor
             self.register_buffer("low", edges[:, :-1].clone())
             self.register_buffer("slope", 1 / (edges[:, 1:] - edges[:, :-1]))
         elif kind == "periodic":
@@ -121,7 +147,7 @@ class TabularNet(nn.Module):
         edges: Tensor | None = None,
     ) -> None:
         super().__init__()
-        _check(embedding, activation, width=width, depth=depth, outputs=outputs)
+        _check(embedding, activation, width=width, depth=depth, outputs=outputs, embedding_size=embedding_size)
         numeric = plan.spans("numeric")
         self.numeric_columns = [first for _, first, _ in numeric]
         bins = 8 if edges is None else edges.shape[1] - 1
@@ -146,7 +172,7 @@ class TabularNet(nn.Module):
             nn.Sequential(nn.Linear(len(groups) if i == 0 else width, width), _ACTIVATIONS[activation]())
             for i in range(depth)
         )
-        self.blocks[0][0].column_groups = tuple(groups)  # type: ignore[index,union-attr]  # a Sequential
+        self.blocks[0][0].column_groups = tuple(groups)  # type: ignore[index]  # a Sequential
         self.residual = residual
         self.head = nn.Linear(width, outputs)
         self._gathers = not self._is_identity(plan)

@@ -3,17 +3,81 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from poise.study.arms import Arms
-from poise.study.metrics import over_seeds
+from poise.study.arms import Arms, train_arms
+from poise.study.cohort import Plan
+from poise.study.fit import Fitted
+from poise.study.gap import model_of, predictions_of
+from poise.study.metrics import METRICS, measure, over_seeds
+from poise.study.prepare import Prepared
 from poise.study.result import Contribution, Interval
 from poise.study.space import Config, Space
 
-__all__ = ["FULL", "NOTHING", "ablation_arms", "contributions"]
+__all__ = ["FULL", "NOTHING", "ArmsPlan", "ablate", "ablation_arms", "arms_plan", "contributions"]
 
 FULL, NOTHING = "recipe", "nothing"
+
+
+@dataclass(frozen=True)
+class ArmsPlan:
+    """How the arms are trained: `seeds` networks an arm; `parts` whether each is left out; `add_in`, also alone."""
+
+    plan: Plan
+    seeds: int
+    parts: bool
+    add_in: bool
+    arms: int
+
+    @property
+    def message(self) -> str:
+        """What the progress line says."""
+        return f"retraining {self.arms} arms x {self.seeds} seeds for the ablation"
+
+
+def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> ArmsPlan:
+    """Return what fits into the time: first fewer seeds (5 to 3), then no part alone, then a shorter training."""
+    parts = len(fitted.best.on) if ablation else 0
+    plan, seeds, add_in = fitted.plan, 5, True
+    cost = fitted.rate / jobs  # seconds of one step of one network
+
+    def arms() -> int:
+        return 2 + parts * (2 if add_in else 1)
+
+    while cost and cost * plan.steps * arms() * seeds > seconds and (seeds > 3 or add_in or plan.steps > 60):
+        if seeds > 3:
+            seeds -= 1
+        elif add_in:
+            add_in = False
+        else:
+            steps = max(60, plan.steps * 2 // 3)
+            plan = Plan(steps, plan.batch, max(1, steps // 24))
+    return ArmsPlan(plan, seeds, parts > 0, add_in, arms())
+
+
+def ablate(
+    ready: Prepared, space: Space, fitted: Fitted, how: ArmsPlan, *, seed: int, jobs: int
+) -> tuple[Arms, tuple[Contribution, ...]]:
+    """Retrain the recipe, nothing, and the parts with paired seeds; return the arms and each part's worth."""
+    arms = ablation_arms(space, fitted.best, add_in=how.add_in)
+    if not how.parts:
+        arms = {label: arms[label] for label in (FULL, NOTHING)}
+    trained = train_arms(
+        ready.problem, space.recipe, arms, fitted.folds, how.plan, seeds=how.seeds, seed=seed, jobs=jobs
+    )
+    metric = METRICS[ready.target.task][0].name
+    scores = {}
+    for label in trained.labels:
+        found = []
+        for member, fold in zip(trained.members(label), trained.fold, strict=True):
+            rows = ready.development[fitted.folds.validation[fold].numpy() > 0]
+            model = model_of(ready, trained.stack.select(torch.tensor([member])))
+            found.append(measure(metric, predictions_of(ready, model, rows)))
+        scores[label] = np.array(found)
+    return trained, contributions(fitted.best, trained, scores) if how.parts else ()
 
 
 def ablation_arms(space: Space, best: Config, *, add_in: bool) -> dict[str, Config]:

@@ -44,7 +44,8 @@ def make_folds(
     """Divide rows into `count` folds, or one holdout if count is 1 or the rows are ordered in time.
 
     Of each fold's training rows, 15 % are set aside for early stopping, so that the validation rows that choose a
-    recipe never choose a step. Groups that are fewer than `count` make fewer folds.
+    recipe never choose a step. Groups that are fewer than `count` make fewer folds, and no
+    fold holds out more than 60 % of the rows.
 
     Raises: DataError if the rows, groups or times are too few.
     """
@@ -61,6 +62,8 @@ def make_folds(
         else:
             pieces = []
             for outer, validation in _splitter(targets, task, count, groups, seed):
+                if len(outer) < 0.4 * len(rows):
+                    continue  # one group is most of the table: all folds would be trimmed to the few other rows
                 own = None if groups is None else groups[outer]
                 inner = split(targets[outer], task=task, groups=own, seed=seed, test=0.15, validation=0.0, stop=0.0)
                 pieces.append((outer[inner.train], outer[inner.test], validation))

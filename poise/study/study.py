@@ -19,16 +19,15 @@ from poise.core.errors import ArgumentError, DataError, PoiseWarning, shown
 from poise.core.recipe import Recipe
 from poise.data import read
 from poise.data.target import Task
-from poise.study.ablation import FULL, NOTHING, ablation_arms, contributions
-from poise.study.arms import Arms, train_arms
+from poise.study.ablation import FULL, NOTHING, ablate, arms_plan
+from poise.study.arms import Arms
 from poise.study.clock import Clock, parse_budget
-from poise.study.cohort import Plan
 from poise.study.compare import compare
 from poise.study.finding import finding
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folder import free_folder, made_folder
-from poise.study.gap import curve_of, gaps_of, model_of, predictions_of
-from poise.study.metrics import METRICS, measure
+from poise.study.gap import curve_of, gaps_of, model_of
+from poise.study.metrics import METRICS
 from poise.study.prepare import Prepared, prepare
 from poise.study.problem import Design
 from poise.study.progress import Progress, Quiet
@@ -170,7 +169,9 @@ class Study:
         parts: tuple[Contribution, ...] = ()
         try:
             if not interrupted:
-                arms, parts = self._ablate(ready, space, fitted, clock)
+                plan = arms_plan(fitted, clock.left(_ABLATION), self.jobs, ablation=self.ablation)
+                self.progress.tell(plan.message, None, _FIT)
+                arms, parts = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs)
         except KeyboardInterrupt:
             interrupted = True
         compared: tuple[Arm, ...] = ()
@@ -195,43 +196,6 @@ class Study:
         return model_of(ready, fitted.stack, fitted.shares, fitted.temperature, structure)
 
     # --- phases --------------------------------------------------------------------------------------------------
-
-    def _ablate(
-        self, ready: Prepared, space: Space, fitted: Fitted, clock: Clock
-    ) -> tuple[Arms, tuple[Contribution, ...]]:
-        """Retrain the recipe, nothing, and the parts with paired seeds, as many as the time allows."""
-        parts = len(fitted.best.on) if self.ablation else 0
-        plan, seeds, add_in = fitted.plan, 5, True
-        cost = fitted.rate / self.jobs  # seconds of one step of one network
-        room = clock.left(_ABLATION)
-
-        def needs() -> float:
-            return cost * plan.steps * (2 + parts * (2 if add_in else 1)) * seeds
-
-        while cost and needs() > room and (seeds > 3 or add_in or plan.steps > 60):
-            if seeds > 3:
-                seeds -= 1
-            elif add_in:
-                add_in = False
-            else:
-                plan = Plan(max(60, plan.steps * 2 // 3), plan.batch, max(1, plan.steps * 2 // 3 // 24))
-        arms = ablation_arms(space, fitted.best, add_in=add_in) if parts else {
-            FULL: fitted.best, NOTHING: space.config(fitted.best.number, (), lr=fitted.best.lr)
-        }  # fmt: skip
-        self.progress.tell(f"retraining {len(arms)} arms x {seeds} seeds for the ablation", None, _FIT)
-        trained = train_arms(
-            ready.problem, space.recipe, arms, fitted.folds, plan, seeds=seeds, seed=self.seed, jobs=self.jobs
-        )
-        metric = METRICS[ready.target.task][0].name
-        scores = {}
-        for label in trained.labels:
-            found = []
-            for member, fold in zip(trained.members(label), trained.fold, strict=True):
-                rows = ready.development[fitted.folds.validation[fold].numpy() > 0]
-                model = model_of(ready, trained.stack.select(torch.tensor([member])))
-                found.append(measure(metric, predictions_of(ready, model, rows)))
-            scores[label] = np.array(found)
-        return trained, contributions(fitted.best, trained, scores) if parts else ()
 
     # --- the result ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Training: one step, a population of networks, a run in the user's own loop."""

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from poise.core.errors import ArgumentError, PoiseWarning
+from poise.core.kinds import Proximal
 from poise.core.recipe import Recipe
+from poise.train.scale import effective_step
 
-__all__ = ["check_optimizer", "groups_of"]
+__all__ = ["check_optimizer", "groups_of", "scales_of"]
 
 
 def groups_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> Iterator[tuple[list[str], dict[str, Any]]]:
@@ -20,6 +22,15 @@ def groups_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> Iterator[tu
     names = {id(parameter): name for name, parameter in params.items()}
     for group in optimizer.param_groups:
         yield [names[id(p)] for p in group["params"] if id(p) in names and p.grad is not None], group
+
+
+def scales_of(
+    recipe: Recipe, optimizer: Optimizer, group: dict[str, Any], params: Mapping[str, Tensor], names: list[str]
+) -> dict[str, Tensor]:
+    """Return the optimizer's effective step for each named parameter, if a proximal part will ask for it."""
+    if not any(isinstance(part, Proximal) for part in recipe.stage("update")):
+        return {}
+    return {name: effective_step(optimizer, group, params[name]) for name in names}
 
 
 def check_optimizer(recipe: Recipe, optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poise.core.context import Batch
+from poise.core.errors import ArgumentError
 
 __all__ = ["CrossEntropy", "Loss", "SquaredError"]
 
@@ -17,8 +18,19 @@ Loss = Callable[[Tensor, Batch], Tensor]
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean over rows; with weights, sum(w v) / sum(w)."""
-    return values.mean() if weights is None else (values * weights).sum() / weights.sum()
+    """Return the mean over rows; with weights, sum(w v) / sum(w), 0 if all weights are 0."""
+    if weights is None:
+        return values.mean()
+    return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def _check_shapes(owner: str, outputs: Tensor, targets: Tensor, hint: str) -> None:
+    """Raise ArgumentError if the shapes differ: broadcasting would pair every row with every other."""
+    if outputs.shape != targets.shape:
+        raise ArgumentError(
+            f"`{owner}` must have outputs and targets of one shape; got {tuple(outputs.shape)} and "
+            f"{tuple(targets.shape)}. {hint}"
+        )
 
 
 @dataclass(frozen=True)
@@ -27,19 +39,25 @@ class CrossEntropy:
 
     Shapes: outputs (B, K), targets (B, K) distributions, class_weights (K,). With class weights the mean divides by
     the rows' weights only, so that mixing two targets mixes their two losses.
+    Raises: ArgumentError if the shapes differ.
     """
 
     class_weights: Tensor | None = None
 
     def __call__(self, outputs: Tensor, batch: Batch) -> Tensor:
+        _check_shapes("CrossEntropy", outputs, batch.targets, "Encode classes with torch.nn.functional.one_hot.")
         targets = batch.targets if self.class_weights is None else batch.targets * self.class_weights
         return _mean(-(targets * F.log_softmax(outputs, dim=-1)).sum(-1), batch.weights)
 
 
 @dataclass(frozen=True)
 class SquaredError:
-    """(outputs - targets)^2 averaged over rows and targets. Shapes: outputs (B, T) or (B, 1), targets (B, T) or (B,)."""
+    """(outputs - targets)^2 averaged over rows and targets. Shapes: both (B, T), or (B, 1) or (B,) for one target.
+
+    Raises: ArgumentError if the shapes differ.
+    """
 
     def __call__(self, outputs: Tensor, batch: Batch) -> Tensor:
-        targets = batch.targets if batch.targets.dim() == outputs.dim() else batch.targets.unsqueeze(-1)
-        return _mean(torch.square(outputs - targets).mean(-1), batch.weights)
+        answers, targets = (t.unsqueeze(-1) if t.dim() == 1 else t for t in (outputs, batch.targets))
+        _check_shapes("SquaredError", answers, targets, "Give the network as many outputs as there are targets.")
+        return _mean(torch.square(answers - targets).mean(-1), batch.weights)

@@ -1,4 +1,4 @@
-"""Keep freed memory in the process: a population frees and asks for the same few megabytes hundreds of times a second."""
+"""Keep freed memory in the process: a population frees and asks for the same megabytes hundreds of times a second."""
 
 from __future__ import annotations
 
@@ -24,4 +24,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
+    # Both, also if one is refused: some versions of glibc allow no mapping threshold above 32 MB.
+    return all([mallopt(_M_MMAP_THRESHOLD, 1 << 30), mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)])

@@ -122,4 +122,5 @@ class Adam(Optimizer):
 
     def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
         corrected = math.sqrt(1 - self.betas[1] ** (done + 1))
-        return lr[:, None].to(weights.data) / (state["second"].sqrt() / corrected + self.eps)
+        effective: Tensor = lr[:, None].to(weights.data) / (state["second"].sqrt() / corrected + self.eps)
+        return effective

@@ -195,14 +195,14 @@ class Population:
         return scores
 
     def _improved(self) -> Tensor:
-        """Return (M,) whether this evaluation's weights are to be kept: a watched member's only if they are its best."""
+        """Return (M,) whether to keep this evaluation's weights: a watched member's only if they are its best."""
         count = len(self)
         improved, watched = torch.zeros(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)
         dials = self.program.recipe.resolve(self.state.dials, self.state.step)
         for part in dials.stage("stop"):
             memory = self.state.memory[part.name]
-            patience = part.dials().get("evaluations")
-            if "best_step" in memory and patience is not None:
+            if "best_step" in memory:
+                patience = part.dials().get("evaluations", 0.0)
                 watches = torch.isfinite(torch.as_tensor(patience, dtype=torch.float32)).expand(count)
                 watched = watched | watches
                 improved = improved | (watches & (memory["best_step"] == self.state.step))

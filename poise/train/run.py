@@ -14,23 +14,21 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from poise.average import Swa
 from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError, CheckpointError, PoiseWarning, shown
 from poise.core.explain import conflicts
-from poise.core.kinds import Proximal, inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng, key
-from poise.core.schedule import Schedule
 from poise.core.select import roles_of
 from poise.core.trees import map_tree
 from poise.network.statistics import reestimate
-from poise.train.columns import check_columns
-from poise.train.groups import check_optimizer, groups_of
-from poise.train.scale import effective_step
+from poise.train.distributions import classes_of, distributions
+from poise.train.groups import check_optimizer, groups_of, scales_of
+from poise.train.layers import set_layers
+from poise.train.start import check_start, warn_of_idle_parts
+from poise.train.swap import kept_modes, kept_tensors, load_tensors
 
 __all__ = ["Run", "TrainingError"]
 
@@ -60,31 +58,10 @@ class Run:
         columns: Tensor | None = None,
         classes: int | None = None,
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ArgumentError(f"`Recipe.start.seed` must be an int; got {shown(seed)}.")
-        for name, value in recipe.dials().items():
-            count = max(
-                (end.numel() for end in _numbers(value) if isinstance(end, Tensor) and end.dim() > 0), default=0
-            )
-            if count:
-                raise ArgumentError(
-                    f"`Recipe.start` trains one network; dial {name} has {count} numbers. "
-                    "Use poise.train.population.Population for one a member."
-                )
-        if any(p.is_meta for p in model.parameters()):
-            raise ArgumentError("`Recipe.start.model` must have real weights; got some on the meta device.")
-        foreign = sorted({layer.part for _path, layer in inserted_layers(model)})
-        if foreign:
-            raise ArgumentError(
-                f"`Recipe.start.model` must be a model without inserted layers; got those of {', '.join(foreign)}. "
-                "Start each run on a new model, or on a copy made before the first run."
-            )
+        check_start(recipe, model, seed, columns)
         self.recipe = recipe
         self.model = recipe.network(model)
         self.roles = roles_of(self.model)
-        if not self.roles:
-            raise ArgumentError("`Recipe.start.model` must have a parameter that requires grad; got none.")
-        check_columns(recipe, self.model, self.roles, columns)
         for problem in conflicts(recipe, self.model):
             warnings.warn(problem, PoiseWarning, stacklevel=3)
         self.seed = seed
@@ -115,7 +92,9 @@ class Run:
         if not self.recipe.stage("batch"):
             self._batch = Batch(inputs, targets, weights)
         else:
-            targets = self._distributions(inputs, targets)
+            if targets.dim() == 1 and not targets.is_floating_point():
+                self.classes = self.classes or classes_of(self.model, inputs)
+                targets = distributions(targets, self.classes, next(iter(self._params().values())).dtype)
             batch = Batch(inputs, targets, weights)
             with torch.no_grad():
                 self._batch, self.memory = self._fold("batch", batch)
@@ -168,7 +147,7 @@ class Run:
                 one.step()
             for one in optimizers:
                 for names, group in groups_of(one, params):
-                    self._edit("update", params, names, group["lr"], self._scales(one, group, params, names))
+                    self._edit("update", params, names, group["lr"], scales_of(self.recipe, one, group, params, names))
             if self.recipe.stage("average"):
                 current = {name: p.detach() for name, p in params.items()}
                 self.averaged, self.memory = self._fold("average", current, params=current)
@@ -200,21 +179,13 @@ class Run:
         """
         # Weights that are not exchanged are not touched: autograd may hold them for a later backward().
         exchanged = {} if self.averaged is None else self._params()
-        saved = map_tree(lambda tensor: tensor.detach().clone(), exchanged | dict(self.model.named_buffers()))
-        training = {module: module.training for module in self.model.modules()}
-        try:
-            with torch.no_grad():
-                if self.averaged is not None:
-                    self._load(self.averaged)
-                    if batches is not None:
-                        reestimate(self.model, batches)
-                        self._estimated = {name: b.clone() for name, b in self.model.named_buffers()}
-                self.model.eval()
-            yield self.model
-        finally:
-            self._load(saved)
-            for module, mode in training.items():
-                module.training = mode
+        with kept_modes(self.model), kept_tensors(self.model, exchanged | dict(self.model.named_buffers())):
+            if self.averaged is not None:
+                load_tensors(self.model, self.averaged)
+                if batches is not None:
+                    reestimate(self.model, batches)
+                    self._estimated = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+            yield self.model.eval()
 
     def stop(self, score: float | Tensor) -> bool:
         """Give the stop stage a validation score, lower is better; return whether to stop.
@@ -238,15 +209,15 @@ class Run:
         return self.stopped
 
     def predictor(self, batches: Iterable[Any] | None = None) -> Any:
-        """Return what to predict with: a copy of the model in eval mode with the best weights that `stop` saw, else
-        the averaged, else the last; then passed through the recipe's predict stage."""
-        self._warn_of_idle_parts()
+        """Return what to predict with: a copy of the model in evaluation mode, through the recipe's predict stage.
+
+        Its weights are the best that `stop` saw, else the averaged, else the last. `batches` of training inputs:
+        batch statistics are re-estimated for them.
+        """
+        warn_of_idle_parts(self.recipe, self.memory, self.step_number, len(self.history))
         chosen = self.best or self._evaluated()
         model = copy.deepcopy(self.model)
-        with torch.no_grad():
-            own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-            for name, tensor in {**chosen["weights"], **chosen["buffers"]}.items():
-                own[name].copy_(tensor)
+        load_tensors(model, chosen["weights"] | chosen["buffers"])
         if batches is not None:
             reestimate(model, batches)
         predictor: Any = model.eval()
@@ -325,69 +296,14 @@ class Run:
             if value is not chosen[name]:
                 params[name].copy_(value)
 
-    def _scales(
-        self, optimizer: Optimizer, group: Any, params: dict[str, Tensor], names: list[str]
-    ) -> dict[str, Tensor]:
-        if not any(isinstance(part, Proximal) for part in self.recipe.stage("update")):
-            return {}
-        return {name: effective_step(optimizer, group, params[name]) for name in names}
-
     def _set_layers(self) -> None:
-        """Write this step's key and dials into the inserted layers."""
-        now = self.recipe.resolve({}, self.step_number)
-        for _path, layer in inserted_layers(self.model):
-            # New tensors, not copy_: between objective() and backward() autograd still holds the old ones.
-            layer.key = key(self.seed, 0, self._draws).to(layer.key.device)
-            for name, value in now[layer.part].dials().items():
-                setattr(layer, name, torch.as_tensor(value).to(getattr(layer, name)))
-
-    def _distributions(self, inputs: Any, targets: Tensor) -> Tensor:
-        if targets.is_floating_point() or targets.dim() != 1:
-            return targets
-        if self.classes is None:
-            modes = {module: module.training for module in self.model.modules()}
-            try:
-                with torch.no_grad():
-                    self.classes = int(self.model.eval()(inputs[:1]).shape[-1])
-            finally:
-                for module, mode in modes.items():
-                    module.training = mode
-        # In the dtype of the outputs, which is that of the weights: stock losses take no other.
-        return F.one_hot(targets, self.classes).to(next(iter(self._params().values())).dtype)
-
-    def _warn_of_idle_parts(self) -> None:
-        """Say which parts never came to act, because the result then is not what the recipe says."""
-        for part in self.recipe:
-            memory = self.memory[part.name]
-            if isinstance(part, Swa) and int(memory["count"]) == 0:
-                warnings.warn(
-                    f"{part.name} starts at step {part.start}, but training ended after {self.step_number} steps: the "
-                    "weights are not averaged. Start it earlier.",
-                    PoiseWarning,
-                    stacklevel=3,
-                )
-            if self.history and int(memory.get("best_step", 0)) < 0:
-                warnings.warn(
-                    f"{part.name} was given no score that is a finite number: the last weights are used.",
-                    PoiseWarning,
-                    stacklevel=3,
-                )
+        recipe = self.recipe.resolve({}, self.step_number)
+        set_layers(self.model, recipe, key(self.seed, 0, self._draws))
 
     def _evaluated(self) -> dict[str, dict[str, Tensor]]:
         weights = self.averaged if self.averaged is not None else self._params()
         state = {"weights": dict(weights), "buffers": dict(self.model.named_buffers()) | self._estimated}
         return map_tree(lambda t: t.detach().clone(), state)  # type: ignore[no-any-return]  # same structure as its input
-
-    def _load(self, tensors: Mapping[str, Tensor]) -> None:
-        own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                own[name].copy_(tensor)
-
-
-def _numbers(value: Any) -> tuple[Any, ...]:
-    """Return the numbers that a dial holds: itself, or the ends of its schedule."""
-    return value.ends() if isinstance(value, Schedule) else (value,)
 
 
 def _shapes(memory: Any) -> Any:

@@ -21,22 +21,22 @@ def effective_step(optimizer: Optimizer, group: dict[str, Any], parameter: Tenso
 
     Raises: ArgumentError for another optimizer, because a wrong scale would move the optimum silently.
     """
-    state = optimizer.state[parameter]
-    lr = torch.as_tensor(group["lr"], dtype=parameter.dtype, device=parameter.device)
+    state: dict[str, Tensor] = optimizer.state[parameter]
+    lr: Tensor = torch.as_tensor(group["lr"], dtype=parameter.dtype, device=parameter.device)
+    eps: float = group.get("eps", 0.0)
     if isinstance(optimizer, SGD):
         momentum = group["momentum"]
         gain = (1 - group["dampening"]) / (1 - momentum) if momentum else 1.0
         return (lr * gain).expand_as(parameter)
     if isinstance(optimizer, (Adam, AdamW)):
         second = state["max_exp_avg_sq"] if group["amsgrad"] else state["exp_avg_sq"]
-        step = float(state["step"])
-        return lr / ((second / (1 - group["betas"][1] ** step)).sqrt() + group["eps"])
+        grown: float = 1 - group["betas"][1] ** float(state["step"])
+        return lr / ((second / grown).sqrt() + eps)
     if isinstance(optimizer, RMSprop) and not group["centered"] and not group["momentum"]:
-        return lr / (state["square_avg"].sqrt() + group["eps"])
+        return lr / (state["square_avg"].sqrt() + eps)
     if isinstance(optimizer, Adagrad):
-        step = float(state["step"])
-        rate = lr / (1 + (step - 1) * group["lr_decay"])
-        return rate / (state["sum"].sqrt() + group["eps"])
+        falling: float = 1 + (float(state["step"]) - 1) * group["lr_decay"]
+        return lr / falling / (state["sum"].sqrt() + eps)
     raise ArgumentError(
         f"`Run.update` knows the effective step of SGD, Adam, AdamW, RMSprop and Adagrad; got "
         f"{type(optimizer).__name__}. Use one of these with L1, or L1(subgradient=True), which has no exact zeros."

@@ -38,10 +38,7 @@ class Stack:
 
         answer = torch.vmap(one, in_dims=(0, 0, None if rows is None else 0))
         with torch.no_grad():
-            if rows is None:
-                parts = list(inputs.split(chunk))
-            else:
-                parts = [inputs[part] for part in rows.split(chunk, dim=1)]
+            parts = inputs.split(chunk) if rows is None else [inputs[part] for part in rows.split(chunk, dim=1)]
             return torch.cat([answer(self.weights, self.buffers, part) for part in parts], dim=1)
 
     def select(self, members: Tensor) -> Stack:

@@ -1,0 +1,63 @@
+"""What a run checks once: at its start that it can train, at its end that every part came to act."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from poise.average import Swa
+from poise.core.errors import ArgumentError, PoiseWarning, shown
+from poise.core.kinds import inserted_layers
+from poise.core.recipe import Recipe
+from poise.core.schedule import Schedule
+from poise.core.select import roles_of
+from poise.train.columns import check_columns
+
+__all__ = ["check_start", "warn_of_idle_parts"]
+
+
+def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | None) -> None:
+    """Raise ArgumentError, with the model as it was, unless the recipe can train it as one network."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ArgumentError(f"`Recipe.start.seed` must be an int; got {shown(seed)}.")
+    for name, value in recipe.dials().items():
+        numbers = value.ends() if isinstance(value, Schedule) else (value,)
+        count = max((one.numel() for one in numbers if isinstance(one, Tensor) and one.dim() > 0), default=0)
+        if count:
+            raise ArgumentError(
+                f"`Recipe.start` trains one network; dial {name} has {count} numbers. "
+                "Use poise.train.population.Population for one a member."
+            )
+    if any(p.is_meta for p in model.parameters()):
+        raise ArgumentError("`Recipe.start.model` must have real weights; got some on the meta device.")
+    if foreign := sorted({layer.part for _path, layer in inserted_layers(model)}):
+        raise ArgumentError(
+            f"`Recipe.start.model` must be a model without inserted layers; got those of {', '.join(foreign)}. "
+            "Start each run on a new model, or on a copy made before the first run."
+        )
+    roles = roles_of(model)
+    if not roles:
+        raise ArgumentError("`Recipe.start.model` must have a parameter that requires grad; got none.")
+    check_columns(recipe, model, roles, columns)
+
+
+def warn_of_idle_parts(recipe: Recipe, memory: Mapping[str, Any], steps: int, evaluations: int) -> None:
+    """Warn of parts that never came to act, because the result then is not what the recipe says."""
+    for part in recipe:
+        own = memory[part.name]
+        if isinstance(part, Swa) and int(own["count"]) == 0:
+            warnings.warn(
+                f"{part.name} starts at step {part.start}, but training ended after {steps} steps: the weights are "
+                "not averaged. Start it earlier.",
+                PoiseWarning,
+                stacklevel=3,
+            )
+        if evaluations and int(own.get("best_step", 0)) < 0:
+            warnings.warn(
+                f"{part.name} was given no score that is a finite number: the last weights are used.",
+                PoiseWarning,
+                stacklevel=3,
+            )
