@@ -29,7 +29,7 @@ help:  ## this list
 
 study: install  ## the demo: search a recipe for one table, report in OUT
 	@echo "== poise study $(TABLE): $(BUDGET), report in $(OUT)"
-	@$(BIN)/poise study $(TABLE) --target $(TARGET) --budget $(BUDGET) --out $(OUT)
+	@$(BIN)/poise study $(TABLE) --target $(TARGET) --budget $(BUDGET) --out $(OUT) --force
 
 test: install-dev  ## the tests, without the campaigns
 	@echo "== pytest -m 'not campaign'"

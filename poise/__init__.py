@@ -4,7 +4,12 @@ Public names are imported at their first use, so that `poise --help` starts with
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# MKL's sums otherwise depend on where in memory a matrix begins, so a member of a population would differ in the last
+# bit from the same network alone. Read by MKL at its first product; measured to cost nothing (docs/population.md).
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
     from poise.average import Ema, Swa

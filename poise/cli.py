@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -16,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from poise import __version__
 from poise.core.errors import ArgumentError, DataError, PoiseError, PoiseWarning, StudyError, shown
@@ -31,7 +32,9 @@ FILES = {
     "result.json": "every number of the report",
     "record.sqlite": "every trial of the search",
 }
-LEFT_BY_A_CRASH = {"record.sqlite-wal", "record.sqlite-shm", ".record.sqlite.lock"}
+LEFT_BY_A_CRASH = re.compile(
+    r"record\.sqlite-(wal|shm)|\.record\.sqlite\.lock|\..+\.[0-9a-f]{8}\.(new|old)|\..+\.draft"
+)
 RECIPE_CAP = 64 * 1024  # bytes; a recipe of every part has about two thousand
 SPACE = 64 * 2**20  # bytes; a study of a wide table writes about half of that
 ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -47,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = os.environ.get("POISE_DEBUG") == "1"
     with warnings.catch_warnings():
         warnings.simplefilter("always", PoiseWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # type: ignore[assignment]  # it is always called by position
         try:
             command(arguments)
             sys.stdout.flush()
@@ -63,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say(f"error: {error}", sys.stderr)
             return 2
         except ModuleNotFoundError as error:
-            if debug or (error.name or "poise").startswith("poise"):
+            if debug or (error.name or "poise").split(".")[0] in {"poise", *sys.stdlib_module_names}:
                 raise
             _say(f"error: this command needs {error.name}. Install it: pip install 'poise[study]'", sys.stderr)
             return 2
@@ -186,21 +189,19 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    path = Path(arguments.recipe)
+    named = shown(arguments.recipe, 200)
+    if not os.path.isfile(arguments.recipe):
+        raise DataError(f"{named} is no file. Pass a recipe, such as the recipe.yaml of a study.")
     try:
-        if not os.path.isfile(path):
-            raise DataError(f"{shown(str(path), 200)} is no file. Pass a recipe, such as the recipe.yaml of a study.")
-        with open(path, "rb") as file:
+        with open(arguments.recipe, "rb") as file:
             data = file.read(RECIPE_CAP + 1)
         text = data.decode("utf-8")
     except OSError as error:
-        raise DataError(f"{shown(str(path), 200)} cannot be read: {error.strerror}. Check the path.") from error
+        raise DataError(f"{named} cannot be read: {error.strerror}. Check the path.") from error
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{shown(str(path), 200)}, byte {error.start}: no UTF-8 text. Pass a .yaml or .json."
-        ) from error
+        raise DataError(f"{named}, byte {error.start}: no UTF-8 text. Pass a .yaml or .json.") from error
     if len(data) > RECIPE_CAP:
-        raise DataError(f"{shown(str(path), 200)} has more than {RECIPE_CAP} bytes. It is no recipe.")
+        raise DataError(f"{named} has more than {RECIPE_CAP} bytes. It is no recipe.")
     from poise import Recipe
 
     _say(Recipe.from_yaml(text).explain(), sys.stdout)
@@ -215,9 +216,9 @@ def _claimed(out: str | None, data: str, force: bool) -> Iterator[Path]:
 
     A former study (`force`) stands aside until the new one is complete. Raises: StudyError before any work is done.
     """
+    _check_space(Path(out or "runs"))
     folder = _numbered(data) if out is None else Path(os.path.realpath(out))
     try:
-        _check_space(folder)
         there = out is not None and os.path.lexists(folder)
         aside = _set_aside(folder, force) if there else None
     except OSError as error:
@@ -268,7 +269,7 @@ def _set_aside(folder: Path, force: bool) -> Path | None:
     entries = set(os.listdir(folder))
     if not entries:
         return None
-    if foreign := sorted(entries - FILES.keys() - LEFT_BY_A_CRASH):
+    if foreign := sorted(name for name in entries - FILES.keys() if not LEFT_BY_A_CRASH.fullmatch(name)):
         raise StudyError(f"`--out` must be a new or empty folder; {named} holds {shown(foreign)}. Choose another name.")
     if not force:
         raise StudyError(f"`--out`: {named} holds a study. Pass --force to replace it, or choose another name.")
@@ -288,17 +289,9 @@ def _say(text: str, stream: TextIO, end: str = "\n") -> None:
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
     own = issubclass(category, PoiseWarning)
-    text = f"warning: {message}\n" if own else warnings.formatwarning(message, category, filename, lineno, line)
-    _say(text, file or sys.stderr, end="")
+    _say(f"warning: {message}\n" if own else warnings.formatwarning(message, category, *place[:2]), sys.stderr, end="")
 
 
 if __name__ == "__main__":

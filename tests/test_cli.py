@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import poise.study  # noqa: F401  # now: one test gives up the right to read its files
 from poise import L1, Decay, Dropout, Mixup, Recipe, __version__, cli
 from poise.cli import main
 from poise.core.errors import DataError, StudyError
@@ -178,7 +179,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no such time": (["t.csv", "--target", "left", "--time", "t"], "no column 't'"),
     "a budget of words": (["t.csv", "--target", "left", "--budget", "long"], "must be a time or a count such as"),
     "a budget of 0": (["t.csv", "--target", "left", "--budget", "0s"], "must be a time or a count"),
-    "a seed below 0": (["t.csv", "--target", "left", "--seed", "-1"], "must be an int >= 0"),
+    "a seed below 0": (["t.csv", "--target", "left", "--seed", "-1"], "`Study.seed` must be an int"),
     "an unknown part": (["t.csv", "--target", "left", "--parts", "l1,magic"], "must be among"),
     "a long delimiter": (["t.csv", "--target", "left", "--delimiter", "||"], "must be one character"),
     "an unknown encoding": (["t.csv", "--target", "left", "--encoding", "utf-99"], "utf-99"),
@@ -209,11 +210,11 @@ def readonly() -> Iterator[Path]:
         root = os.geteuid() == 0
         try:
             if root:
-                os.seteuid(65534)
+                os.setresuid(65534, 65534, 0)  # the real user too, which os.access asks for
             yield Path(name)
         finally:
             if root:
-                os.seteuid(0)
+                os.setresuid(0, 0, 0)
             Path(name).chmod(0o755)
 
 
@@ -221,17 +222,23 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(
     readonly: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = refused(["study", "iris", "--out", str(readonly / "out")], capsys)
-    assert "Permission denied" in told
+    assert "may not be written" in told
     monkeypatch.chdir(readonly)
     assert "the folder `runs` cannot be written here: Permission denied" in refused(["study", "iris"], capsys)
 
 
 @pytest.mark.parametrize(
     ("out", "message"),
-    [("t.csv", "must be a folder; .*t.csv' is a file"), ("x" * 300, "File name too long"),
-     ("mine", "holds .'thesis.tex'."), ("t.csv/out", "Not a directory"), (os.devnull, "is a file"), ("", "must be a new or empty folder")],
+    [
+        ("t.csv", "must be a folder; .*t.csv' is a file"),
+        ("x" * 300, "File name too long"),
+        ("mine", "holds .'thesis.tex'."),
+        ("t.csv/out", "Not a directory|is a file"),
+        (os.devnull, "is a file"),
+        ("", "must be a new or empty folder"),
+    ],
     ids=["a file", "300 characters", "another's folder", "below a file", "a device", "no name"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["", "force"])
 def test_a_folder_that_is_not_ours_is_refused_at_the_start(
     out: str,

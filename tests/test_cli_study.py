@@ -84,6 +84,7 @@ def test_a_former_study_is_replaced_only_by_force_and_only_by_a_new_one(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished, out)
+    (out / ".model.0123abcd.new").mkdir()  # of a crash
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert "holds a study. Pass --force to replace it" in refused(["study", "iris", "--out", str(out)], capsys)
     assert "no such column" in refused(["study", "iris", "--target", "x", "--out", str(out), "--force"], capsys)

@@ -177,6 +177,10 @@ class Encoder:
 
     def _aligned(self, table: pd.DataFrame, named: bool) -> pd.DataFrame:
         own = self.input_names
+        if named and not self._named and len(own) == table.shape[1] and set(table.columns) != set(own):
+            told = "X has feature names, but Encoder was fitted without feature names; taken by place."
+            warnings.warn(told, PoiseWarning, stacklevel=3)
+            named = False
         if not named:
             if table.shape[1] != len(own):
                 raise DataError(

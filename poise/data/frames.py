@@ -16,7 +16,12 @@ DENSE_BYTES = 2 * 2**30  # a sparse matrix is made dense only below this; networ
 
 
 def has_names(data: object) -> bool:
-    """Say whether the columns of `data` carry names of their own; the columns of an array are x0, x1, ..."""
+    """Say whether the columns of `data` carry names of their own; the columns of an array are x0, x1, ...
+
+    Numbers, which pandas gives to columns that were given no names, are none.
+    """
+    if isinstance(data, pd.DataFrame):
+        return any(isinstance(name, str) for name in data.columns)
     return not (isinstance(data, np.ndarray | list | tuple) or scipy.sparse.issparse(data))
 
 

@@ -8,7 +8,7 @@ from pandas.tseries.api import guess_datetime_format
 
 from poise.core.errors import DataError, shown
 
-__all__ = ["date_format", "kind_of", "labels_of", "numbers_of", "seconds_of", "times_of"]
+__all__ = ["MixedTypesError", "date_format", "kind_of", "labels_of", "numbers_of", "seconds_of", "times_of"]
 
 SAMPLE = 2_000  # values looked at to tell a category from text and to guess a date format
 DATE_LIKE = re.compile(r"\d.*[-/:.\s].*\d|\d{4}[-/]\d")
@@ -148,13 +148,17 @@ def _as_float(value: object, missing: bool, name: object, row: int) -> None:
         ) from error
 
 
+class MixedTypesError(DataError, TypeError):
+    """A column that is neither numbers nor text; a TypeError too, as NumPy and scikit-learn raise it."""
+
+
 def _mixed(column: pd.Series, values: pd.Series) -> DataError:
     present = values[values.notna()]
     types = [type(value).__name__ for value in present]
     first = types[0]
     row = next((i for i, name in zip(present.index, types, strict=True) if name != first), present.index[0])
     names = " and ".join(sorted(set(types))[:4])
-    return DataError(
+    return MixedTypesError(
         f"column {shown(column.name)}, row {row}: {shown(values.loc[row])} makes a column of {names}. "
         "Make every value text, or every value a number (argument must be a string or a real number)."
     )

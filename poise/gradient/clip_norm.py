@@ -44,9 +44,11 @@ class ClipNorm(Regularizer):
     def gradient(self, grads: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         if not grads:
             return grads, memory
-        wide = [torch.promote_types(g.dtype, torch.float32) for g in grads.values()]
-        each = [torch.linalg.vector_norm(g, dtype=dtype) for g, dtype in zip(grads.values(), wide, strict=True)]
+        # Of a sparse gradient (an embedding's), the rows that occur; coalesced, because a row may occur twice.
+        dense = [g.coalesce().values() if g.is_sparse else g for g in grads.values()]
+        wide = [torch.promote_types(g.dtype, torch.float32) for g in dense]
+        each = [torch.linalg.vector_norm(g, dtype=dtype) for g, dtype in zip(dense, wide, strict=True)]
         norm = torch.linalg.vector_norm(torch.stack([n.to(max(wide, key=lambda d: d.itemsize)) for n in each]))
         factor = (like(self.limit, norm) / (norm + 1e-6)).clamp(max=1.0)
         factor = torch.where(torch.isfinite(norm), factor, torch.ones_like(norm))
-        return {name: g * factor.to(g) for name, g in grads.items()}, memory
+        return {name: g * factor.to(g.dtype) for name, g in grads.items()}, memory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import textwrap
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from poise.study.atomic import write_text_atomic
 from poise.study.figures import arms_figure, best_arm, gap_figure
 from poise.study.figures_curves import curves_figure
 from poise.study.figures_parts import contributions_figure, ranked
@@ -38,14 +38,7 @@ def write_report(result: StudyResult, path: Path) -> None:
     The file appears whole or not at all: it is written beside its place and then moved there.
     Every name in the record is data from elsewhere and is escaped; the page also forbids all scripts and requests.
     """
-    path = Path(path)
-    page = _page(result)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        draft.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_text_atomic(Path(path), _page(result))
 
 
 def _page(result: StudyResult) -> str:

@@ -52,14 +52,14 @@ class Study:
     column to predict. `budget`: "2m", "90s" or "50trials"; the search, retraining, ablation and baselines share it.
     `out`: the folder to write, or None to write nothing. `groups`, `time`: columns that rows must not be divided
     across, or must be divided along; neither is a feature. `parts`: names of regularizers to search.
-    `class_weight`: "balanced" (the loss weighs classes alike; probabilities are corrected back) or None.
+    `class_weight`: "balanced" (rare classes weigh more in loss and decision; probabilities are corrected back) or None.
 
     Raises: ArgumentError, DataError, StudyError, each naming what and where, before any work is done.
 
     >>> from poise.study import Study
     >>> result = Study("diabetes", budget="3trials", ablation=False).run()
     >>> result.task, result.rows["test"]
-    ('regression', 89)
+    ('regression', 88)
     """
 
     def __init__(
@@ -194,8 +194,6 @@ class Study:
     def _model(self, ready: Prepared, space: Space, fitted: Fitted) -> TableModel:
         structure = Recipe(*space.recipe.stage("network"))
         return model_of(ready, fitted.stack, fitted.shares, fitted.temperature, structure)
-
-    # --- phases --------------------------------------------------------------------------------------------------
 
     # --- the result ----------------------------------------------------------------------------------------------
 

@@ -25,16 +25,13 @@ from poise.core.select import roles_of
 from poise.core.trees import map_tree
 from poise.network.statistics import reestimate
 from poise.train.distributions import classes_of, distributions
+from poise.train.failure import TrainingError, check_terms
 from poise.train.groups import check_optimizer, groups_of, scales_of
 from poise.train.layers import set_layers
 from poise.train.start import check_start, warn_of_idle_parts
 from poise.train.swap import kept_modes, kept_tensors, load_tensors
 
 __all__ = ["Run", "TrainingError"]
-
-
-class TrainingError(ArgumentError):
-    """The loss is not finite, or no gradient arrived; the message names the step and the term."""
 
 
 class Run:
@@ -95,11 +92,9 @@ class Run:
             if targets.dim() == 1 and not targets.is_floating_point():
                 self.classes = self.classes or classes_of(self.model, inputs)
                 targets = distributions(targets, self.classes, next(iter(self._params().values())).dtype)
-            batch = Batch(inputs, targets, weights)
             with torch.no_grad():
-                self._batch, self.memory = self._fold("batch", batch)
-        edited = self._batch
-        return (edited.inputs, edited.targets) if weights is None else tuple(edited)
+                self._batch, self.memory = self._fold("batch", Batch(inputs, targets, weights))
+        return self._batch[:2] if weights is None else tuple(self._batch)
 
     def objective(self, loss: Tensor, outputs: Any = None) -> Tensor:
         """Return the loss plus the recipe's terms; `run.terms` keeps each of them, detached.
@@ -129,12 +124,7 @@ class Run:
                 self._checked.add(one)
                 check_optimizer(self.recipe, one, params)
         grads = {name: p.grad for name, p in params.items() if p.grad is not None}
-        for name, term in self.terms.items():
-            if not bool(torch.isfinite(term)):
-                raise TrainingError(
-                    f"the objective's term {name!r} is {float(term)} at step {self.step_number}. "
-                    "Lower the learning rate, or clip with ClipNorm."
-                )
+        check_terms(self.terms, self.step_number)
         if not grads:
             raise TrainingError(f"no gradient at step {self.step_number}: call backward() on the objective first.")
         with torch.no_grad():
@@ -307,4 +297,4 @@ class Run:
 
 
 def _shapes(memory: Any) -> Any:
-    return map_tree(lambda leaf: tuple(leaf.shape), memory)
+    return map_tree(lambda leaf: getattr(leaf, "shape", None), memory)

@@ -11,7 +11,9 @@ PAGE = repository.ROOT / "docs" / "map.md"
 
 def section(title: str) -> str:
     """The page from a heading to the next one of its level."""
-    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
     assert found, f"docs/map.md has no section {title!r}"
     return found[1]
 
@@ -29,7 +31,9 @@ def test_every_folder_of_the_package_is_listed() -> None:
     package = repository.ROOT / "poise"
     names = [repository.name_of(file).split("/") for file in repository.files() if file.is_relative_to(package)]
     folders = {f"poise/{parts[1]}/" for parts in names if len(parts) > 2}
-    assert folders == {name for name in first_cells(section("Folders")) if name.startswith("poise/") and name[-1] == "/"}
+    assert folders == {
+        name for name in first_cells(section("Folders")) if name.startswith("poise/") and name[-1] == "/"
+    }
 
 
 def test_the_phases_end_where_the_study_ends_them() -> None:

@@ -24,11 +24,11 @@ def readonly() -> Iterator[Path]:
         root = os.geteuid() == 0
         try:
             if root:
-                os.seteuid(65534)
+                os.setresuid(65534, 65534, 0)
             yield folder
         finally:
             if root:
-                os.seteuid(0)
+                os.setresuid(0, 0, 0)
             folder.chmod(0o755)
 
 

@@ -157,7 +157,7 @@ def test_a_record_in_a_folder_that_cannot_be_written_is_read_or_says_what_to_do(
     root = os.geteuid() == 0
     try:
         if root:
-            os.seteuid(65534)
+            os.setresuid(65534, 65534, 0)
         if log:
             with pytest.raises(StudyError, match=r"has a log and its folder cannot be written .* Copy both"):
                 Record.open_readonly(path)
@@ -168,7 +168,7 @@ def test_a_record_in_a_folder_that_cannot_be_written_is_read_or_says_what_to_do(
             Record(path.with_name("new.sqlite"))
     finally:
         if root:
-            os.seteuid(0)
+            os.setresuid(0, 0, 0)
         world_readable.chmod(0o755)
 
 

@@ -1,0 +1,85 @@
+"""The baselines: chosen on validation rows, trained on all of them, and boosting on awkward tables."""
+
+import numpy as np
+import pytest
+import torch
+
+from poise.models.tabular import ColumnPlan
+from poise.study.baselines import TRAININGS, boosting, plain_networks
+from poise.study.cohort import Cohort, Plan
+from poise.study.fit import refit
+from poise.study.folds import Folds
+from poise.study.prepare import Prepared
+from poise.study.problem import Design, Problem
+from poise.study.search import Candidate
+from poise.study.space import Config, Space
+
+RATES, DROPS = (1e-3, 3e-3, 1e-2), (0.1, 0.25, 0.4, 0.6)
+
+
+def test_each_family_gives_its_best_on_validation_retrained_on_all_rows(
+    ready: Prepared, folds: Folds, plan: Plan
+) -> None:
+    found = plain_networks(ready.problem, folds, plan, 0)
+    pairs = [(0.0, lr) for lr in RATES] + [(p, lr) for p in DROPS for lr in RATES]
+    configs = [Config(n, {"dropout.p": p}, lr, ("dropout",) if p else ()) for n, (p, lr) in enumerate(pairs)]
+    recipe = Space(("dropout",)).recipe
+    cohort = Cohort(ready.problem, recipe, configs, folds, plan, seed=0, fold_of=[0] * 15)
+    cohort.train(plan.steps)
+    scores = cohort.validation()[0]
+    best = {"unregularized network": int(scores[:3].argmin()), "tuned dropout": 3 + int(scores[3:].argmin())}
+    assert list(found) == list(best)
+    assert len(pairs) + len(best) == TRAININGS
+    inputs = torch.from_numpy(ready.inputs)
+    for name, place in best.items():
+        alone = refit(ready.problem, recipe, [Candidate(configs[place], 0.0, torch.empty(0), plan.steps)], [0], plan, 0)
+        assert len(found[name]) == 1
+        torch.testing.assert_close(found[name].outputs(inputs), alone.outputs(inputs), atol=2e-5, rtol=2e-5)
+
+
+def problem_of(codes: np.ndarray, classes: int | None, weights: np.ndarray | None = None) -> tuple[Problem, np.ndarray]:
+    inputs = np.random.default_rng(0).normal(size=(len(codes), 3)).astype(np.float32)
+    inputs[:, 0] += codes
+    plan = ColumnPlan((0, 1, 2), ("numeric",) * 3)
+    task = "classification" if classes else "regression"
+    made = Problem.of(
+        inputs, codes, task=task, classes=classes, plan=plan, class_weights=weights, design=Design(width=16, depth=1)
+    )
+    return made, inputs
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [[150, 99, 1], [240, 8, 2], [9] * 30, [30, 20]],
+    ids=["a class of one row", "a class of two", "more classes than a tenth of the rows", "few rows"],
+)
+def test_boosting_takes_rare_and_many_classes(counts: list[int]) -> None:
+    codes = np.repeat(np.arange(len(counts)), counts)
+    problem, inputs = problem_of(codes, len(counts))
+    found = boosting(problem, codes, inputs, 0)
+    assert found.shape == (len(codes), len(counts))
+    np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-6)
+    assert (found.argmax(1) == codes).mean() > 0.4
+
+
+def test_a_class_that_no_row_has_gets_a_probability_that_is_no_0() -> None:
+    codes = np.repeat([0, 2], [40, 30])
+    problem, inputs = problem_of(codes, 3, np.array([1.0, 5.0, 1.0]))
+    found = boosting(problem, codes, inputs, 0)
+    assert (found[:, 1] == 1e-12).all()
+
+
+def test_boosting_is_weighted_as_the_networks_are() -> None:
+    codes = np.repeat([0, 1], [60, 20])
+    problem, inputs = problem_of(codes, 2, np.array([1.0, 9.0]))
+    plain, _ = problem_of(codes, 2)
+    found, without = boosting(problem, codes, inputs, 0), boosting(plain, codes, inputs, 0)
+    assert found[:, 1].mean() > without[:, 1].mean()
+
+
+def test_boosting_of_numbers_repeats() -> None:
+    codes = np.random.default_rng(1).normal(size=250)
+    problem, inputs = problem_of(codes, None)
+    found = boosting(problem, codes, inputs, 0)
+    assert np.corrcoef(found, codes)[0, 1] > 0.5
+    assert np.array_equal(found, boosting(problem, codes, inputs, 0))

@@ -1,0 +1,216 @@
+"""From a prepared table to an ensemble: exact steps, shares, temperature, interrupts, divergence, weights of rows."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from poise.study import fit as module
+from poise.study.clock import Clock, parse_budget
+from poise.study.cohort import Cohort
+from poise.study.fit import Fitted, Settings, fit, refit
+from poise.study.folds import Folds, make_folds
+from poise.study.prepare import Prepared
+from poise.study.problem import Problem
+from poise.study.search import Candidate
+from poise.study.space import Space
+from poise.train.population import Rows
+
+SPACE = Space(["dropout", "decay", "patience"])
+
+pytestmark = pytest.mark.usefixtures("short")
+
+
+def fitted(ready: Prepared, trials: int = 4, problem: Problem | None = None, **settings: object) -> Fitted:
+    codes = ready.codes[ready.development]
+    own = Settings(**settings)  # type: ignore[arg-type]
+    return fit(problem or ready.problem, codes, SPACE, Clock(parse_budget(f"{trials}trials")), own)
+
+
+@pytest.fixture(scope="module")
+def found(ready: Prepared, short: None) -> Fitted:
+    return fitted(ready)
+
+
+def loss(problem: Problem, found: Fitted, temperature: float) -> float:
+    """The weighted log-loss on the held-out rows of the mean prediction of the chosen candidates."""
+    mean = torch.zeros(0)
+    for candidate in found.candidates:
+        share = found.chosen.get(candidate.config.number, 0.0)
+        part = share * torch.softmax(candidate.outputs, -1)
+        mean = part if not len(mean) else mean + part
+    held = torch.isfinite(mean).all(-1)
+    scale = torch.ones(problem.outputs) if problem.class_weights is None else problem.class_weights
+    targets = problem.rows.targets[held] * scale
+    logs = torch.log_softmax(mean[held].clamp(min=1e-7).log() / temperature, -1)
+    return float(-(targets * logs).sum() / targets.sum())
+
+
+def test_shares_sum_to_1_over_networks_and_over_configurations(found: Fitted) -> None:
+    assert len(found.shares) == len(found.stack) >= len(found.chosen)
+    assert float(found.shares.sum()) == pytest.approx(1.0, abs=1e-6)
+    assert sum(found.chosen.values()) == pytest.approx(1.0)
+    assert bool((found.shares > 0).all())
+
+
+def test_the_best_candidate_is_the_studys_and_member_0_is_its_network(found: Fitted, ready: Prepared) -> None:
+    assert found.best == found.candidates[0].config
+    assert found.candidates[0].score == min(candidate.score for candidate in found.candidates)
+    own = refit(ready.problem, SPACE.recipe, [found.candidates[0]], [0], found.plan, 0)
+    inputs = ready.problem.rows.inputs
+    torch.testing.assert_close(found.stack.outputs(inputs)[0], own.outputs(inputs)[0], atol=2e-5, rtol=2e-5)
+
+
+def test_the_best_candidate_stays_in_the_ensemble_that_greedy_selection_would_make_without_it(ready: Prepared) -> None:
+    # Two that cancel each other's errors on the rows, and a best one that adds nothing to them.
+    targets = torch.randn(60, 1, generator=torch.Generator().manual_seed(0))
+    error = torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
+    config = SPACE.config(0, ())
+    outputs = [targets + 0.9 * error.abs(), targets + error, targets - error]
+    candidates = [Candidate(replace(config, number=n), 0.8 + n, out, 4) for n, out in enumerate(outputs)]
+    problem = Problem.of(np.zeros((60, 1)), targets[:, 0].numpy(), task="regression", classes=None, plan=ready.problem.plan)
+    shares, temperature = module._select(problem, candidates, 0)
+    assert 0 < shares[0] < 0.06 < min(shares[1], shares[2])
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert temperature == 1.0
+
+
+def test_the_temperature_is_the_best_on_the_held_out_rows_and_never_worse_than_none(
+    found: Fitted, ready: Prepared
+) -> None:
+    own = loss(ready.problem, found, found.temperature)
+    assert own <= loss(ready.problem, found, 1.0)
+    for factor in (0.9, 1.1):
+        assert own <= loss(ready.problem, found, found.temperature * factor) + 1e-9
+
+
+def test_a_retrained_network_takes_exactly_its_best_number_of_steps_on_all_rows(ready: Prepared) -> None:
+    plan = module.plan_for(60)
+    config = SPACE.config(3, ("dropout", "decay"), lr=3e-3)
+    candidates = [Candidate(replace(config, number=n), 0.5, torch.empty(0), steps) for n, steps in ((3, 7), (4, 12))]
+    stack = refit(ready.problem, SPACE.recipe, candidates, [0, 1], plan, 0)
+    everything = Folds(torch.arange(72)[None], torch.zeros(1, 72), torch.zeros(1, 72))
+    for place, (candidate, seed) in enumerate(zip(candidates, (0, 1), strict=True)):
+        ids = [1_000_000 + candidate.config.number * 100 + seed]
+        cohort = Cohort(ready.problem, SPACE.recipe, [candidate.config], everything, plan, seed=0, seeds=ids)
+        cohort.population.train(ready.problem.rows, candidate.best_step, plan.batch)
+        wanted = cohort.population.state.flat.views()
+        for name, weight in stack.weights.items():
+            torch.testing.assert_close(weight[place], wanted[name][0], atol=2e-6, rtol=2e-5)
+
+
+def test_the_same_seed_fits_the_same_bit_for_bit_and_another_does_not(found: Fitted, ready: Prepared) -> None:
+    again, other = fitted(ready), fitted(ready, seed=1)
+    assert again.trials == found.trials
+    for name, weight in found.stack.weights.items():
+        assert weight.equal(again.stack.weights[name])
+    assert again.temperature == found.temperature
+    assert other.trials != found.trials
+
+
+def test_an_interrupt_ends_the_search_and_what_was_found_is_retrained(ready: Prepared, short: None) -> None:
+    def tell(message: str, best: float | None, share: float) -> None:
+        if best is not None and message.startswith("configurations"):
+            raise KeyboardInterrupt
+
+    ended = fitted(ready, 30, tell=tell)
+    assert ended.interrupted
+    assert len(ended.trials) == 12
+    assert float(ended.shares.sum()) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_an_interrupt_of_the_retraining_leaves_one_network_of_the_best_configuration(ready: Prepared) -> None:
+    def tell(message: str, best: float | None, share: float) -> None:
+        if message.startswith("retraining"):
+            raise KeyboardInterrupt
+
+    ended = fitted(ready, tell=tell)
+    assert ended.interrupted
+    assert len(ended.stack) == 1
+    assert ended.chosen == {ended.best.number: 1.0}
+
+
+def test_an_interrupt_before_anything_was_found_is_passed_on(ready: Prepared) -> None:
+    def tell(message: str, best: float | None, share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(ready, tell=tell)
+
+
+def test_shares_of_the_work_never_fall(ready: Prepared) -> None:
+    told: list[float] = []
+    fitted(ready, 20, tell=lambda message, best, share: told.append(share))
+    assert told == sorted(told)
+    assert 0 <= told[0] < told[-1] <= 1
+
+
+@pytest.fixture
+def wild() -> Iterator[None]:
+    """Every learning rate that is searched is one at which every network diverges."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("poise.study.space.LEARNING_RATE", (1e30, 1e31))
+        yield
+
+
+def test_where_every_configuration_diverges_a_mild_one_is_trained(ready: Prepared, wild: None) -> None:
+    ended = fitted(ready)
+    assert {trial.state for trial in ended.trials} == {"diverged"}
+    assert ended.best.lr == 1e-4
+    assert ended.temperature == 1.0
+    assert bool(torch.isfinite(ended.stack.outputs(ready.problem.rows.inputs)).all())
+
+
+def test_a_network_that_diverges_on_all_rows_leaves_its_share_to_the_others(found: Fitted) -> None:
+    broken = found.stack.select(torch.arange(len(found.stack)))
+    next(iter(broken.weights.values()))[1] = torch.nan
+    stack, weights = module._sound(broken, found.shares)
+    assert len(stack) == len(found.stack) - 1 == len(weights)
+    assert float(weights.sum()) == pytest.approx(1.0, abs=1e-6)
+    with pytest.raises(module.StudyError):
+        module._sound(broken.select(torch.tensor([1])), torch.ones(1))
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_rows_of_weight_0_change_nothing(task: str, ready: Prepared, numbers: Prepared) -> None:
+    own = ready if task == "classification" else numbers
+    rows, draw = own.problem.rows, np.random.default_rng(0)
+    weights = torch.from_numpy(draw.integers(0, 2, len(rows)).astype(np.float32))
+    garbage = torch.where(weights[:, None] > 0, rows.targets, rows.targets.flip(1) * (7 if task == "regression" else 1))
+    found = []
+    for targets in (rows.targets, garbage):
+        problem = replace(own.problem, rows=Rows(rows.inputs, targets, weights))
+        found.append(fitted(own, problem=problem))
+    for name, weight in found[0].stack.weights.items():
+        assert weight.equal(found[1].stack.weights[name])
+    assert found[0].trials == found[1].trials
+    assert found[0].temperature == found[1].temperature
+
+
+def test_a_regression_is_fitted_without_a_temperature(numbers: Prepared) -> None:
+    ended = fitted(numbers)
+    assert ended.temperature == 1.0
+    assert all(math.isfinite(candidate.score) for candidate in ended.candidates)
+
+
+def test_two_jobs_fit_the_same_ensemble_as_one_from_the_same_candidates(found: Fitted, ready: Prepared) -> None:
+    places = {candidate.config.number: place for place, candidate in enumerate(found.candidates)}
+    shares = {places[number]: share for number, share in found.chosen.items()}
+    clock = Clock(parse_budget("4trials"))
+    one, two = (
+        module._refit(ready.problem, SPACE, found.candidates, shares, found.plan, clock, 0.0, Settings(jobs=jobs), 5)
+        for jobs in (1, 2)
+    )
+    assert one[1].equal(two[1])
+    for name, weight in one[0].weights.items():
+        assert weight.equal(two[0].weights[name]), name
+
+
+def test_a_small_table_gets_three_folds_and_what_is_asked_for_wins(ready: Prepared) -> None:
+    codes = ready.codes[ready.development]
+    assert len(fitted(ready, 1).folds) == 3
+    asked = fitted(ready, 1, folds=1).folds
+    assert asked.validation.equal(make_folds(codes, task="classification", count=1, seed=0).validation)

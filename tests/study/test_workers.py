@@ -1,0 +1,51 @@
+"""Worker processes: results in order, one thread each, errors passed on."""
+
+import os
+
+import pytest
+import torch
+
+from poise.study.workers import default_jobs, one_thread, run_all
+
+
+def tell(number: int) -> tuple[int, int, int]:
+    return number, os.getpid(), torch.get_num_threads()
+
+
+def fail(number: int) -> int:
+    raise ValueError(f"task {number}")
+
+
+def test_results_come_in_the_order_of_the_tasks_from_other_processes_of_one_thread() -> None:
+    found = run_all(tell, [(n,) for n in range(4)], 2)
+    assert [number for number, _, _ in found] == [0, 1, 2, 3]
+    assert os.getpid() not in {pid for _, pid, _ in found}
+    assert {threads for _, _, threads in found} == {1}
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_one_job_runs_here(jobs: int) -> None:
+    assert {pid for _, pid, _ in run_all(tell, [(0,), (1,)], jobs)} == {os.getpid()}
+    assert run_all(tell, [], jobs) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_a_task_is_raised_here(jobs: int) -> None:
+    with pytest.raises(ValueError, match="task 0"):
+        run_all(fail, [(0,), (0,)], jobs)
+
+
+def test_the_number_of_threads_is_put_back_also_after_an_error() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ValueError, match="task"), one_thread():
+            assert torch.get_num_threads() == 1
+            fail(1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_there_is_a_job_for_each_core_that_may_be_used() -> None:
+    assert 1 <= default_jobs() <= (os.cpu_count() or 1)
