@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from poise.study.estimators import Classifier, Regressor
     from poise.update import L1, Decay, ElasticNet, GroupLasso, MaxNorm
 
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # the same stands in pyproject.toml
 
 __all__ = [
     "L1",

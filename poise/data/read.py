@@ -19,6 +19,7 @@ from poise.data.frames import as_frame, check_size, first_row
 
 __all__ = ["BUNDLED", "Table", "read"]
 
+# Tables that scikit-learn ships, by the name that `read` takes; their target column is known.
 BUNDLED: dict[str, Callable[..., object]] = {
     "breast_cancer": datasets.load_breast_cancer,
     "diabetes": datasets.load_diabetes,
@@ -64,7 +65,7 @@ def read(
     _check(target, encoding, delimiter, cap)
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        if not path.exists() and str(source) in BUNDLED:
+        if not path.is_file() and str(source) in BUNDLED:
             name, table = str(source), as_frame(_bundled(str(source)))
             target = "target" if target is None else target
         else:

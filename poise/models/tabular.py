@@ -28,7 +28,7 @@ class ColumnPlan:
     """Where the columns of an encoded table belong.
 
     `groups` (F,): the group of each encoded column; `kinds`: "numeric" or "category" for each group. The columns of a
-    group are adjacent; a numeric one has one column.
+    group are adjacent: the levels of a category, or the several numbers that a date or a text became.
 
     Raises: ArgumentError otherwise.
     """
@@ -48,11 +48,10 @@ class ColumnPlan:
             raise ArgumentError(
                 f"`ColumnPlan.groups` must have a group's columns side by side; got {shown(self.groups)}."
             )
-        wide = [group for group in runs if self.kinds[group] == "numeric" and self.groups.count(group) > 1]
-        if wide:
-            raise ArgumentError(
-                f"`ColumnPlan.kinds` must be category for a group of several columns; group {wide[0]} is numeric."
-            )
+
+    def numeric(self) -> list[int]:
+        """Return the columns of all numeric groups, in order."""
+        return [column for _, first, past in self.spans("numeric") for column in range(first, past)]
 
     def spans(self, kind: str) -> list[tuple[int, int, int]]:
         """Return (group, first column, past the last column) of each group of a kind."""
@@ -148,12 +147,11 @@ class TabularNet(nn.Module):
     ) -> None:
         super().__init__()
         _check(embedding, activation, width=width, depth=depth, outputs=outputs, embedding_size=embedding_size)
-        numeric = plan.spans("numeric")
-        self.numeric_columns = [first for _, first, _ in numeric]
+        self.numeric_columns = numeric = plan.numeric()
         bins = 8 if edges is None else edges.shape[1] - 1
         kind = embedding if numeric else "none"
         self.numeric = NumericEmbedding(kind, len(numeric), edges, bins)
-        groups = [group for group, _, _ in numeric for _ in range(self.numeric.size)]
+        groups = [plan.groups[column] for column in numeric for _ in range(self.numeric.size)]
         self.plain_columns: list[int] = []
         self.spans: list[tuple[int, int]] = []
         self.levels = nn.ParameterList()

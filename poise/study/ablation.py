@@ -12,6 +12,7 @@ from poise.study.arms import Arms, train_arms
 from poise.study.cohort import Plan
 from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of
+from poise.study.halt import Halt
 from poise.study.metrics import METRICS, measure, over_seeds
 from poise.study.prepare import Prepared
 from poise.study.result import Contribution, Interval
@@ -19,7 +20,7 @@ from poise.study.space import Config, Space
 
 __all__ = ["FULL", "NOTHING", "ArmsPlan", "ablate", "ablation_arms", "arms_plan", "contributions"]
 
-FULL, NOTHING = "recipe", "nothing"
+FULL, NOTHING = "recipe", "nothing"  # labels of the two arms that every ablation has
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> A
 
 
 def ablate(
-    ready: Prepared, space: Space, fitted: Fitted, how: ArmsPlan, *, seed: int, jobs: int
+    ready: Prepared, space: Space, fitted: Fitted, how: ArmsPlan, *, seed: int, jobs: int, halt: Halt | None = None
 ) -> tuple[Arms, tuple[Contribution, ...]]:
     """Retrain the recipe, nothing, and the parts with paired seeds; return the arms and each part's worth."""
     arms = ablation_arms(space, fitted.best, add_in=how.add_in)
     if not how.parts:
         arms = {label: arms[label] for label in (FULL, NOTHING)}
     trained = train_arms(
-        ready.problem, space.recipe, arms, fitted.folds, how.plan, seeds=how.seeds, seed=seed, jobs=jobs
+        ready.problem, space.recipe, arms, fitted.folds, how.plan, seeds=how.seeds, seed=seed, jobs=jobs, halt=halt
     )
     metric = METRICS[ready.target.task][0].name
     scores = {}

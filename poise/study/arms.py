@@ -12,6 +12,7 @@ from torch import Tensor
 from poise.core.recipe import Recipe
 from poise.study.cohort import Cohort, Plan
 from poise.study.folds import Folds
+from poise.study.halt import Halt
 from poise.study.problem import Problem
 from poise.study.space import Config
 from poise.study.workers import run_all
@@ -50,10 +51,14 @@ def train_arms(
     seeds: int,
     seed: int,
     jobs: int,
+    halt: Halt | None = None,
 ) -> Arms:
-    """Train every arm with every seed; a seed has the same initial weights, batches and draws in all arms."""
+    """Train every arm with every seed; a seed has the same initial weights, batches and draws in all arms.
+
+    When `halt` is due, all arms of a seed end at the same step, so that their differences stay paired.
+    """
     shards = [list(range(start, seeds, min(jobs, seeds))) for start in range(min(jobs, seeds))]
-    tasks = [(problem, recipe, list(arms.values()), folds, plan, shard, seed) for shard in shards]
+    tasks = [(problem, recipe, list(arms.values()), folds, plan, shard, seed, halt) for shard in shards]
     found = run_all(_shard, tasks, jobs)
     count = len(arms)
     places = {}  # (arm, seed) -> (shard, member)
@@ -79,7 +84,14 @@ def train_arms(
 
 
 def _shard(
-    problem: Problem, recipe: Recipe, configs: Sequence[Config], folds: Folds, plan: Plan, own: Sequence[int], seed: int
+    problem: Problem,
+    recipe: Recipe,
+    configs: Sequence[Config],
+    folds: Folds,
+    plan: Plan,
+    own: Sequence[int],
+    seed: int,
+    halt: Halt | None,
 ) -> tuple[Stack, Tensor, list[tuple[int, Tensor, Tensor]]]:
     """Train the configurations with some of the seeds as one population: member config * len(own) + place."""
     pairs = [(config, number) for config in configs for number in own]
@@ -93,5 +105,5 @@ def _shard(
         seeds=[2_000_000 + number for _, number in pairs],  # ids of their own, away from the search's
         fold_of=[number % len(folds) for _, number in pairs],
     )
-    cohort.train(plan.steps)
+    cohort.train(plan.steps, halt)
     return cohort.population.stack(), cohort.population.best_step, cohort.history

@@ -45,7 +45,9 @@ def canonical(
     alike = 1 + np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
     one, other = order[alike - 1], order[alike]
     # Equal hashes only propose: what is merged has been compared.
-    first[alike] = (inputs[one] != inputs[other]).any(1) | (targets[one] != targets[other]) | (owners[one] != owners[other])
+    first[alike] = (
+        (inputs[one] != inputs[other]).any(1) | (targets[one] != targets[other]) | (owners[one] != owners[other])
+    )
     different = int(first.sum())
     own = np.ones(len(kept)) if weights is None else np.asarray(weights, np.float64)[kept]
     if _FEWEST <= different <= _CONFLICTS * len(np.unique(of_inputs)) and len(kept) <= _COPIES * different:

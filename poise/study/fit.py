@@ -110,6 +110,8 @@ def fit(
         interrupted = True
         if not search.candidates:
             raise
+    # Wide populations of every part step otherwise than the few members that were timed at the start.
+    rate = max(rate, search.rate()) if timed else 0.0
     candidates = sorted(search.candidates, key=lambda candidate: candidate.score)
     if not candidates:
         # Every configuration diverged: the mildest of the portfolio, with a small rate, is better than no answer.

@@ -78,7 +78,7 @@ class Problem:
 
     def edges(self) -> Tensor | None:
         """Return the quantile edges of the numeric columns, (n, bins + 1), if the design embeds them by bins."""
-        numeric = [first for _, first, _ in self.plan.spans("numeric")]
+        numeric = self.plan.numeric()
         if self.design.embedding != "piecewise" or not numeric:
             return None
         # Wide tables get fewer bins: 512 embedded features are enough, and the first layer pays for each.

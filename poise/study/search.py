@@ -95,6 +95,7 @@ class Search:
     widest: int = 16  # configurations of a bracket
     tell: Callable[[str, float | None], None] = lambda message, best: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
+    seconds: float = 0.0  # spent in waves
     candidates: list[Candidate] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
 
@@ -132,7 +133,13 @@ class Search:
                 self._close(study, asked, trials)
                 self.candidates += candidates
                 self.on_trials(trials)
+            self.seconds += time.monotonic() - began
             last = (time.monotonic() - began) * self.widest / width
+
+    def rate(self) -> float:
+        """Return the seconds that a step of one network took a worker, evaluation and start-up counted in."""
+        steps = len(self.folds) * sum(trial.steps for trial in self.trials)
+        return self.seconds * self.jobs / steps if steps else 0.0
 
     def _sampler(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -19,7 +19,7 @@ from poise.update import L1, Decay
 
 __all__ = ["LEARNING_RATE", "PARTS", "Config", "Space"]
 
-LEARNING_RATE = (5e-4, 2e-2)
+LEARNING_RATE = (5e-4, 2e-2)  # of Adam, in log scale
 
 PARTS: dict[str, Regularizer] = {
     part.name: part

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import sys
+import time as wall
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from poise.study.finding import finding
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folder import free_folder, made_folder
 from poise.study.gap import curve_of, gaps_of, model_of
+from poise.study.halt import Halt
 from poise.study.metrics import METRICS
 from poise.study.prepare import Prepared, prepare
 from poise.study.problem import Design
@@ -43,6 +45,7 @@ __all__ = ["Study"]
 
 # Shares of the budget at which each phase ends; what is left after the ablation is for baselines and the report.
 _SEARCH, _FIT, _ABLATION = 0.42, 0.58, 0.88
+_LATEST = 0.95  # an ablation that takes longer than planned ends here, all arms at one step
 
 
 class Study:
@@ -171,7 +174,8 @@ class Study:
             if not interrupted:
                 plan = arms_plan(fitted, clock.left(_ABLATION), self.jobs, ablation=self.ablation)
                 self.progress.tell(plan.message, None, _FIT)
-                arms, parts = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs)
+                late = Halt(deadline=wall.time() + max(5.0, clock.left(_LATEST)))
+                arms, parts = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs, halt=late)
         except KeyboardInterrupt:
             interrupted = True
         compared: tuple[Arm, ...] = ()

@@ -125,9 +125,10 @@ class TableModel:
             outputs = len(target.labels) if target.task == "classification" else 1
             edges = tensors.get("edges")
             module = recipe.network(network(plan_of(encoder), outputs, design, edges)).eval()
-            expected = {name: tuple(p.shape) for name, p in module.named_parameters()}
-            found = {name: tuple(t.shape[1:]) for name, t in weights.items()}
-            if expected != found:
+            # Buffers, too: a dial that is missing would silently be the one that the part starts from.
+            named = [*module.named_parameters(), *module.named_buffers()]
+            expected = {name: (len(tensors["shares"]), *tensor.shape) for name, tensor in named}
+            if expected != {name: tuple(tensor.shape) for name, tensor in (weights | buffers).items()}:
                 raise CheckpointError(f"{folder}: the weights do not fit the network that the manifest describes.")
             own = {name: tensors[name].numpy() for name in ("class_weights", "decision_weights") if name in tensors}
             return TableModel(

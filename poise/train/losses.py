@@ -15,6 +15,7 @@ from poise.core.errors import ArgumentError
 __all__ = ["CrossEntropy", "Loss", "SquaredError"]
 
 Loss = Callable[[Tensor, Batch], Tensor]
+"""Takes one member's outputs and batch, returns the data's loss (0-d)."""
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:

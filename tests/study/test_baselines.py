@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from poise.data.target import Task
 from poise.models.tabular import ColumnPlan
 from poise.study.baselines import TRAININGS, boosting, plain_networks
 from poise.study.cohort import Cohort, Plan
@@ -41,7 +42,7 @@ def problem_of(codes: np.ndarray, classes: int | None, weights: np.ndarray | Non
     inputs = np.random.default_rng(0).normal(size=(len(codes), 3)).astype(np.float32)
     inputs[:, 0] += codes
     plan = ColumnPlan((0, 1, 2), ("numeric",) * 3)
-    task = "classification" if classes else "regression"
+    task: Task = "classification" if classes else "regression"
     made = Problem.of(
         inputs, codes, task=task, classes=classes, plan=plan, class_weights=weights, design=Design(width=16, depth=1)
     )

@@ -31,9 +31,7 @@ def trained(ready: Prepared, folds: Folds, plan: Plan) -> Cohort:
     return cohort
 
 
-def test_validation_is_each_fold_scored_alone_and_put_together(
-    trained: Cohort, ready: Prepared, folds: Folds
-) -> None:
+def test_validation_is_each_fold_scored_alone_and_put_together(trained: Cohort, ready: Prepared, folds: Folds) -> None:
     scores, outputs = trained.validation()
     stack, weights = trained.population.stack(), ready.problem.class_weights
     for place in range(3):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from poise.core.errors import StudyError
 from poise.study import fit as module
 from poise.study.clock import Clock, parse_budget
-from poise.study.cohort import Cohort
+from poise.study.cohort import Cohort, Plan
 from poise.study.fit import Fitted, Settings, fit, refit
 from poise.study.folds import Folds, make_folds
 from poise.study.prepare import Prepared
@@ -71,7 +72,9 @@ def test_the_best_candidate_stays_in_the_ensemble_that_greedy_selection_would_ma
     config = SPACE.config(0, ())
     outputs = [targets + 0.9 * error.abs(), targets + error, targets - error]
     candidates = [Candidate(replace(config, number=n), 0.8 + n, out, 4) for n, out in enumerate(outputs)]
-    problem = Problem.of(np.zeros((60, 1)), targets[:, 0].numpy(), task="regression", classes=None, plan=ready.problem.plan)
+    problem = Problem.of(
+        np.zeros((60, 1)), targets[:, 0].numpy(), task="regression", classes=None, plan=ready.problem.plan
+    )
     shares, temperature = module._select(problem, candidates, 0)
     assert 0 < shares[0] < 0.06 < min(shares[1], shares[2])
     assert sum(shares.values()) == pytest.approx(1.0)
@@ -88,7 +91,7 @@ def test_the_temperature_is_the_best_on_the_held_out_rows_and_never_worse_than_n
 
 
 def test_a_retrained_network_takes_exactly_its_best_number_of_steps_on_all_rows(ready: Prepared) -> None:
-    plan = module.plan_for(60)
+    plan = Plan(16, 16, 4)
     config = SPACE.config(3, ("dropout", "decay"), lr=3e-3)
     candidates = [Candidate(replace(config, number=n), 0.5, torch.empty(0), steps) for n, steps in ((3, 7), (4, 12))]
     stack = refit(ready.problem, SPACE.recipe, candidates, [0, 1], plan, 0)
@@ -170,7 +173,7 @@ def test_a_network_that_diverges_on_all_rows_leaves_its_share_to_the_others(foun
     stack, weights = module._sound(broken, found.shares)
     assert len(stack) == len(found.stack) - 1 == len(weights)
     assert float(weights.sum()) == pytest.approx(1.0, abs=1e-6)
-    with pytest.raises(module.StudyError):
+    with pytest.raises(StudyError):
         module._sound(broken.select(torch.tensor([1])), torch.ones(1))
 
 

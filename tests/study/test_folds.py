@@ -32,7 +32,8 @@ def test_parts_share_no_row_and_every_row_is_held_out_once(task: str, count: int
     assert len(folds) == count
     lost = 0
     for train, stop, validation in parts(folds):
-        assert not (train & stop or train & validation or stop & validation)
+        assert train.isdisjoint(stop | validation)
+        assert stop.isdisjoint(validation)
         assert min(len(train), len(stop), len(validation)) > 0
         lost = max(lost, 83 - len(train | stop | validation))
     assert lost <= (2 if count > 1 else 0)  # trimmed to one length
@@ -56,7 +57,12 @@ def test_a_numeric_target_keeps_its_spread_in_every_fold() -> None:
     assert np.ptp(middles) < np.ptp(free)
 
 
-@given(st.integers(3, 12), st.sampled_from([1, 3, 4, 5]), st.integers(0, 1000), st.sampled_from(["classification", "regression"]))
+@given(
+    st.integers(3, 12),
+    st.sampled_from([1, 3, 4, 5]),
+    st.integers(0, 1000),
+    st.sampled_from(["classification", "regression"]),
+)
 def test_a_group_is_in_one_part_only_and_no_part_is_empty(groups: int, count: int, seed: int, task: str) -> None:
     draw = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(groups), draw.integers(0, groups, 60)])
@@ -66,7 +72,8 @@ def test_a_group_is_in_one_part_only_and_no_part_is_empty(groups: int, count: in
     assert bool((folds.validation.sum(0) <= 1).all())
     for found in parts(folds):
         owners = [set(labels[list(part)].tolist()) for part in found]
-        assert not (owners[0] & owners[1] or owners[0] & owners[2] or owners[1] & owners[2])
+        assert owners[0].isdisjoint(owners[1] | owners[2])
+        assert owners[1].isdisjoint(owners[2])
         assert all(found)
 
 

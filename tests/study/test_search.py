@@ -79,9 +79,7 @@ def test_at_a_deadline_that_is_past_each_rung_is_one_evaluation_and_still_gives_
 
 def test_configurations_that_diverge_are_told_of_and_never_candidates(ready: Prepared, folds: Folds) -> None:
     good, *wild = configs(3)
-    trials, candidates = bracket(
-        ready.problem, SPACE, [good, *(replace(c, lr=1e30) for c in wild)], folds, PLAN, 0
-    )
+    trials, candidates = bracket(ready.problem, SPACE, [good, *(replace(c, lr=1e30) for c in wild)], folds, PLAN, 0)
     assert {trial.number: trial.state for trial in trials} == {10: "finished", 11: "diverged", 12: "diverged"}
     assert [candidate.config.number for candidate in candidates] == [10]
     trials, candidates = bracket(ready.problem, SPACE, [replace(c, lr=1e30) for c in wild], folds, PLAN, 0)

@@ -39,8 +39,10 @@ def test_the_number_of_threads_is_put_back_also_after_an_error() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(ValueError, match="task"), one_thread():
+        with one_thread():
             assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ValueError, match="task"), one_thread():
             fail(1)
         assert torch.get_num_threads() == 2
     finally:
