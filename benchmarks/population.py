@@ -177,7 +177,9 @@ def measure_shards(width: int, rounds: int, seconds: float = 0.5) -> dict[str, A
         for worker in workers:
             worker.join()
         # A step of one network in both at once: two networks advance in the time of the slower one.
-        costs[kind] = [Cost(max(a.wall, b.wall) / 2, (a.processor + b.processor) / 2) for a, b in zip(*found, strict=True)]
+        costs[kind] = [
+            Cost(max(a.wall, b.wall) / 2, (a.processor + b.processor) / 2) for a, b in zip(*found, strict=True)
+        ]
     return {"width": width} | compared(costs)
 
 
@@ -198,7 +200,9 @@ def shown(stored: dict[str, Any]) -> str:
 
 
 def machine() -> str:
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
     return f"{names[0] if names else platform.processor()}, {len(names)} cores, shared"
 
 

@@ -20,7 +20,8 @@ from poise.study.space import Config, Space
 
 __all__ = ["FULL", "NOTHING", "ArmsPlan", "ablate", "ablation_arms", "arms_plan", "contributions"]
 
-FULL, NOTHING = "recipe", "nothing"  # labels of the two arms that every ablation has
+FULL = "recipe"  # the label of the arm with every part
+NOTHING = "nothing"  # the label of the arm with none
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.schedule import Schedule
 
-__all__ = ["Networks", "build_members", "member_dials", "member_rates", "member_seed"]
+__all__ = ["Networks", "build_members", "member_dials", "member_rates", "member_seed", "shared_recipe"]
 
 Networks = tuple[nn.Module, dict[str, Tensor], dict[str, Tensor]]
 """The structure, what trains, and what does not. Shapes: every tensor has the member first."""
@@ -76,6 +76,12 @@ def member_rates(lr: Tensor | Sequence[float], members: Sequence[int] | None) ->
             f"`Population.members` must have one id for each of {rates.numel()} learning rates; got {len(members)}."
         )
     return rates
+
+
+def shared_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe with plain numbers where it holds one a member: what the networks are built from."""
+    found = {name: value for name, value in recipe.dials().items() if isinstance(value, Tensor) and value.dim() > 0}
+    return recipe.at({name: float(value[0]) for name, value in found.items()})
 
 
 def member_dials(recipe: Recipe, dials: Mapping[str, Any], members: int, dtype: torch.dtype) -> dict[str, Tensor]:

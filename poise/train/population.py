@@ -22,7 +22,7 @@ from poise.core.schedule import Schedule
 from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_members
 from poise.train.columns import check_columns
 from poise.train.losses import Loss
-from poise.train.members import build_members, member_dials, member_rates, member_seed
+from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe
 from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
 from poise.train.restate import restated_buffers
@@ -70,8 +70,10 @@ class Population:
         self.members = list(range(count)) if members is None else list(members)
         self.seed = seed
         self.schedule = schedule
-        skeleton, params, buffers = build_members(build, recipe, seed, self.members)
+        shared = shared_recipe(recipe)
+        skeleton, params, buffers = build_members(build, shared, seed, self.members)
         own = member_dials(recipe, dials or {}, count, next(iter(params.values())).dtype)
+        recipe = shared
         self.program = Program(skeleton, recipe, loss, optimizer or Adam(), columns, classes)
         check_columns(recipe, skeleton, self.program.roles, columns)
         flat = Flat.of(params)

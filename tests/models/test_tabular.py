@@ -92,7 +92,9 @@ def test_residual_adds_each_blocks_input_from_the_second_on() -> None:
     [[5.0] * 10, [0.0, 1.0] * 5, list(range(10)), [1e6] * 10, [1e6, 1e6 + 1] * 5, [-3e8] * 9 + [3e8]],
 )
 @pytest.mark.parametrize("bins", [2, 8, 48])
-def test_edges_increase_strictly_in_float32_also_for_constant_and_repeated_values(column: list[float], bins: int) -> None:
+def test_edges_increase_strictly_in_float32_also_for_constant_and_repeated_values(
+    column: list[float], bins: int
+) -> None:
     edges = quantile_edges(np.array(column)[:, None], [0], bins)
     assert edges.shape == (1, bins + 1)
     assert bool((edges.diff() > 0).all())
@@ -108,6 +110,15 @@ def test_a_table_without_numbers_or_without_categories_works() -> None:
     for groups, kinds in (((0, 0), ("category",)), ((0, 1), ("numeric", "numeric"))):
         model = TabularNet(ColumnPlan(groups, kinds), 2, width=4, embedding="none")
         assert model(torch.rand(5, 2)).shape == (5, 2)
+
+
+def test_every_number_of_a_group_of_several_is_read() -> None:
+    plan = ColumnPlan((0, 0, 0, 1), ("numeric", "category"))
+    model = TabularNet(plan, 1, width=8, embedding="none")
+    inputs = torch.rand(1, 4, requires_grad=True)
+    (grad,) = torch.autograd.grad(model(inputs).sum(), inputs)
+    assert bool((grad != 0).all())
+    assert model.blocks[0][0].column_groups == (0, 0, 0, 1)
 
 
 def test_mlp_is_linear_layers_and_activations() -> None:
@@ -136,11 +147,12 @@ def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> 
     ("groups", "kinds", "message"),
     [
         ((0, 1, 0), ("category", "numeric"), "side by side"),
-        ((0, 0), ("numeric",), "must be category for a group of several columns; group 0"),
         ((0,), ("text",), "must be numeric or category"),
         ((0, 2), ("numeric", "numeric"), "must hold numbers from 0 to 1"),
     ],
 )
-def test_a_plan_that_would_drop_columns_is_refused(groups: tuple[int, ...], kinds: tuple[str, ...], message: str) -> None:
+def test_a_plan_that_would_drop_columns_is_refused(
+    groups: tuple[int, ...], kinds: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(ArgumentError, match=message):
         ColumnPlan(groups, kinds)

@@ -65,20 +65,32 @@ def test_the_best_candidate_is_the_studys_and_member_0_is_its_network(found: Fit
     torch.testing.assert_close(found.stack.outputs(inputs)[0], own.outputs(inputs)[0], atol=2e-5, rtol=2e-5)
 
 
-def test_the_best_candidate_stays_in_the_ensemble_that_greedy_selection_would_make_without_it(ready: Prepared) -> None:
-    # Two that cancel each other's errors on the rows, and a best one that adds nothing to them.
-    targets = torch.randn(60, 1, generator=torch.Generator().manual_seed(0))
-    error = torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
-    config = SPACE.config(0, ())
-    outputs = [targets + 0.9 * error.abs(), targets + error, targets - error]
-    candidates = [Candidate(replace(config, number=n), 0.8 + n, out, 4) for n, out in enumerate(outputs)]
-    problem = Problem.of(
-        np.zeros((60, 1)), targets[:, 0].numpy(), task="regression", classes=None, plan=ready.problem.plan
-    )
-    shares, temperature = module._select(problem, candidates, 0)
-    assert 0 < shares[0] < 0.06 < min(shares[1], shares[2])
+def several(outputs: list[torch.Tensor]) -> list[Candidate]:
+    return [Candidate(SPACE.config(number, ()), float(number), out, 4) for number, out in enumerate(outputs)]
+
+
+def test_the_best_candidate_stays_in_an_ensemble_that_would_do_without_it(ready: Prepared) -> None:
+    targets, error = torch.randn(2, 60, 1, generator=torch.Generator().manual_seed(0))
+    plan = ready.problem.plan
+    problem = Problem.of(np.zeros((60, 1)), targets.numpy(), task="regression", classes=None, plan=plan)
+    shares, temperature = module._select(problem, several([targets + 9, targets + error, targets - error]), 0)
+    assert shares[0] == pytest.approx(0.05 / 1.05)
     assert sum(shares.values()) == pytest.approx(1.0)
     assert temperature == 1.0
+
+
+def test_an_ensemble_is_chosen_by_the_rows_that_have_weight_however_few(ready: Prepared) -> None:
+    targets = torch.randn(60, 1, generator=torch.Generator().manual_seed(0))
+    weights = np.zeros(60)
+    weights[[3, 30]] = 1
+    wrong = targets.clone()
+    wrong[[3, 30]] += 5  # right everywhere but on the rows that count
+    plan = ready.problem.plan
+    problem = Problem.of(
+        np.zeros((60, 1)), targets.numpy(), task="regression", classes=None, plan=plan, weights=weights
+    )
+    shares, _ = module._select(problem, several([wrong, targets + 1]), 0)
+    assert shares[1] > 0.9
 
 
 def test_the_temperature_is_the_best_on_the_held_out_rows_and_never_worse_than_none(

@@ -60,7 +60,10 @@ def test_r2_of_equal_amounts_is_scikit_learns_convention(decided: list[float], w
 def test_each_resample_is_the_metric_of_the_rows_that_it_drew(metric: str) -> None:
     classes = metric in ("log_loss", "balanced_accuracy")
     found = of_classes(30) if classes else of_numbers(30)
-    _, values = bootstrap(metric, found, seed=4)
+    interval, values = bootstrap(metric, found, seed=4)
+    assert len(values) == 500
+    assert (interval.low, interval.high) == tuple(np.percentile(values, [2.5, 97.5]))
+    assert interval.value == measure(metric, found)
     generator = np.random.default_rng(4)
     for value in values[:20]:
         rows = generator.integers(0, 30, 30)

@@ -26,11 +26,13 @@ def test_test_and_development_rows_share_none_and_cover_all(ready: Prepared) -> 
 
 @pytest.mark.parametrize("column", ["label", "amount"])
 def test_garbage_in_the_test_rows_leaves_the_problem_as_it_was_bit_for_bit(column: str, frame: pd.DataFrame) -> None:
+    frame = frame.assign(same=1.0, number=1.0)
     clean, dirty = made(frame, column), frame.copy()
     test = clean.parts.test
     dirty.loc[test, ["a", "b"]] = 1e6
     dirty.loc[test, "c"] = np.nan
     dirty.loc[test, "kind"] = "never seen"
+    dirty.loc[test, "same"] = np.arange(len(test))  # no longer constant, but for those who may look
     if column == "amount":  # the amounts themselves, too, as long as they are in the same order
         dirty.loc[test, "amount"] = frame.amount[test] + 1e-6 * frame.amount[test].rank()
     found = made(dirty, column)
@@ -38,6 +40,7 @@ def test_garbage_in_the_test_rows_leaves_the_problem_as_it_was_bit_for_bit(colum
     assert found.problem.rows.inputs.equal(clean.problem.rows.inputs)
     assert found.problem.rows.targets.equal(clean.problem.rows.targets)
     assert found.columns == clean.columns
+    assert found.encoder.input_names == clean.encoder.input_names
     assert np.isfinite(found.inputs).all()
 
 

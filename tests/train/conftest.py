@@ -1,21 +1,38 @@
 """What the tests of training share: a small table, and populations on it with everything switched on."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from poise import (
-    L1, L2, BatchNorm, ClipNorm, Decay, Dropout, Ema, HiddenNoise, InputNoise, LabelSmoothing, MaxNorm, Mixup,
-    Patience, Recipe, SwapNoise, WeightNoise,
+    L1,
+    L2,
+    BatchNorm,
+    ClipNorm,
+    Decay,
+    Dropout,
+    Ema,
+    HiddenNoise,
+    InputNoise,
+    LabelSmoothing,
+    MaxNorm,
+    Mixup,
+    Patience,
+    Recipe,
+    SwapNoise,
+    WeightNoise,
 )  # fmt: skip
 from poise.core.context import Batch
 from poise.core.schedule import OneCycle
 from poise.models.tabular import Mlp
 from poise.train.losses import CrossEntropy
 from poise.train.population import Population, Rows
+from poise.train.run import Run
 
 COLUMNS, CLASSES = 7, 3
 
@@ -100,3 +117,82 @@ def trained(table: Rows) -> Callable[..., Population]:
 @pytest.fixture(scope="session")
 def tools() -> dict[str, Any]:
     return {"everything": everything, "spread": spread, "chosen": chosen, "mean_loss": mean_loss}
+
+
+# --- the user's own loop -----------------------------------------------------------------------------------------------
+
+
+def network(seed: int = 0, **rest: Any) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Mlp(7, 3, width=8, depth=2, **rest)
+
+
+def full() -> Recipe:
+    return Recipe(
+        BatchNorm(), Dropout(Cosine(0.5, 0.1, steps=20)), HiddenNoise(0.1), WeightNoise(0.01), InputNoise(0.1),
+        Mixup(0.4), LabelSmoothing(0.1), L1(Linear(0.0, 1e-3, steps=10)), L2(1e-3), ClipNorm(0.5), Decay(0.1),
+        MaxNorm(2.0), Ema(0.8), Patience(3),
+    )  # fmt: skip
+
+
+def one_step(run: Run, optimizer: torch.optim.Optimizer, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    x, y = run.batch(inputs, targets)
+    outputs = run.model(x)
+    loss = run.objective(F.cross_entropy(outputs, y), outputs=outputs)
+    loss.backward()
+    run.update(optimizer)
+    return loss.detach()
+
+
+def tensors_of(run: Run) -> dict[str, torch.Tensor]:
+    found = {f"model/{name}": tensor for name, tensor in run.model.state_dict().items()}
+    found |= {f"average/{name}": tensor for name, tensor in (run.averaged or {}).items()}
+    for part, memory in run.memory.items():
+        found |= {f"{part}/{name}": tensor for name, tensor in memory.items()}
+    for kind, tensors in (run.best or {}).items():
+        found |= {f"best {kind}/{name}": tensor for name, tensor in tensors.items()}
+    return found
+
+
+def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def trained_loop(table: Rows, run: Run, optimizer: Any, first: int, last: int) -> None:
+    for step in range(first, last):
+        rows = (torch.arange(20) * 3 + step) % len(table)
+        one_step(run, optimizer, table.inputs[rows], table.targets.argmax(1)[rows])
+        with run.evaluation() as model:
+            score = F.cross_entropy(model(table.inputs), table.targets).detach()
+        run.stop(score)
+
+
+def started(table: Rows, recipe: Recipe, steps: int = 8) -> tuple[Run, torch.optim.Optimizer]:
+    run = recipe.start(network())
+    optimizer = torch.optim.Adam(run.model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        one_step(run, optimizer, table.inputs, table.targets)
+    return run, optimizer
+
+
+class Odd(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(7, 7)
+        self.frozen = nn.Linear(7, 7).requires_grad_(False)
+        self.tied = nn.Linear(7, 7, bias=False)
+        self.tied.weight = self.first.weight
+        self.turned = nn.Parameter(torch.randn(7, 3).t())
+        self.gain = nn.Parameter(torch.tensor(1.5))
+        self.empty = nn.Parameter(torch.zeros(0, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(self.tied(self.frozen(self.first(x))), self.turned) * self.gain + self.empty.sum()
+
+
+@pytest.fixture(scope="session")
+def loop() -> SimpleNamespace:
+    functions = (network, full, one_step, tensors_of, assert_equal, trained_loop, started, Odd)
+    return SimpleNamespace(**{function.__name__: function for function in functions})

@@ -57,7 +57,9 @@ def test_rows_that_all_weigh_nothing_give_zero_and_no_gradient(loss: CrossEntrop
 
 
 @pytest.mark.parametrize(("first", "second"), [((5, 1), (5,)), ((5,), (5,)), ((5,), (5, 1)), ((5, 1), (5, 1))])
-def test_squared_error_takes_one_target_as_a_column_or_a_vector(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+def test_squared_error_takes_one_target_as_a_column_or_a_vector(
+    first: tuple[int, ...], second: tuple[int, ...]
+) -> None:
     outputs, targets = torch.arange(5.0).reshape(first), torch.ones(second)
     assert SquaredError()(outputs, Batch(X, targets)) == 3.0  # (1 + 0 + 1 + 4 + 9) / 5
     assert SquaredError()(outputs, Batch(X, targets, torch.tensor([1.0, 0, 0, 0, 1]))) == 5.0

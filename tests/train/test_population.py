@@ -1,0 +1,431 @@
+"""Populations against plain torch, and what they keep, draw and refuse."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from poise import (
+    L1,
+    ArgumentError,
+    BatchNorm,
+    Decay,
+    Dropout,
+    Ema,
+    GroupLasso,
+    Linear,
+    Mixup,
+    Patience,
+    Recipe,
+    Swa,
+)  # fmt: skip
+from poise.core.context import Batch
+from poise.core.schedule import OneCycle
+from poise.models.tabular import Mlp
+from poise.train.losses import CrossEntropy, SquaredError
+from poise.train.members import member_seed
+from poise.train.optimizers import Adam, Optimizer, Sgd
+from poise.train.population import Population, Rows
+from poise.train.rows import epoch_order
+
+STEPS, SIZE = 300, 16
+
+
+def small(**rest: Any) -> nn.Module:
+    return Mlp(7, 3, width=8, depth=2, **rest)
+
+
+def plain(
+    recipe: Recipe | None = None, members: int = 2, build: Callable[[], nn.Module] = small, **rest: Any
+) -> Population:
+    return Population(build, recipe or Recipe(), CrossEntropy(), lr=[1e-2] * members, classes=3, **rest)
+
+
+def zero_score(outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+    return torch.zeros(len(outputs))
+
+
+# --- oracles ---------------------------------------------------------------------------------------------------------
+
+PAIRS: list[tuple[Optimizer, Recipe, Callable[[Any], torch.optim.Optimizer]]] = [
+    (Sgd(momentum=0.9), Recipe(), lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9)),
+    (Adam(), Recipe(), lambda p: torch.optim.Adam(p, lr=0.01)),
+    (Adam(), Recipe(Decay(0.3, where="all")), lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.3)),
+]
+
+
+@pytest.mark.parametrize("schedule", [None, OneCycle(1.0, STEPS)])
+@pytest.mark.parametrize(("optimizer", "recipe", "theirs"), PAIRS)
+def test_one_member_equals_a_plain_torch_loop_in_float64(
+    optimizer: Optimizer, recipe: Recipe, theirs: Any, schedule: Any, table: Rows
+) -> None:
+    data = Rows(table.inputs.double(), table.targets.double())
+    population = Population(lambda: small().double(), recipe, CrossEntropy(), lr=[0.01], optimizer=optimizer,
+                            schedule=schedule)  # fmt: skip
+    alone = small().double()
+    with torch.no_grad():
+        for name, parameter in alone.named_parameters():
+            parameter.copy_(population.state.flat.views()[name][0])
+    stepper = theirs(alone.parameters())
+    per_epoch = len(data) // SIZE
+    for step in range(STEPS):
+        order = epoch_order(population.state.keys[:1], step // per_epoch, len(data))[0]
+        rows = order[step % per_epoch * SIZE :][:SIZE]
+        for group in stepper.param_groups:
+            group["lr"] = 0.01 * (1.0 if schedule is None else float(schedule(step)))
+        stepper.zero_grad()
+        F.cross_entropy(alone(data.inputs[rows]), data.targets[rows]).backward()
+        stepper.step()
+    population.train(data, STEPS, SIZE)
+    for name, parameter in alone.named_parameters():
+        ours = population.state.flat.views()[name][0]
+        assert ours.dtype == torch.float64
+        gap = (ours - parameter.detach()).abs() / parameter.detach().abs().clamp(min=1)
+        assert float(gap.max()) <= 1e-12, name
+
+
+def test_every_part_runs_in_float64_and_keeps_it(table: Rows, tools: Any) -> None:
+    data = Rows(table.inputs.double(), table.targets.double())
+    settings = tools["spread"](3)
+    population = Population(lambda: small().double(), tools["everything"](), CrossEntropy(), classes=3, **settings)
+    population.train(data, 6, SIZE)
+    population.evaluate(data, tools["mean_loss"])
+    kept = population.stack()
+    floating = [t for t in {**kept.weights, **population.state.buffers}.values() if t.is_floating_point()]
+    assert {tensor.dtype for tensor in floating} == {torch.float64}
+    assert population.outputs(data.inputs).dtype == torch.float64
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def batches_of(population: Population, data: Rows, steps: int, size: int, rows: Any, monkeypatch: Any) -> torch.Tensor:
+    """The first input column of every batch, (steps, M, B)."""
+    import poise.train.population as module
+
+    seen, step = [], module.step
+
+    def spy(program: Any, state: Any, batch: Batch) -> Any:
+        seen.append(batch.inputs[..., 0].clone())
+        return step(program, state, batch)
+
+    monkeypatch.setattr(module, "step", spy)
+    population.train(data, steps, size, rows)
+    return torch.stack(seen)
+
+
+def numbered(count: int) -> Rows:
+    inputs = torch.zeros(count, 7)
+    inputs[:, 0] = torch.arange(count)
+    return Rows(inputs, F.one_hot(torch.arange(count) % 3, 3).float())
+
+
+def test_an_epoch_has_every_row_once_in_an_order_of_each_members_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = batches_of(plain(), numbered(40), 8, 10, None, monkeypatch)
+    first, second = seen[:4].permute(1, 0, 2).reshape(2, 40), seen[4:].permute(1, 0, 2).reshape(2, 40)
+    assert bool((first.sort(1).values == torch.arange(40.0)).all())
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first, second)
+
+
+def test_the_rest_that_fills_no_batch_is_another_one_in_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = batches_of(plain(), numbered(23), 8, 10, None, monkeypatch)[:, 0]
+    epochs = [set(seen[2 * e : 2 * e + 2].flatten().tolist()) for e in range(4)]
+    assert all(len(rows) == 20 for rows in epochs)
+    assert len(set().union(*epochs)) == 23
+
+
+def test_a_batch_larger_than_the_data_is_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = batches_of(plain(), numbered(5), 2, 64, None, monkeypatch)
+    assert seen.shape == (2, 2, 5)
+
+
+def test_each_member_sees_its_own_rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.stack([torch.arange(10), torch.arange(20, 30)])
+    seen = batches_of(plain(), numbered(40), 2, 5, rows, monkeypatch)
+    assert bool((seen[:, 0] < 10).all())
+    assert bool(((seen[:, 1] >= 20) & (seen[:, 1] < 30)).all())
+
+
+def test_the_order_follows_the_number_of_rows_when_the_data_change() -> None:
+    population = plain()
+    population.train(numbered(16), 1, 16)
+    population.state.step = 0
+    population.train(numbered(40), 1, 40)
+    assert population.epoch_order is not None
+    assert population.epoch_order[1].shape == (2, 40)
+
+
+def test_weight_two_is_the_row_twice(table: Rows) -> None:
+    once = Rows(table.inputs[:20].double(), table.targets[:20].double(), torch.tensor([2.0, 1.0] * 10).double())
+    rows = torch.repeat_interleave(torch.arange(20), torch.tensor([2, 1] * 10))
+    twice = Rows(once.inputs[rows], once.targets[rows])
+    first, second = (plain(build=lambda: small().double()) for _ in range(2))
+    first.train(once, 20, 20)
+    second.train(twice, 20, 30)
+    assert torch.allclose(first.state.flat.data, second.state.flat.data, rtol=0, atol=1e-10)
+
+
+def test_no_global_random_number_is_drawn(rng_untouched: None, table: Rows) -> None:
+    plain(Recipe(Dropout(0.5), Mixup(0.4))).train(table, 2, SIZE)
+
+
+def test_initial_weights_are_those_of_the_members_seed() -> None:
+    population = plain(members=2, seed=5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(member_seed(5, 1))
+        expected = small()
+    for name, parameter in expected.named_parameters():
+        assert torch.equal(population.state.flat.views()[name][1], parameter.detach())
+
+
+# --- dials and rates ---------------------------------------------------------------------------------------------------
+
+
+def test_members_differ_by_learning_rate_and_by_dial_alone(table: Rows) -> None:
+    population = Population(small, Recipe(Decay(0.0)), CrossEntropy(), lr=[1e-2, 0.0, 1e-2], members=[4, 4, 4],
+                            dials={"decay.rate": torch.tensor([0.0, 0.0, 5.0])})  # fmt: skip
+    before = population.state.flat.data.clone()
+    population.train(table, 20, SIZE)
+    after = population.state.flat.data
+    assert torch.equal(before[1], after[1])
+    assert after[2].square().sum() < after[0].square().sum()
+
+
+def test_a_tensor_in_the_recipe_is_one_number_a_member(table: Rows) -> None:
+    inside = plain(Recipe(Dropout(torch.tensor([0.0, 0.9])), Decay(0.1)))
+    beside = plain(Recipe(Dropout(0.5), Decay(0.1)), dials={"dropout.p": torch.tensor([0.0, 0.9])})
+    for population in (inside, beside):
+        population.train(table, 5, SIZE)
+    assert torch.equal(inside.state.flat.data, beside.state.flat.data)
+
+
+def test_a_schedule_on_a_dial_moves_with_the_step_also_in_the_network(table: Rows) -> None:
+    off_later = plain(Recipe(Dropout(Linear(0.0, 0.9, steps=10)), L1(Linear(0.0, 1.0, steps=10))))
+    off_later.train(table, 1, SIZE)
+    never = plain()
+    never.train(table, 1, SIZE)
+    assert torch.equal(off_later.state.flat.data, never.state.flat.data)
+    for population in (off_later, never):
+        population.train(table, 3, SIZE)
+    assert not torch.equal(off_later.state.flat.data, never.state.flat.data)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dials": {"dropout.p": torch.zeros(3)}}, "must have one number a member \\(2\\); got shape \\(3,\\)"),
+        ({"dials": {"dropout.p": torch.tensor(0.5)}}, "must have one number a member \\(2\\); got shape \\(\\)"),
+        ({"dials": {"dropout.q": torch.zeros(2)}}, "knows the dials dropout.p; got 'dropout.q'"),
+        ({"dials": {"dropout.p": torch.tensor([0.5, 1.5])}}, "`Dropout.p` must be in \\[0, 1\\]; got 1.5"),
+        ({"recipe": Recipe(Dropout(torch.zeros(3)))}, "one number a member \\(2\\)"),
+        ({"recipe": Recipe(Dropout(Linear(torch.zeros(2), 0.5, steps=3)))}, "a schedule of plain numbers"),
+        ({"lr": [1e-3, float("nan")]}, "`Population.lr` must have one finite number >= 0 a member"),
+        ({"lr": [1e-3, -1.0]}, "`Population.lr`"),
+        ({"lr": []}, "`Population.lr`"),
+        ({"members": [0]}, "`Population.members` must have one id for each of 2 learning rates; got 1"),
+        ({"columns": torch.zeros(7)}, "`columns` must be an int64 tensor"),
+        ({"columns": torch.full((7,), 7)}, "group numbers from 0 to 6"),
+        ({"columns": torch.zeros(5, dtype=torch.int64), "recipe": Recipe(GroupLasso(0.1, where="inputs"))},
+         "one group for each of the 7 inputs of layers.0.weight, which group_lasso reads; got 5"),
+        ({"build": lambda: small().requires_grad_(False)}, "trainable parameters of one dtype; got set\\(\\)"),
+        ({"build": lambda: nn.Sequential(nn.Linear(7, 3), nn.Linear(3, 3).double())}, "of one dtype"),
+        ({"build": lambda: nn.Linear(7, 3, device="meta")}, "must return real weights"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"build": small, "recipe": Recipe(Dropout(0.5)), "loss": CrossEntropy(), "lr": [1e-3, 1e-3]}
+    with pytest.raises(ArgumentError, match=message):
+        Population(**(given | arguments))
+
+
+def test_rows_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="one input, target and weight a row"):
+        Rows(torch.zeros(3, 2), torch.zeros(2, 1))
+    with pytest.raises(ArgumentError, match="1 row or more"):
+        Rows(torch.zeros(0, 2), torch.zeros(0, 1))
+
+
+# --- what is kept --------------------------------------------------------------------------------------------------------
+
+
+def test_patience_keeps_weights_and_buffers_of_each_members_best_evaluation(table: Rows) -> None:
+    population = plain(Recipe(BatchNorm(), Patience(2)))
+    scripted = torch.tensor([[3.0, 3.0], [2.0, 4.0], [2.5, 1.0], [2.6, 5.0], [0.0, 5.0]])
+    weights, buffers, stopped = [], [], []
+    for scores in scripted:
+        population.train(table, 2, SIZE)
+        population.evaluate(table, lambda outputs, batch, scores=scores: scores)
+        weights.append(population.state.flat.data.clone())
+        buffers.append(population.state.buffers["layers.0.poise_batch_norm.running_mean"].clone())
+        stopped.append(population.stopped.tolist())
+    assert stopped == [[False, False], [False, False], [False, False], [True, False], [True, True]]
+    assert population.best_step.tolist() == [4, 6]
+    assert population.best_score.tolist() == [2.0, 1.0]
+    stack = population.stack()
+    for place, evaluation in ((0, 1), (1, 2)):
+        expected = population.state.flat.named(weights[evaluation])
+        assert all(torch.equal(stack.weights[name][place], expected[name][place]) for name in expected)
+        mean = stack.buffers["layers.0.poise_batch_norm.running_mean"][place]
+        assert torch.equal(mean, buffers[evaluation][place])
+
+
+def test_without_a_stopping_part_the_last_weights_are_kept(table: Rows) -> None:
+    population = plain(Recipe(Patience(float("inf"))))
+    for score in (1.0, 2.0):
+        population.train(table, 2, SIZE)
+        population.evaluate(table, lambda outputs, batch, score=score: torch.full((2,), score))
+    assert population.best_step.tolist() == [4, 4]
+    assert torch.equal(population.stack().weights["layers.0.weight"], population.weights()["layers.0.weight"])
+
+
+def test_a_score_that_is_no_number_is_infinite_and_keeps_nothing_of_a_watched_member(table: Rows) -> None:
+    population = plain(Recipe(Patience(5)))
+    for scores in ([1.0, 1.0], [float("nan"), 0.5]):
+        population.train(table, 2, SIZE)
+        found = population.evaluate(table, lambda outputs, batch, scores=scores: torch.tensor(scores))
+    assert found.tolist() == [float("inf"), 0.5]
+    assert population.best_step.tolist() == [2, 4]
+
+
+def test_remember_keeps_the_named_members_present_weights(table: Rows) -> None:
+    population = plain()
+    population.train(table, 2, SIZE)
+    population.remember(torch.tensor([True, True]))
+    early = population.state.flat.data.clone()
+    population.train(table, 2, SIZE)
+    population.remember(torch.tensor([False, True]))
+    kept = population.stack().weights["layers.0.weight"]
+    assert torch.equal(kept[0], population.state.flat.named(early)["layers.0.weight"][0])
+    assert torch.equal(kept[1], population.state.flat.views()["layers.0.weight"][1])
+    assert population.best_step.tolist() == [2, 4]
+
+
+@pytest.mark.parametrize("neutral", [False, True])
+def test_stack_and_network_predict_what_the_population_does(neutral: bool, table: Rows, tools: Any) -> None:
+    settings = tools["spread"](3)
+    recipe = tools["everything"]()
+    if neutral:  # the parts are then left out of the population, but not out of what is saved
+        settings["dials"] = {name: torch.full((3,), dial.neutral) for name, dial in recipe.declared().items()}
+    population = Population(small, recipe, CrossEntropy(), classes=3, **settings)
+    population.train(table, 6, SIZE)
+    population.evaluate(table, tools["mean_loss"])
+    expected = population.outputs(table.inputs, best=True)
+    stack = population.stack()
+    assert torch.allclose(stack.outputs(table.inputs), expected, atol=1e-6)
+    part = stack.select(torch.tensor([2]))
+    assert len(part) == 1
+    for place in range(3):
+        assert torch.allclose(stack.network(place)(table.inputs), expected[place], atol=1e-5)
+    before = stack.weights["layers.0.weight"].clone()
+    population.train(table, 2, SIZE)
+    assert torch.equal(stack.weights["layers.0.weight"], before), "a stack must not share memory with training"
+
+
+def test_outputs_come_in_chunks_and_for_each_members_own_rows(table: Rows) -> None:
+    population = plain()
+    whole = population.outputs(table.inputs)
+    assert torch.allclose(population.outputs(table.inputs, chunk=7), whole, atol=1e-6)
+    rows = torch.stack([torch.arange(5), torch.arange(20, 25)])
+    own = population.outputs(table.inputs, rows)
+    assert torch.allclose(own[1], whole[1, 20:25], atol=1e-6)
+
+
+@pytest.mark.parametrize("part", [Ema(0.8, warmup=False), Swa(start=3)])
+def test_averaged_weights_are_evaluated_with_batch_statistics_of_their_own(part: Any, table: Rows) -> None:
+    population = plain(Recipe(BatchNorm(), part))
+    population.train(table, 8, SIZE)
+    network = population.stack().network(1)
+    with torch.no_grad():
+        hidden = F.linear(table.inputs, network.layers[0].weight, network.layers[0].bias)
+    norm = network.layers[0].poise_batch_norm
+    assert torch.allclose(norm.running_mean, hidden.mean(0), atol=1e-5)
+    assert torch.allclose(norm.running_var, hidden.var(0), atol=1e-5)
+    raw = population.state.buffers["layers.0.poise_batch_norm.running_mean"][1]
+    assert not torch.allclose(raw, hidden.mean(0), atol=1e-3)
+
+
+# --- networks of many kinds ----------------------------------------------------------------------------------------------
+
+
+class Odd(nn.Module):
+    """A 0-d and an empty parameter, a transposed one, a frozen layer, a tied layer, a reused one, a counter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(7, 7)
+        self.frozen = nn.Linear(7, 7).requires_grad_(False)
+        self.tied = nn.Linear(7, 7, bias=False)
+        self.tied.weight = self.first.weight
+        self.turned = nn.Parameter(torch.randn(7, 3).t())
+        self.gain = nn.Parameter(torch.tensor(1.5))
+        self.empty = nn.Parameter(torch.zeros(0, 3))
+        self.register_buffer("calls", torch.tensor(0))
+        self.calls: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls.add_(1)
+        x = self.first(torch.relu(self.first(x)))
+        return F.linear(self.tied(self.frozen(x)), self.turned) * self.gain + self.empty.sum()
+
+
+def test_frozen_tied_scalar_empty_and_transposed_parameters_train_as_in_a_plain_loop(table: Rows) -> None:
+    data = Rows(table.inputs.double(), table.targets.double())
+    population = plain(Recipe(Decay(0.1, where="all")), build=lambda: Odd().double())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(member_seed(0, 1))
+        alone = Odd().double()
+    frozen = population.state.buffers["frozen.weight"].clone()
+    population.train(data, 40, len(data))
+    optimizer = torch.optim.AdamW([p for p in alone.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.1)
+    for _ in range(40):
+        optimizer.zero_grad()
+        F.cross_entropy(alone(data.inputs), data.targets).backward()
+        optimizer.step()
+    ours = population.state.flat.views()
+    assert "tied.weight" not in ours
+    for name, parameter in alone.named_parameters():
+        if parameter.requires_grad and parameter.numel():
+            assert torch.allclose(ours[name][1], parameter, rtol=1e-9, atol=1e-10), name
+    assert torch.equal(population.state.buffers["frozen.weight"], frozen)
+    assert population.state.buffers["calls"].tolist() == [40, 40]
+    network = population.stack().network(1)
+    assert torch.allclose(network(data.inputs), population.outputs(data.inputs)[1])
+
+
+def test_a_buffer_that_is_assigned_is_refused_because_the_value_would_be_lost(table: Rows) -> None:
+    class Assigns(Odd):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls = self.calls + 1
+            return super().forward(x)
+
+    population = plain(build=Assigns)
+    with pytest.raises(ArgumentError, match="change its buffers in place; got a new tensor in 'calls'"):
+        population.train(table, 1, SIZE)
+
+
+def test_torchs_own_batch_norm_keeps_statistics_by_member(table: Rows) -> None:
+    population = plain(build=lambda: nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)))
+    population.train(table, 3, SIZE)
+    means = population.state.buffers["1.running_mean"]
+    assert not torch.equal(means[0], means[1])
+    assert population.state.buffers["1.num_batches_tracked"].tolist() == [3, 3]
+
+
+def test_regression_trains_on_a_vector_of_targets(table: Rows) -> None:
+    data = Rows(table.inputs, table.inputs[:, 0] * 2)
+    population = Population(lambda: Mlp(7, 1, width=32), Recipe(Mixup(0.2)), SquaredError(), lr=[1e-2, 1e-2])
+    first = population.train(data, 5, 30)["data"]
+    last = population.train(data, 60, 30)["data"]
+    assert bool((last < 0.5 * first).all())
+
+
+def test_terms_are_the_means_over_the_steps_of_each_part(table: Rows) -> None:
+    population = Population(small, Recipe(L1(0.5)), CrossEntropy(), lr=[0.0, 0.0])
+    weights = sum(v.abs().sum(dim=(1, 2)) for n, v in population.state.flat.views().items() if v.dim() == 3)
+    terms = population.train(table, 4, SIZE)
+    assert terms.keys() == {"data", "l1"}
+    assert torch.allclose(terms["l1"], 0.5 * weights)
