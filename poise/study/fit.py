@@ -186,15 +186,17 @@ def _refit(
     networks: int,
 ) -> tuple[Stack, Tensor]:
     """Retrain the chosen configurations on all rows for their best number of steps, several seeds each."""
+    longest = max(candidates[place].best_step for place in shares)
     if rate > 0:
-        longest = max(candidates[place].best_step for place in shares)
         networks = int(max(1, min(networks, clock.left() * settings.jobs / max(1e-9, rate * longest))))
     # The best configuration comes first, so that member 0 is the single network of the report.
     places = sorted(shares)
     copies = {place: max(1, round(networks * shares[place])) for place in places}
     jobs = [(place, seed) for place in places for seed in range(copies[place])]
     parts = [jobs[start :: settings.jobs] for start in range(settings.jobs)]
-    halt = Halt(deadline=wall.time() + max(0.0, clock.left()))
+    # A search that overran must not leave networks that hardly trained: each recipe gets its time once, with room.
+    least = 2 * rate * longest * len(places) / settings.jobs if rate else math.inf
+    halt = Halt(deadline=wall.time() + max(clock.left(), least))
     tasks = [(problem, space.recipe, [candidates[p] for p, _ in part], [s for _, s in part], plan, settings.seed, halt)
              for part in parts if part]  # fmt: skip
     stacks = run_all(refit, tasks, settings.jobs)

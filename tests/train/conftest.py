@@ -14,12 +14,14 @@ from poise import (
     L2,
     BatchNorm,
     ClipNorm,
+    Cosine,
     Decay,
     Dropout,
     Ema,
     HiddenNoise,
     InputNoise,
     LabelSmoothing,
+    Linear,
     MaxNorm,
     Mixup,
     Patience,
@@ -86,7 +88,7 @@ def table() -> Rows:
 
 @pytest.fixture(scope="session")
 def made() -> Callable[..., Population]:
-    """Build a population: made(lr=..., dials=..., recipe=..., width=...)."""
+    """Build a population of small networks; everything is switched on unless a recipe is given."""
 
     def make(width: int = 16, recipe: Recipe | None = None, **rest: Any) -> Population:
         return Population(
@@ -119,7 +121,7 @@ def tools() -> dict[str, Any]:
     return {"everything": everything, "spread": spread, "chosen": chosen, "mean_loss": mean_loss}
 
 
-# --- the user's own loop -----------------------------------------------------------------------------------------------
+# --- the user's own loop ---------------------------------------------------------------------------------------------
 
 
 def network(seed: int = 0, **rest: Any) -> nn.Module:

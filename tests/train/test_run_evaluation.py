@@ -130,7 +130,7 @@ def test_class_indices_become_distributions_in_the_models_dtype(table: Rows, loo
 
 def test_row_weights_come_back_with_the_batch(table: Rows, loop: Any) -> None:
     assert len(Recipe().start(loop.network()).batch(table.inputs, table.targets, torch.ones(90))) == 3
-    x, y, weights = Recipe(Mixup(0.4)).start(loop.network()).batch(table.inputs, table.targets, torch.arange(90.0))
+    _x, _y, weights = Recipe(Mixup(0.4)).start(loop.network()).batch(table.inputs, table.targets, torch.arange(90.0))
     assert weights.shape == (90,)
     assert not torch.equal(weights, torch.arange(90.0))
 
@@ -139,10 +139,10 @@ def test_an_optimizer_that_decays_too_is_warned_of_once(table: Rows, loop: Any) 
     run = Recipe(Decay(0.1)).start(loop.network())
     optimizer = torch.optim.AdamW(run.model.parameters(), weight_decay=0.1)
     with pytest.warns(PoiseWarning, match="decayed twice") as seen:
-        for _ in range(3):
-            loop.one_step(run, optimizer, table.inputs, table.targets)
+        loop.one_step(run, optimizer, table.inputs, table.targets)
+    loop.one_step(run, optimizer, table.inputs, table.targets)  # a second warning would be an error
     assert len(seen) == 1
-    assert seen[0].filename == __file__
+    assert seen[0].filename.endswith("conftest.py"), "the line that called update"
 
 
 def test_conflicts_of_the_recipe_are_warned_of_at_the_start(loop: Any) -> None:
