@@ -1,7 +1,7 @@
 # Everything a clone needs: `make study`, `make test`, `make check`. `make help` lists the targets and their settings.
 TABLE  ?= diabetes
 TARGET ?= target
-BUDGET ?= 60s
+BUDGET ?= 90s
 OUT    ?= runs/$(TABLE)
 JOBS   ?= 2
 BENCH  ?= tables.py run --smoke

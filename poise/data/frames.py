@@ -119,7 +119,7 @@ def _convert(data: Any) -> pd.DataFrame:
     if _is_foreign(data, "pyarrow", "Table"):
         frame = data.to_pandas()
         return frame
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and not scipy.sparse.issparse(data):  # a DOK matrix is a dict too
         try:
             return pd.DataFrame(dict(data))
         except ValueError as error:

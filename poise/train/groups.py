@@ -45,5 +45,5 @@ def check_optimizer(recipe: Recipe, optimizer: Optimizer, params: Mapping[str, T
             f"the optimizer has weight_decay and the recipe has {' and '.join(doubled)}: weights are decayed twice. "
             "Pass weight_decay=0.0 to the optimizer.",
             PoiseWarning,
-            stacklevel=4,  # the line that called Run.update
+            stacklevel=3,  # the line that called Run.update
         )

@@ -80,10 +80,12 @@ def test_one_run_equals_a_population_of_one_in_float64(table: Rows, loop: Any) -
         rows = order[step * 15 : step * 15 + 15]
         loop.one_step(run, optimizer, data.inputs[rows], data.targets[rows])
     population.train(data, 6, 15)
-    for name, parameter in run.model.named_parameters():
-        assert torch.allclose(population.state.flat.views()[name][0], parameter, rtol=1e-9, atol=1e-11), name
-    for name, average in (run.averaged or {}).items():
-        assert torch.allclose(population.weights()[name][0], average, rtol=1e-9, atol=1e-11), name
+    # A bias in front of a batch norm has no gradient but rounding, which Adam scales up to whole steps.
+    ours = {**dict(run.model.named_parameters()), **{f"average {name}": t for name, t in (run.averaged or {}).items()}}
+    theirs = {**population.state.flat.views(), **{f"average {name}": t for name, t in population.weights().items()}}
+    for name, tensor in ours.items():
+        near = 1e-9 if name.endswith(("layers.0.bias", "layers.2.bias")) else 1e-12
+        assert torch.allclose(theirs[name][0], tensor, rtol=0, atol=near), name
     for name in population.state.buffers:
         assert torch.allclose(population.state.buffers[name][0], dict(run.model.named_buffers())[name], rtol=1e-9)
 

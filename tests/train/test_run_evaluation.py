@@ -142,7 +142,7 @@ def test_an_optimizer_that_decays_too_is_warned_of_once(table: Rows, loop: Any) 
         loop.one_step(run, optimizer, table.inputs, table.targets)
     loop.one_step(run, optimizer, table.inputs, table.targets)  # a second warning would be an error
     assert len(seen) == 1
-    assert seen[0].filename.endswith("conftest.py"), "the line that called update"
+    assert seen[0].filename.endswith("conftest.py"), "the line that called `update`"
 
 
 def test_conflicts_of_the_recipe_are_warned_of_at_the_start(loop: Any) -> None:
@@ -189,13 +189,27 @@ def test_no_gradient_is_an_error_that_says_what_to_call(table: Rows, loop: Any) 
         (Recipe(), lambda loop: nn.Linear(2, 2, device="meta"), {}, "must have real weights"),
         (Recipe(), lambda loop: loop.network(), {"seed": True}, "`Recipe.start.seed` must be an int; got True"),
         (Recipe(Dropout(torch.zeros(3))), lambda loop: loop.network(), {}, "dial dropout.p has 3 numbers"),
-        (Recipe(Dropout(Linear(torch.zeros(3), 0.5, steps=2))), lambda loop: loop.network(), {}, "dial dropout.p has 3 numbers"),
-        (Recipe(), lambda loop: Dropout(0.1).network(loop.network()), {}, "without inserted layers; got those of dropout"),
+        (
+            Recipe(Dropout(Linear(torch.zeros(3), 0.5, steps=2))),
+            lambda loop: loop.network(),
+            {},
+            "dial dropout.p has 3 numbers",
+        ),
+        (
+            Recipe(),
+            lambda loop: Dropout(0.1).network(loop.network()),
+            {},
+            "without inserted layers; got those of dropout",
+        ),
         (Recipe(), lambda loop: loop.network(), {"columns": torch.zeros(7)}, "`columns` must be an int64 tensor"),
-        (Recipe(GroupLasso(0.1, where="inputs")), lambda loop: loop.network(), {"columns": torch.arange(5)},
-         "one group for each of the 7 inputs of layers.0.weight, which group_lasso reads; got 5"),
+        (
+            Recipe(GroupLasso(0.1, where="inputs")),
+            lambda loop: loop.network(),
+            {"columns": torch.arange(5)},
+            "one group for each of the 7 inputs of layers.0.weight, which group_lasso reads; got 5",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_run_that_cannot_work_is_refused_before_the_model_is_changed(
     recipe: Recipe, model: Any, rest: dict[str, Any], message: str, loop: Any
 ) -> None:
