@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,10 @@ import pytest
 import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no window, also in scripts that a test starts
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and what they start too; the tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One thread: xdist's workers share the cores, and sums keep one order, so results repeat bit for bit.
 torch.set_num_threads(1)

@@ -49,6 +49,9 @@ def compare(
         for name, stack in plain_stacks.items():
             note = "3 learning rates" if name.startswith("unreg") else "4 rates x 3 learning rates"
             note += f", {plan.steps} steps, the best on validation; both families trained as one population"
+            if plan.steps < fitted.plan.steps:
+                # Stopping after few steps is a regularizer too: a reader must know that this one was forced.
+                note += f"; cut short by the budget (the recipe was searched with {fitted.plan.steps} steps)"
             add(name, predictions_of(ready, model_of(ready, stack), test), took, note)
     began = clock.spent()
     raw = boosting(ready.problem, ready.codes[ready.development], ready.inputs[test], seed)
