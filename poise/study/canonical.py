@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["canonical"]
 
-_FEWEST = 10  # fewer different rows than this are not worth dividing
+_FEWEST = 6  # different rows: fewer cannot be divided into three folds
 _COPIES = 8  # more copies a row than this are a small world seen often, where every sighting counts
 _CONFLICTS = 1.05  # rows a different input: where targets differ among equal inputs, copies tell how often
 _CHUNK = 1 << 20  # numbers hashed at a time
@@ -22,7 +22,7 @@ def canonical(
     """Return the row numbers (D,) to go on with, in their order, and their weights (D,) of mean 1, or None if equal.
 
     Rows of weight 0 are left out. Rows equal in inputs, target and group become one, unless the table is small and
-    seen often: fewer than 10 different rows, above 8 copies a row, or equal inputs with different targets in more
+    seen often: fewer than 6 different rows, above 8 copies a row, or equal inputs with different targets in more
     than 5 % of them. There, a fold of different rows would be a fold of cases never met in training.
 
     Shapes: inputs (N, F) float32, targets (N,), weights (N,) >= 0, groups (N,).

@@ -19,6 +19,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import poise
 from poise.core.errors import ArgumentError, DataError
 from poise.study import load_model
+from poise.study.cohort import plan_for
+
+
+@pytest.fixture(autouse=True)
+def whole_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits of full length, also in a session whose other tests have shortened them (`short` in conftest.py)."""
+    monkeypatch.setattr("poise.study.fit.plan_for", plan_for)
+
 
 SMALL: dict[str, Any] = {"budget": "1trials", "jobs": 1, "width": 8, "depth": 1, "parts": ("dropout", "patience")}
 WEIGHTS = (
