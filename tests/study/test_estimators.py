@@ -29,22 +29,10 @@ def whole_fits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SMALL: dict[str, Any] = {"budget": "1trials", "jobs": 1, "width": 8, "depth": 1, "parts": ("dropout", "patience")}
-WEIGHTS = (
-    "a network that is trained on batches, and stopped by rows held out at random, sees a row of weight 2 once a pass "
-    "and a row given twice twice, in other batches: equal in expectation, not to 1e-7"
-)
-
-
-def declared(estimator: object) -> dict[str, str]:
-    """The two declared exceptions: one property, checked on dense and on sparse data."""
-    return {
-        "check_sample_weight_equivalence_on_dense_data": WEIGHTS,
-        "check_sample_weight_equivalence_on_sparse_data": WEIGHTS,
-    }
 
 
 @pytest.mark.filterwarnings("default")  # the checks themselves warn of what they leave out
-@parametrize_with_checks([poise.Classifier(**SMALL), poise.Regressor(**SMALL)], expected_failed_checks=declared)
+@parametrize_with_checks([poise.Classifier(**SMALL), poise.Regressor(**SMALL)])
 def test_estimators_hold_scikit_learns_contract(estimator: Any, check: Any) -> None:
     check(estimator)
 
