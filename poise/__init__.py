@@ -86,13 +86,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'poise' has no attribute {name!r}")
     for home in [_STUDY[name]] if name in _STUDY else _CORE:
-        try:
-            module = importlib.import_module(f"poise.{home}")
-        except ModuleNotFoundError as error:
-            if name not in _STUDY or error.name is None or error.name.startswith("poise"):
-                raise
-            told = f"poise.{name} needs {error.name}, which is not installed. Run: pip install 'poise[study]'"
-            raise ModuleNotFoundError(told, name=error.name) from error
+        module = importlib.import_module(f"poise.{home}")
         globals().update({public: getattr(module, public) for public in module.__all__ if public in __all__})
     return globals()[name]
 

@@ -22,7 +22,6 @@ from poise.study.canonical import canonical
 from poise.study.clock import Clock, parse_budget
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.problem import Design, Problem
-from poise.study.row_arguments import row_groups, row_weights, without_zeros
 from poise.study.space import Space
 from poise.study.table_model import TableModel, plan_of
 from poise.study.workers import default_jobs
@@ -58,10 +57,10 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         frame, target = as_frame(X), Target.fit(y, task=self._task)
         check_size(frame)
         check_lengths(X=len(frame), y=len(as_vector(y)))
-        own = row_weights(sample_weight, len(frame))
-        owners = row_groups(groups, len(frame))
+        own = _row_weights(sample_weight, len(frame))
+        owners = _row_groups(groups, len(frame))
         encoder = Encoder().fit(X, weights=own)
-        inputs, labels = without_zeros(encoder, X, as_vector(y), own)
+        inputs, labels = _without_zeros(encoder, X, as_vector(y), own)
         if own is not None:
             target = Target.fit(labels, task=self._task)  # a class whose rows all weigh nothing is none
             owners, own = None if owners is None else owners[own > 0], own[own > 0]
@@ -85,10 +84,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         if classes == 1 or (classes is None and bool((plain == plain[0]).all())):
             return  # what is always the same is predicted, as scikit-learn's classifiers have it
 
-        class_weights = None
-        if classes:
-            _tell_of_rare_classes(target, codes)
-            class_weights = _class_weights(class_weight, target, codes, own)
+        class_weights = _class_weights(class_weight, target, codes, own) if classes else None
         design = Design(width=int(self.width), depth=int(self.depth), embedding=self.embedding)
         problem = Problem.of(
             inputs,
@@ -149,18 +145,7 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
     `predict_proba` gives calibrated probabilities of the classes as they occur; `predict` gives the class of the
     largest probability times class weight, so with `class_weight="balanced"` it aims at balanced accuracy.
 
-    The order of rows has no effect. A row of weight 2 is the row given twice and a row of weight 0 is absent, to the
-    last bit in tables without text (but see `canonical` for tables of few different rows). Missing values are filled
-    and marked, columns are matched by name, sparse matrices are made dense.
-
-    Fits with a budget in trials repeat to the last bit for the same seed and `jobs`. `jobs` decides how many brackets
-    are proposed before their results are known, so it matters where there are more trials than a bracket holds (12,
-    or 16 in tables of 1,500 rows and more), and `None` takes the number of cores. A budget in time never repeats
-    exactly.
-
-    After `fit`: `classes_`, `n_features_in_`, `feature_names_in_` (if columns have names), `recipe_` (the best single
-    recipe), `model_` (the ensemble), `fitted_` (the search). Where the target is the same in every row, nothing is
-    trained, that value is predicted, and the last two are None.
+    After `fit`: `classes_`, `recipe_` (the best single recipe), `model_` (the ensemble), `fitted_` (the search).
 
     Raises: ArgumentError for an argument, DataError for the table, each naming what and where.
     """
@@ -204,10 +189,7 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
 
 
 class Regressor(RegressorMixin, _TableEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """A regularized network for numbers; arguments, attributes and promises as `Classifier` has them, without classes.
-
-    Raises: ArgumentError for an argument, DataError for the table, each naming what and where.
-    """
+    """A regularized network for numbers; arguments and attributes as `Classifier` has them, without classes."""
 
     _task = "regression"
 
@@ -241,6 +223,44 @@ def _kind(y: object) -> str:
     return np.asarray(y).dtype.kind if isinstance(y, np.ndarray | list | tuple) else "O"
 
 
+def _row_weights(weights: object, rows: int) -> np.ndarray | None:
+    if weights is None:
+        return None
+    values = numbers_of(as_vector(weights))
+    check_lengths(X=rows, sample_weight=len(values))
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        row = first_row(wrong)
+        raise DataError(f"`sample_weight` must be finite and 0 or more; got {values[row]} in row {row}.")
+    if not (values > 0).any():
+        raise DataError(f"`sample_weight` must hold a weight above zero; all {rows} weights are zero.")
+    return values
+
+
+def _row_groups(groups: object, rows: int) -> np.ndarray | None:
+    if groups is None:
+        return None
+    values = as_vector(groups)
+    check_lengths(X=rows, groups=len(values))
+    gone = values.isna().to_numpy()
+    if gone.any():
+        raise DataError(f"groups, row {first_row(gone)}: the group is missing. Fill it or drop the row.")
+    return np.asarray(values.to_numpy(dtype=object))
+
+
+def _without_zeros(
+    encoder: Encoder, X: object, labels: pd.Series, weights: np.ndarray | None
+) -> tuple[np.ndarray, pd.Series]:
+    """Return encoded inputs and labels without the rows of weight 0."""
+    if weights is None or bool((weights > 0).all()):
+        return encoder.transform(X), labels
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PoiseWarning)  # only the rows that are left out can hold anything unseen
+        inputs = encoder.transform(X)
+    kept = weights > 0
+    return inputs[kept], labels[kept].reset_index(drop=True)
+
+
 def _standardised(numbers: np.ndarray, weights: np.ndarray | None) -> Target:
     """Return the target of rows that are already merged: their weights count in the mean and the deviation."""
     target = Target.fit(numbers, task="regression")
@@ -251,16 +271,13 @@ def _standardised(numbers: np.ndarray, weights: np.ndarray | None) -> Target:
     return dataclasses.replace(target, mean=mean, scale=scale if scale > 1e-12 * abs(mean) else 1.0)
 
 
-def _tell_of_rare_classes(target: Target, codes: np.ndarray) -> None:
-    rare = np.bincount(codes) < 3
-    if rare.any():
-        label = target.labels.tolist()[first_row(rare)]
-        told = f"class {shown(label)} has fewer than 3 different rows: not every fold of the search can hold it."
-        warnings.warn(told, PoiseWarning, stacklevel=4)  # the line that called fit
-
-
 def _class_weights(asked: Any, target: Target, codes: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
     """Return one weight a class. "balanced" counts rows by their weights; a class may be missing from this fit."""
+    rare = np.bincount(codes) < 3
+    if rare.any():
+        place = first_row(rare)
+        told = f"class {shown(target.labels[place])} has fewer than 3 rows: not every fold of the search can hold it."
+        warnings.warn(told, PoiseWarning, stacklevel=4)
     if asked is None:
         return None
     if isinstance(asked, str) and asked == "balanced":
