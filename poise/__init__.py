@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from poise.core.errors import ArgumentError, CheckpointError, DataError, PoiseError, PoiseWarning, StudyError
     from poise.core.recipe import Recipe
     from poise.core.regularizer import Regularizer
-    from poise.core.schedule import Constant, Cosine, Linear, OneCycle, SwitchOff, WarmUp
+    from poise.core.schedule import Constant, Cosine, CosineCycles, Linear, OneCycle, SwitchOff, WarmUp
     from poise.gradient import ClipNorm
     from poise.network import BatchNorm, DropConnect, Dropout, HiddenNoise, LayerNorm, WeightNoise
     from poise.objective import L2
@@ -39,6 +39,7 @@ __all__ = [
     "ClipNorm",
     "Constant",
     "Cosine",
+    "CosineCycles",
     "CutMix",
     "DataError",
     "Decay",

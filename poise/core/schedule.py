@@ -12,7 +12,7 @@ from torch import Tensor
 
 from poise.core.errors import ArgumentError, shown
 
-__all__ = ["Constant", "Cosine", "Linear", "OneCycle", "Schedule", "SwitchOff", "WarmUp"]
+__all__ = ["Constant", "Cosine", "CosineCycles", "Linear", "OneCycle", "Schedule", "SwitchOff", "WarmUp"]
 
 Number = float | Tensor
 
@@ -98,6 +98,28 @@ class Cosine(Schedule):
 
     def __call__(self, step: int | Tensor) -> Number:
         fall = (1 + torch.cos(math.pi * _share(step, self.steps))) / 2
+        return _narrow(self.stop + (self.start - self.stop) * fall)
+
+
+@dataclass(frozen=True)
+class CosineCycles(Schedule):
+    """Half a cosine from `start` towards `stop` over `steps` steps, then from `start` again, without end.
+
+    stop + (start - stop) (1 + cos(pi (step mod steps) / steps)) / 2: the last step of a cycle is one step short of
+    `stop`. As learning rates (times a base rate), with `SnapshotEnsemble` of as many steps.
+
+    Source: Loshchilov and Hutter 2017, "SGDR", equation 5, with cycles of one length (T_mult = 1).
+
+    >>> [round(float(CosineCycles(1.0, 0.0, steps=2)(step)), 6) for step in range(4)]
+    [1.0, 0.5, 1.0, 0.5]
+    """
+
+    start: Number
+    stop: Number
+    steps: int
+
+    def __call__(self, step: int | Tensor) -> Number:
+        fall = (1 + torch.cos(math.pi * _share(torch.as_tensor(step) % self.steps, self.steps))) / 2
         return _narrow(self.stop + (self.start - self.stop) * fall)
 
 

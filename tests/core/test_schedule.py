@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poise.core.errors import ArgumentError
-from poise.core.schedule import Constant, Cosine, Linear, OneCycle, Schedule, SwitchOff, WarmUp
+from poise.core.schedule import Constant, Cosine, CosineCycles, Linear, OneCycle, Schedule, SwitchOff, WarmUp
 
 MOVING: list[tuple[Schedule, float, float, float]] = [
     # schedule, at step 0, half way, at the end and ever after
@@ -44,6 +44,25 @@ def test_cosine_is_the_formula() -> None:
     assert ours == pytest.approx(theirs, abs=1e-6)
 
 
+def test_cosine_cycles_are_torchs_warm_restarts() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=7, eta_min=0.5)
+    for step in range(30):
+        assert float(CosineCycles(2.0, 0.5, steps=7)(step)) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
+        optimizer.step()
+        theirs.step()
+
+
+def test_every_cosine_cycle_is_the_first_one_also_when_mapped() -> None:
+    schedule = CosineCycles(0.4, 0.1, steps=5)
+    first = [float(schedule(step)) for step in range(5)]
+    mapped = torch.vmap(lambda s: torch.as_tensor(schedule(s)))(torch.arange(15))
+    assert mapped.tolist() == first * 3
+    assert first[0] == pytest.approx(0.4)
+    assert first == sorted(first, reverse=True)
+    assert {float(end) for end in schedule.ends()} == {0.4, 0.1}
+
+
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 1000), st.integers(0, 2000))
 def test_no_value_leaves_the_ends(start: float, stop: float, steps: int, step: int) -> None:
     for schedule in (Linear(start, stop, steps), Cosine(start, stop, steps), SwitchOff(start, steps, stop)):
@@ -58,7 +77,7 @@ def test_a_schedule_of_members_keeps_them_apart() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, True, "3", None])
-@pytest.mark.parametrize("make", [Linear, Cosine], ids=lambda k: k.__name__)
+@pytest.mark.parametrize("make", [Linear, Cosine, CosineCycles], ids=lambda k: k.__name__)
 def test_steps_that_count_nothing_are_refused(make: Any, steps: object) -> None:
     with pytest.raises(ArgumentError, match=rf"`{make.__name__}.steps` must be an int >= 1; got "):
         make(0.0, 1.0, steps=steps)
