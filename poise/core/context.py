@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from poise.core.blocks import Blocks
 from poise.core.rng import Rng
 from poise.core.select import Role
 
@@ -30,22 +31,36 @@ def _unavailable(*_: Any, **__: Any) -> Any:
     raise RuntimeError("this stage has no forward pass or gradient: use it in the objective or gradient stage")
 
 
+Activations = Mapping[str, tuple[Tensor, ...]]
+"""What recording layers saw, by site path: one tensor for each call in the forward pass."""
+
+
 @dataclass(frozen=True)
 class Context:
     """Read-only facts of one step, for one member.
 
-    `step`: optimizer steps done, from 0. `lr`: the learning rate of this step. `rng`: keyed draws, already folded
-    with the part's name. `params`, `buffers`: the weights of this moment by name; `roles`: what each is.
-    `batch`, `outputs`: the rows and the network's outputs (objective stage on). `score`: validation score, lower is
-    better (stop stage). `scale`: the optimizer's effective step for each coordinate (shapes as params), in the
-    update stage. `columns`: (F,) int64 group of each input column, one-hot columns of one category sharing a group.
-    `classes`: K of a classification, None for regression. `forward(inputs)` runs the network on this member's
-    weights; `gradient(params=None, of=None)` returns the gradient of the objective there.
+    `step`: optimizer steps done, from 0. `lr`: the learning rate of this step; `rate_of(name)` that of a parameter.
+    `rng`: keyed draws, already folded with the part's name. `params`, `buffers`: the weights of this moment by name;
+    `roles`: what each is. `batch`, `outputs`: the rows and the network's outputs (objective stage on). `score`:
+    validation score, lower is better (stop stage). `scale`: the optimizer's effective step for each coordinate (shapes
+    as params), in the update stage. `columns`: (F,) int64 group of each input column, one-hot columns of one category
+    sharing a group.
+    `classes`: K of a classification, None for regression. `blocks`: where the tasks stand, if there are several
+    (`classes` is then None).
+
+    Objective and gradient stage: `forward(inputs, draw=0)` runs the network on this member's weights, with the masks
+    of this step, or with others for another `draw`; it never moves running statistics. `loss(outputs, batch)` is the
+    data's loss (0-d). `activations`: what this part's own recording layers saw. Gradient stage: `gradient(params)`
+    is the gradient of the whole objective at other weights, same rows, same masks (`needs = ("closure",)`); `tasks`:
+    the gradient of each task's term by parameter (`needs = ("tasks",)`). `teacher(inputs)`: the teacher's outputs,
+    without gradient (`needs = ("teacher",)`). Predict stage: `memory` is the part's, `batches` training inputs to
+    restate batch statistics with, or None.
     """
 
     step: int
     rng: Rng
     lr: Any = 0.0
+    rates: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Tensor] = field(default_factory=dict)
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
     roles: Mapping[str, Role] = field(default_factory=dict)
@@ -55,9 +70,21 @@ class Context:
     scale: Mapping[str, Tensor] = field(default_factory=dict)
     columns: Tensor | None = None
     classes: int | None = None
+    blocks: Blocks | None = None
     forward: Callable[[Any], Any] = _unavailable
+    loss: Callable[[Any, Batch], Tensor] = _unavailable
     gradient: Callable[..., Any] = _unavailable
+    teacher: Callable[[Any], Any] = _unavailable
+    tasks: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    recorded: Mapping[str, Activations] = field(default_factory=dict)
+    activations: Activations = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    batches: Iterable[Any] | None = None
+
+    def rate_of(self, name: str) -> Any:
+        """Return the learning rate of a parameter: that of its optimizer group, else the step's."""
+        return self.rates.get(name, self.lr)
 
     def within(self, part: str) -> Context:
-        """Return the context as the named part sees it: its own stream of random numbers."""
-        return replace(self, rng=self.rng.fold(part))
+        """Return the context as the named part sees it: its own random numbers, and what its own layers recorded."""
+        return replace(self, rng=self.rng.fold(part), activations=self.recorded.get(part, {}))

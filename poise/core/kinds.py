@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +18,20 @@ from poise.core.regularizer import Memory, Regularizer
 from poise.core.rng import Rng, key
 from poise.core.select import check_selection, select
 
-__all__ = ["Inserted", "Insertion", "Penalty", "Proximal", "Transform", "inserted_layers", "summed"]
+__all__ = [
+    "Inserted",
+    "Insertion",
+    "Penalty",
+    "Proximal",
+    "Recorder",
+    "Transform",
+    "count_calls",
+    "drawing",
+    "forget_calls",
+    "inserted_layers",
+    "recordings",
+    "summed",
+]
 
 
 def summed(values: list[Tensor]) -> Tensor:
@@ -106,6 +120,8 @@ class Inserted(nn.Module):
         self.part = part.name
         self.label = part.name
         self.calls = 0
+        self.draw = 0  # another number gives other masks on the same key: a second pass in one step
+        self.watched = self.called = self.acted = False  # the no-op detector's: see poise.train.watch
         self.idle = False  # set where every member's dials are neutral: the layer is then passed by
         self.register_buffer("key", key(0), persistent=False)
         self.key: Tensor
@@ -117,7 +133,60 @@ class Inserted(nn.Module):
     def rng(self) -> Rng:
         """Return the generator of this call."""
         call, self.calls = self.calls, self.calls + 1
-        return Rng(self.key, f"{self.label}/{call}")
+        return Rng(self.key, f"{self.label}/{call}" + (f"/{self.draw}" if self.draw else ""))
+
+    def note(self, before: Any, after: Any) -> None:
+        """Remember, while watched, that this layer was called in training and whether it changed what it was given."""
+        if self.watched and self.training and not self.acted:
+            self.called = True
+            # Compiled code cannot look at values; there a call counts as an effect.
+            self.acted = torch.compiler.is_compiling() or _changed(before, after)
+
+
+def _changed(before: Any, after: Any) -> bool:
+    if not (isinstance(before, Tensor) and isinstance(after, Tensor)):
+        return after is not before
+    return before is not after and (before.shape != after.shape or not torch.equal(before, after))
+
+
+class Recorder(Inserted):
+    """A layer that keeps what passes through it while training, for its part's objective stage, and passes it on."""
+
+    def __init__(self, part: Regularizer) -> None:
+        super().__init__(part)
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen.append(x)
+        return x
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"seen": []}  # activations have a graph: they can neither be copied nor saved
+
+
+@contextmanager
+def drawing(module: nn.Module, draw: int) -> Iterator[None]:
+    """Let the inserted layers draw other numbers on the same key, as a second pass within one step needs them."""
+    layers = [layer for _path, layer in inserted_layers(module)]
+    try:
+        for layer in layers:
+            layer.draw = draw
+        yield
+    finally:
+        for layer in layers:
+            layer.draw = 0
+
+
+def recordings(module: nn.Module) -> dict[str, dict[str, tuple[Tensor, ...]]]:
+    """Return what each part's recorders saw since the root's forward pass began, by part and site, and forget it."""
+    found: dict[str, dict[str, tuple[Tensor, ...]]] = {}
+    for _path, layer in inserted_layers(module):
+        if isinstance(layer, Recorder):
+            site = layer.label.partition("/")[2]
+            found.setdefault(layer.part, {})[site] = tuple(layer.seen)
+            layer.seen = []
+    return found
 
 
 def inserted_layers(module: nn.Module) -> Iterator[tuple[str, Inserted]]:
@@ -130,6 +199,24 @@ def inserted_layers(module: nn.Module) -> Iterator[tuple[str, Inserted]]:
 def _restart_calls(root: nn.Module, _: Any) -> None:
     for _path, layer in inserted_layers(root):
         layer.calls = 0
+        if isinstance(layer, Recorder):
+            layer.seen = []
+
+
+def count_calls(module: nn.Module) -> nn.Module:
+    """Let the inserted layers of this root count their calls anew in each of its forward passes; return the root."""
+    if not getattr(module, "_poise_counts_calls", False):
+        module.register_forward_pre_hook(_restart_calls)
+        module._poise_counts_calls = True  # type: ignore[assignment]  # a plain flag on the user's module
+    return module
+
+
+def forget_calls(module: nn.Module) -> None:
+    """Undo `count_calls`."""
+    for number, hook in list(module._forward_pre_hooks.items()):
+        if hook is _restart_calls:
+            del module._forward_pre_hooks[number]
+    module.__dict__.pop("_poise_counts_calls", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,25 +231,37 @@ class Insertion(Regularizer, abstract=True):
 
     @abstractmethod
     def insert(self, host: nn.Module, layer: Inserted) -> None:
-        """Attach the layer to its host with hooks that find it through the host, so that deepcopy keeps working."""
+        """Attach the layer to its host by hooks, each `partial(function, child's name)`.
+
+        So the hook finds the layer through the host, a deep copy works, and removal knows which hooks to take away.
+        """
 
     @abstractmethod
     def layer(self, host: nn.Module) -> Inserted:
         """Return a new layer for the host."""
 
+    def touches(self) -> str:
+        """Return in words where layers go, in any model."""
+        return self.sites
+
+    def notes(self, module: nn.Module) -> list[str]:
+        """Return a sentence for each place of this model that the rule could not look into."""
+        return []
+
+    def place(self, path: str, host: nn.Module, layer: Inserted) -> None:
+        """Give the host the layer as a child, named after the part, and attach it."""
+        child = f"poise_{self.name}"
+        if child in host._modules:
+            raise ArgumentError(
+                f"`{type(self).__name__}.name` must be new to the model; {path or 'the module'} has a layer of "
+                f"the part {self.name!r} already. Insert a recipe once, into a fresh model or a copy of one."
+            )
+        layer.train(host.training)  # a new layer is in training mode, whatever its host is in
+        layer.label = f"{self.name}/{path}"
+        host.add_module(child, layer)
+        self.insert(host, layer)
+
     def network(self, module: nn.Module) -> nn.Module:
         for path, host in self.find(module):
-            child = f"poise_{self.name}"
-            if child in host._modules:
-                raise ArgumentError(
-                    f"`{type(self).__name__}.name` must be new to the model; {path or 'the module'} has a layer of "
-                    f"the part {self.name!r} already. Insert a recipe once, into a fresh model or a copy of one."
-                )
-            layer = self.layer(host).train(host.training)  # a new layer is in training mode, whatever its host is in
-            layer.label = f"{self.name}/{path}"
-            host.add_module(child, layer)
-            self.insert(host, layer)
-        if not getattr(module, "_poise_counts_calls", False):
-            module.register_forward_pre_hook(_restart_calls)
-            module._poise_counts_calls = True  # type: ignore[assignment]  # a plain flag on the user's module
-        return module
+            self.place(path, host, self.layer(host))
+        return count_calls(module)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,12 +219,19 @@ class Recipe:
         return receipt(self, module)
 
     def start(
-        self, model: nn.Module, *, seed: int = 0, columns: Tensor | None = None, classes: int | None = None
+        self,
+        model: nn.Module,
+        *,
+        seed: int = 0,
+        columns: Tensor | None = None,
+        classes: int | None = None,
+        teacher: Callable[[Any], Any] | None = None,
+        loss: Callable[[Any, Any], Tensor] | None = None,
     ) -> Run:
         """Begin a training run of the user's own loop; see `poise.train.run.Run`."""
         from poise.train.run import Run
 
-        return Run(self, model, seed=seed, columns=columns, classes=classes)
+        return Run(self, model, seed=seed, columns=columns, classes=classes, teacher=teacher, loss=loss)
 
 
 def _call(part: Regularizer) -> str:

@@ -44,13 +44,17 @@ class Regularizer(ABC):
     Tensor arithmetic only: a dial may be a tensor that `torch.vmap` maps over members, so no branch may depend on it.
 
     Class facts: `rank` orders parts within a stage (low first, ties by name), `formula` is printed by the receipt,
-    `cost` says what a step pays.
+    `cost` says what a step pays, `needs` which facts beyond the usual it reads ("closure", "tasks", "teacher"; see
+    `Context`), checked when a run starts. `conditional` says that the part acts only on occasion (clipping, a
+    projection, an average that begins late), so that doing nothing in the first steps is no sign of a mistake.
     """
 
     registry: ClassVar[dict[str, type[Regularizer]]] = {}
     rank: ClassVar[int] = 50
     formula: ClassVar[str] = ""
     cost: ClassVar[str] = "negligible"
+    needs: ClassVar[tuple[str, ...]] = ()
+    conditional: ClassVar[bool] = False
     final: ClassVar[bool] = False
 
     name: str = ""
@@ -98,7 +102,7 @@ class Regularizer(ABC):
         return batch, memory
 
     def objective(self, terms: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
-        """Add terms to {"data": loss}; the loss is their sum."""
+        """Add terms to {"data": loss} (or {"data/<task>": loss, ...}); the loss is their sum."""
         return terms, memory
 
     def gradient(self, grads: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError, shown
 
-__all__ = ["SELECTIONS", "Role", "check_selection", "roles_of", "select"]
+__all__ = ["SELECTIONS", "Role", "check_selection", "output_layer", "roles_of", "select"]
 
 SELECTIONS = ("weights", "biases", "norms", "embeddings", "inputs", "all")
 """What `where` may name: roles of parameters, `inputs` for the weights that multiply the input columns, or all."""
@@ -96,3 +96,14 @@ def select(roles: Mapping[str, Role], where: str | tuple[str, ...]) -> tuple[str
         return "all" in wanted or plural in wanted or (role.inputs and "inputs" in wanted)
 
     return tuple(name for name, role in roles.items() if chosen(role))
+
+
+def output_layer(roles: Mapping[str, Role]) -> tuple[str, ...]:
+    """Return the names of the last weight's layer in module order, which is taken for the output layer.
+
+    >>> output_layer({"0.weight": Role("weight"), "1.weight": Role("weight"), "1.bias": Role("bias")})
+    ('1.weight', '1.bias')
+    """
+    weights = [name for name, role in roles.items() if role.kind == "weight"]
+    owner = weights[-1].rpartition(".")[0] if weights else None
+    return tuple(name for name in roles if name.rpartition(".")[0] == owner)

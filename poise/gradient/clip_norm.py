@@ -12,6 +12,7 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.regularizer import Memory, Regularizer
+from poise.gradient.values import common_norm
 
 __all__ = ["ClipNorm"]
 
@@ -36,6 +37,7 @@ class ClipNorm(Regularizer):
     """
 
     rank: ClassVar[int] = 80  # after noise and surgery: the step that is taken stays within the limit
+    conditional: ClassVar[bool] = True
     formula: ClassVar[str] = "g <- g min(1, limit / (|g| + 1e-6))"
     cost: ClassVar[str] = "two passes over the gradients"
 
@@ -44,11 +46,7 @@ class ClipNorm(Regularizer):
     def gradient(self, grads: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         if not grads:
             return grads, memory
-        # Of a sparse gradient (an embedding's), the rows that occur; coalesced, because a row may occur twice.
-        dense = [g.coalesce().values() if g.is_sparse else g for g in grads.values()]
-        wide = [torch.promote_types(g.dtype, torch.float32) for g in dense]
-        each = [torch.linalg.vector_norm(g, dtype=dtype) for g, dtype in zip(dense, wide, strict=True)]
-        norm = torch.linalg.vector_norm(torch.stack([n.to(max(wide, key=lambda d: d.itemsize)) for n in each]))
+        norm = common_norm(grads.values())
         factor = (like(self.limit, norm) / (norm + 1e-6)).clamp(max=1.0)
         factor = torch.where(torch.isfinite(norm), factor, torch.ones_like(norm))
         return {name: g * factor.to(g.dtype) for name, g in grads.items()}, memory

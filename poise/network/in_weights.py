@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -17,38 +17,45 @@ __all__ = ["InWeights", "WeightLayer"]
 
 
 class WeightLayer(Inserted):
-    """Maps a weight to the weight that this forward pass uses; does nothing in evaluation.
+    """Maps a weight to the weight that this forward pass uses.
 
     The edited tensor stands in the host's place for the parameter only while the host runs. Gradients reach the
-    parameter through it, and optimizers, state_dict and functional_call never see it.
+    parameter through it, and optimizers, state_dict and functional_call never see it. `weights` names the parameters
+    of the host; `in_evaluation` says that evaluation runs on edited weights too, as a reparametrised weight must.
     """
 
-    def __init__(self, part: Regularizer) -> None:
+    in_evaluation: ClassVar[bool] = False
+
+    def __init__(self, part: Regularizer, weights: tuple[str, ...] = ("weight",)) -> None:
         super().__init__(part)
+        self.weights = weights
         self.lent: list[
-            tuple[Tensor, Tensor]
-        ] = []  # (parameter, edited weight); a list, so that torch registers nothing
+            tuple[str, Tensor, Tensor]
+        ] = []  # (name, parameter, edited weight); a list, so that torch registers nothing
 
     @abstractmethod
     def edited(self, weight: Tensor) -> Tensor:
         """Return the weight for this forward pass."""
 
     def lend(self, host: nn.Module) -> None:
-        """Put the edited weight in the parameter's place."""
+        """Put the edited weights in the parameters' place."""
         self.give_back(host)  # of a forward pass that Ctrl-C cut off
-        if self.training and not self.idle:
-            weight: Tensor = host._parameters["weight"]  # type: ignore[assignment]  # sites have a weight
+        if self.idle or not (self.training or self.in_evaluation):
+            return
+        for name in self.weights:
+            weight: Tensor = host._parameters[name]  # type: ignore[assignment]  # sites have these weights
             edited = self.edited(weight)
+            self.note(weight, edited)
             # Past nn.Module.__setattr__, which refuses a plain tensor where a parameter is declared.
-            host._parameters["weight"] = edited  # type: ignore[assignment]  # the point of this line
-            self.lent.append((weight, edited))
+            host._parameters[name] = edited  # type: ignore[assignment]  # the point of this line
+            self.lent.append((name, weight, edited))
 
     def give_back(self, host: nn.Module) -> None:
-        """Put the parameter back, unless somebody else (functional_call, another layer) has done so already."""
+        """Put the parameters back, unless somebody else (functional_call, another layer) has done so already."""
         while self.lent:
-            weight, edited = self.lent.pop()
-            if host._parameters["weight"] is edited:
-                host._parameters["weight"] = weight  # type: ignore[assignment]  # a plain tensor under functional_call
+            name, weight, edited = self.lent.pop()
+            if host._parameters[name] is edited:
+                host._parameters[name] = weight  # type: ignore[assignment]  # a plain tensor under functional_call
 
 
 def _lend(child: str, host: nn.Module, _: Any) -> None:
@@ -67,7 +74,7 @@ def _give_back(child: str, host: nn.Module, _: Any, __: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class InWeights(Insertion, abstract=True):
-    """Layers that edit weights at every training forward pass. Two on one host nest: last lent, first given back."""
+    """Layers that edit weights at every forward pass. Two on one host nest: last lent, first given back."""
 
     def insert(self, host: nn.Module, layer: Inserted) -> None:
         name = child_name(self)

@@ -13,6 +13,7 @@ from torch.autograd import gradcheck
 
 from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
+from poise.core.terms import data_keys
 from poise.testing.trial import Trial, equal, tensors, trial_of, worst
 
 __all__ = ["check_gradient", "check_layers", "check_non_expansive", "check_resume"]
@@ -38,8 +39,9 @@ def check_gradient(trial: Trial) -> int:
         def added(*weights: Tensor) -> Tensor:
             here = case | {"params": dict(zip(names, weights, strict=True))}
             terms, _ = trial.run("objective", here, memory)
-            # A small data term keeps every weight in the graph.
-            total: Tensor = terms[trial.part.name] + 0.01 * terms["data"]
+            data = torch.stack([terms[name] for name in data_keys(terms)]).sum()
+            # A small data term keeps every weight in the graph; a weighting has no other.
+            total: Tensor = terms[trial.part.name] + 0.01 * data if trial.part.name in terms else data
             return total
 
         assert gradcheck(added, weights, eps=1e-6, atol=1e-6, rtol=1e-5)

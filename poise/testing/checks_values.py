@@ -16,6 +16,7 @@ from poise.core.dial import dials_of
 from poise.core.kinds import Transform
 from poise.core.select import SELECTIONS, select
 from poise.core.trees import stack_trees
+from poise.objective.weighting import Weighting
 from poise.testing.samples import changed
 from poise.testing.trial import Case, Trial, copied, equal, tensors, trial_of, worst
 
@@ -274,12 +275,15 @@ def check_replay(trial: Trial) -> int:
 
 
 def check_other_terms(trial: Trial) -> int:
-    """The objective stage adds terms under the part's own name and leaves the others as they are."""
+    """The objective stage adds terms under the part's own name and leaves the others; a weighting scales the data's."""
     case = trial.case()
     memory = trial.start(case)
-    before = {"data": torch.tensor(1.5), "another": torch.tensor(-0.25)}
+    before = {name: torch.tensor(1.5) for name in trial.value(case, "objective")} | {"another": torch.tensor(-0.25)}
     after, _ = trial.part.objective(dict(before), memory, trial.context(case, 0, "objective"))
-    assert equal({name: after.get(name) for name in before}, before), "another part's term changes"
+    kept = ["another"] if isinstance(trial.part, Weighting) else list(before)
+    assert equal({name: after.get(name) for name in kept}, {name: before[name] for name in kept}), (
+        "another part's term changes"
+    )
     own = set(after) - set(before)
     assert own <= {trial.part.name}, f"adds terms that are not its own: {sorted(own)}"
     assert all(term.dim() == 0 for term in after.values()), "a term is not a scalar"

@@ -23,6 +23,8 @@ __all__ = [
     "sample_for",
     "table_network",
     "table_sample",
+    "tasks_sample",
+    "twins_sample",
 ]
 
 _ROWS, _COLUMNS, _CLASSES = 6, 5, 3
@@ -46,7 +48,8 @@ def image_network() -> nn.Module:
 class Sample:
     """A network and rows to try a part on.
 
-    Shapes: inputs (B, ...) float64, targets (B, K) distributions, weights (B,); `columns` (F,) int64 groups.
+    Shapes: inputs (B, ...) float64, targets (B, K) distributions, weights (B,); `columns` (F,) int64 groups. With
+    `tasks`, the loss is one of several: see `task_targets`.
     """
 
     module: Callable[[], nn.Module]
@@ -55,6 +58,11 @@ class Sample:
     weights: Tensor
     classes: int | None = _CLASSES
     columns: Tensor | None = None
+    tasks: tuple[str, ...] = ()
+
+    def task_targets(self, targets: Tensor) -> dict[str, Tensor]:
+        """Return each task's targets: task k wants the k-th class after the right one, so that tasks conflict."""
+        return {task: targets.roll(k, -1) for k, task in enumerate(self.tasks)}
 
 
 def _rows(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,9 +82,34 @@ def image_sample() -> Sample:
     return Sample(image_network, *_rows((2, 6, 6)))
 
 
+def tasks_sample() -> Sample:
+    """Return the table with three tasks that pull the same weights apart."""
+    return dataclasses.replace(table_sample(), tasks=("a", "b", "c"))
+
+
+class _Twins(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = table_network(), table_network()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.first(inputs) + self.second(inputs)
+        return outputs
+
+
+def twins_sample() -> Sample:
+    """Return the table and two networks of one structure, `first` and `second`, whose outputs are summed."""
+    return dataclasses.replace(table_sample(), module=_Twins)
+
+
 def sample_for(part: Regularizer) -> Sample:
-    """Return the sample that suits the part's class: a table, which every part so far takes."""
-    return table_sample()
+    """Return the sample that suits the part's class: a table for most, several tasks or twins for parts on these."""
+    from poise.objective import SoftSharing
+    from poise.objective.weighting import Weighting
+
+    if isinstance(part, SoftSharing):
+        return twins_sample()
+    return tasks_sample() if isinstance(part, Weighting) or "tasks" in part.needs else table_sample()
 
 
 def _away_from_neutral(declared: Dial) -> float:

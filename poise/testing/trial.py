@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from poise.core.context import Batch, Context
 from poise.core.dial import at_step, dials_of
-from poise.core.kinds import inserted_layers
+from poise.core.kinds import drawing, inserted_layers, recordings
 from poise.core.regularizer import Regularizer
 from poise.core.rng import Rng, key
 from poise.core.select import Role, roles_of
@@ -132,17 +132,29 @@ class Trial:
         state = weights | copied(case["buffers"]) | layers
         return functional_call(self.module, state, (case["batch"]["inputs"] if inputs is None else inputs,))
 
-    def plain_outputs(self, case: Case) -> Any:
+    def plain_outputs(self, case: Case, inputs: Any = None) -> Any:
         """Return the outputs of the network without the part's layers, on the same weights."""
         weights = {name: case["params"][name] for name, _ in self.plain.named_parameters()}
-        return functional_call(self.plain, weights, (case["batch"]["inputs"],))
+        return functional_call(self.plain, weights, (case["batch"]["inputs"] if inputs is None else inputs,))
+
+    def tasks(self, case: Case) -> dict[str, dict[str, Tensor]]:
+        """Return gradients of two tasks that disagree: halves of the stage's gradient, one of them partly turned."""
+        turned = {name: torch.where(g > 0, -0.5 * g, g) for name, g in case["grads"].items()}
+        return {"first": turned, "second": {name: g - turned[name] for name, g in case["grads"].items()}}
 
     def context(self, case: Case, step: int, stage: str) -> Context:
         """Return what the part may look at in the stage."""
         batch = Batch(**case["batch"])
 
         def loss(params: Mapping[str, Tensor]) -> Tensor:
-            return _data_loss(self.outputs(case, params), batch)
+            return torch.stack([*self.losses(self.outputs(case, params), batch).values()]).sum()
+
+        def gradient_of(task: str) -> Mapping[str, Tensor]:
+            return grad(lambda params: self.losses(self.outputs(case, params), batch)[f"data/{task}"])(case["params"])
+
+        def again(inputs: Any, draw: int = 0) -> Any:
+            with drawing(self.module, draw):
+                return self.outputs(case, None, inputs)
 
         late = stage in ("objective", "gradient", "shrink", "update", "average")
         return Context(
@@ -153,18 +165,30 @@ class Trial:
             roles=self.roles,
             batch=batch if late else None,
             outputs=self.outputs(case) if stage == "objective" else None,
+            recorded=recordings(self.module) if stage == "objective" else {},
             score=case["score"] if stage == "stop" else None,
             scale=case["scale"] if stage == "update" else {},
             columns=self.sample.columns,
             classes=self.sample.classes,
-            forward=lambda inputs: self.outputs(case, None, inputs),
-            gradient=lambda params=None, of=None: grad(of or loss)(dict(case["params"] if params is None else params)),
+            tasks={task: gradient_of(task) for task in self.sample.tasks} if stage == "gradient" else {},
+            forward=again,
+            loss=_data_loss,
+            gradient=lambda params: grad(loss)(dict(params)),
+            teacher=lambda inputs: self.plain_outputs(case, inputs).detach(),
+            tasks=self.tasks(case) if "tasks" in self.part.needs else {},
         ).within(self.part.name)
+
+    def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return the data's terms: one, or with several tasks one a task."""
+        if not self.sample.tasks:
+            return {"data": _data_loss(outputs, batch.targets)}
+        each = self.sample.task_targets(batch.targets)
+        return {f"data/{task}": _data_loss(outputs, targets) for task, targets in each.items()}
 
     def value(self, case: Case, stage: str) -> Any:
         """Return what the stage receives."""
         if stage == "objective":
-            return {"data": _data_loss(self.outputs(case), Batch(**case["batch"]))}
+            return self.losses(self.outputs(case), Batch(**case["batch"]))
         made: dict[str, Callable[[], Any]] = {
             "network": lambda: self.plain_outputs(case),
             "predict": lambda: self.plain_outputs(case),
@@ -193,8 +217,8 @@ class Trial:
         return {"values": tensors(values), "memory": memory}
 
 
-def _data_loss(outputs: Tensor, batch: Batch) -> Tensor:
-    return -(batch.targets * outputs.log_softmax(-1)).sum(-1).mean()
+def _data_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return -(targets * outputs.log_softmax(-1)).sum(-1).mean()
 
 
 def trial_of(part: Regularizer, sample: Sample) -> Trial:

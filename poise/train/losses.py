@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from poise.core.blocks import Blocks
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError
 
-__all__ = ["CrossEntropy", "Loss", "SquaredError"]
+__all__ = ["CrossEntropy", "Loss", "SquaredError", "usual_loss"]
 
 Loss = Callable[[Tensor, Batch], Tensor]
 """Takes one member's outputs and batch, returns the data's loss (0-d)."""
@@ -62,3 +63,50 @@ class SquaredError:
         answers, targets = (t.unsqueeze(-1) if t.dim() == 1 else t for t in (outputs, batch.targets))
         _check_shapes("SquaredError", answers, targets, "Give the network as many outputs as there are targets.")
         return _mean(torch.square(answers - targets).mean(-1), batch.weights)
+
+
+def usual_loss(outputs: Tensor, batch: Batch, classes: int | None) -> Tensor:
+    """Return the loss that targets of this form usually have: cross-entropy for classes, squared error for numbers.
+
+    Class indices (B,) int64, or distributions when `classes` is known; other floats are numbers to predict.
+    """
+    targets = batch.targets
+    if not targets.is_floating_point():
+        targets = F.one_hot(targets, outputs.shape[-1]).to(outputs.dtype)
+    elif classes is None:
+        return SquaredError()(outputs, batch)
+    return CrossEntropy()(outputs, batch._replace(targets=targets))
+
+
+@dataclass(frozen=True)
+class SeveralLosses:
+    """Each task's loss on its own columns, {name: loss / number of tasks}; their sum is the mean over tasks.
+
+    A row counts for a task by its weight times how far its label is known; a task that no row of the batch knows
+    costs 0. A row mixed of two, one with a label and one without, therefore costs what its known share would: for
+    cross-entropy and squared error, the gradient is that of the two rows' losses mixed.
+
+    >>> blocks = Blocks((None, None), presence=True)
+    >>> losses = SeveralLosses(("a", "b"), blocks, (SquaredError(), SquaredError()))
+    >>> targets = torch.tensor([[1.0, 3.0, 1.0, 1.0], [2.0, 0.0, 1.0, 0.0]])
+    >>> losses(torch.zeros(2, 2), Batch(None, targets))
+    {'a': tensor(1.2500), 'b': tensor(4.5000)}
+    """
+
+    names: tuple[str, ...]
+    blocks: Blocks
+    losses: tuple[CrossEntropy | SquaredError, ...]
+
+    def __call__(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {
+            name: loss(self.blocks.own(outputs, task), self._batch(batch, task)) / len(self.losses)
+            for task, (name, loss) in enumerate(zip(self.names, self.losses, strict=True))
+        }
+
+    def _batch(self, batch: Batch, task: int) -> Batch:
+        own, known = self.blocks.own(batch.targets, task), self.blocks.known(batch.targets, task)
+        if known is None:
+            return batch._replace(targets=own)
+        # A mixed row's block holds its known share of a label; divided by it, the label is whole again.
+        whole = own / torch.where(known > 0, known, 1.0).unsqueeze(-1)
+        return batch._replace(targets=whole, weights=known if batch.weights is None else batch.weights * known)

@@ -9,16 +9,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from poise.core.blocks import Blocks
 from poise.core.context import Batch
 from poise.core.dial import dials_of
 from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import key
 from poise.core.schedule import Schedule
+from poise.core.terms import data_keys
 from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_members
 from poise.train.columns import check_columns
 from poise.train.losses import Loss
@@ -27,6 +30,7 @@ from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
 from poise.train.restate import restated_buffers
 from poise.train.rows import Rows, epoch_order, rows_of, shared_rows, take
+from poise.train.saved import load_state, saved_state
 from poise.train.stack import Stack, map_stack
 from poise.train.step import Program, State, fold_members, step, with_dials
 
@@ -63,6 +67,8 @@ class Population:
         schedule: Schedule | None = None,
         columns: Tensor | None = None,
         classes: int | None = None,
+        blocks: Blocks | None = None,
+        teacher: Callable[[Any], Any] | None = None,
     ) -> None:
         keep_freed_memory()
         self.base_lr = member_rates(lr, members)
@@ -74,7 +80,7 @@ class Population:
         skeleton, params, buffers = build_members(build, shared, seed, self.members)
         own = member_dials(recipe, dials or {}, count, next(iter(params.values())).dtype)
         recipe = shared
-        self.program = Program(skeleton, recipe, loss, optimizer or Adam(), columns, classes)
+        self.program = Program(skeleton, recipe, loss, optimizer or Adam(), columns, classes, blocks, teacher)
         check_columns(recipe, skeleton, self.program.roles, columns)
         flat = Flat.of(params)
         self.state = State(
@@ -141,7 +147,7 @@ class Population:
             if self.schedule is not None:
                 self.state.lr = self.base_lr * self.schedule(self.state.step)
             terms = step(self.program, self.state, rows_of(data, index))
-            self.diverged |= ~torch.isfinite(terms["data"])
+            self.diverged |= ~torch.stack([torch.isfinite(terms[name]) for name in data_keys(terms)]).all(0)
             sums = {name: sums.get(name, 0) + term for name, term in terms.items()}
         return {name: total / max(1, steps) for name, total in sums.items()}
 
@@ -158,11 +164,14 @@ class Population:
 
     def buffers(self) -> dict[str, Tensor]:
         """Return the buffers that evaluation uses: batch statistics belong to the weights that evaluation uses."""
-        if self.state.averaged is None or self._sample is None:
+        if self.state.averaged is None:
             return self.state.buffers
-        if self._restated is None:
-            data, rows = self._sample
-            self._restated = restated_buffers(self.program, self.state, take(data.inputs, rows))
+        if self._restated is not None:
+            return self._restated
+        if self._sample is None:
+            return self.state.buffers
+        data, rows = self._sample
+        self._restated = restated_buffers(self.program, self.state, take(data.inputs, rows))
         return self._restated
 
     def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, best: bool = False, chunk: int = 512) -> Tensor:
@@ -249,6 +258,21 @@ class Population:
         }
         self.best = current if self.best is None else where_members(members, current, self.best)
         self.best_step = torch.where(members, self.state.step, self.best_step)
+
+    # --- in and out ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the population as plain tensors and numbers, without its data; see `poise.train.saved`."""
+        return saved_state(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict()`, bit for bit. Raises CheckpointError if it is another population's."""
+        load_state(self, state)
+
+    def restore(self, restated: dict[str, Tensor] | None) -> None:
+        """Take up work after `state` was exchanged: `restated` are the averaged weights' buffers."""
+        self._sample, self._restated = None, restated
+        self._pass_by_neutral()
 
     def stack(self) -> Stack:
         """Return the kept (else the present) weights of all members, for prediction alone."""

@@ -9,7 +9,8 @@ from poise.core.dial import dials_of
 from poise.core.schedule import Schedule
 from poise.core.trees import where_members
 from poise.network.batch_norm import BatchNormLayer
-from poise.train.step import Program, State, forward, with_dials
+from poise.train.homes import forward
+from poise.train.step import Program, State, with_dials
 
 __all__ = ["restated_buffers"]
 
@@ -34,7 +35,7 @@ def restated_buffers(program: Program, state: State, inputs: Tensor) -> dict[str
             norm.training = True
             norm.momentum = 1.0
         with torch.no_grad():
-            torch.vmap(lambda p, b, x: forward(program, p, b, x))(state.averaged, buffers, inputs)
+            torch.vmap(lambda p, b, x: forward(program.module, program.homes, p, b, x))(state.averaged, buffers, inputs)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

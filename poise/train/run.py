@@ -13,23 +13,31 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.optim import Optimizer
 
 from poise.core.context import Batch, Context
-from poise.core.errors import ArgumentError, CheckpointError, PoiseWarning, shown
+from poise.core.errors import ArgumentError, PoiseWarning, shown
 from poise.core.explain import conflicts
+from poise.core.kinds import recordings
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng, key
 from poise.core.select import roles_of
+from poise.core.terms import DATA, data_terms
 from poise.core.trees import map_tree
 from poise.network.statistics import reestimate
 from poise.train.distributions import classes_of, distributions
 from poise.train.failure import TrainingError, check_terms
 from poise.train.groups import check_optimizer, groups_of, scales_of
+from poise.train.half import as_list, skip_step, unscaled
 from poise.train.layers import set_layers
+from poise.train.losses import usual_loss
+from poise.train.ranks import mean_over_ranks, rank_and_world
+from poise.train.replay import Replay, forward_again, gradient_again, kept_generators
+from poise.train.run_state import load_run, state_of
 from poise.train.start import check_start, warn_of_idle_parts
 from poise.train.swap import kept_modes, kept_tensors, load_tensors
+from poise.train.tasks import TaskGradients
+from poise.train.watch import Watch
 
 __all__ = ["Run", "TrainingError"]
 
@@ -54,9 +62,11 @@ class Run:
         seed: int = 0,
         columns: Tensor | None = None,
         classes: int | None = None,
+        teacher: Callable[[Any], Any] | None = None,
+        loss: Callable[[Any, Any], Tensor] | None = None,
     ) -> None:
-        check_start(recipe, model, seed, columns)
-        self.recipe = recipe
+        check_start(recipe, model, seed, columns, teacher)
+        self.recipe = self.started = recipe
         self.model = recipe.network(model)
         self.roles = roles_of(self.model)
         for problem in conflicts(recipe, self.model):
@@ -64,6 +74,9 @@ class Run:
         self.seed = seed
         self.columns = columns
         self.classes = classes
+        self.teacher = teacher
+        self.loss = loss
+        self.rank, self.world = rank_and_world()
         self.step_number = 0
         self.terms: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
@@ -71,16 +84,29 @@ class Run:
         self.averaged: dict[str, Tensor] | None = None
         self.best: dict[str, dict[str, Tensor]] | None = None
         self.stopped = False
-        self._draws = 0  # batches seen: micro-batches of one step draw differently
+        self.draws = 0  # batches seen: micro-batches of one step draw differently
         self._pending = False  # an objective was computed since the last update
         self._batch: Batch | None = None
+        self._tasks = TaskGradients(recipe)
+        self._replay: Replay | None = None  # how to find the gradient of this step at other weights
+        self._watch = Watch(recipe, self.model)
         self._estimated: dict[str, Tensor] = {}  # buffers that the last evaluation re-estimated, until the next step
         self._checked: WeakSet[Optimizer] = WeakSet()
         self._set_layers()
 
+    @property
+    def acted(self) -> dict[str, bool]:
+        """Whether each part has changed anything so far, as seen in the first five steps."""
+        return dict(self._watch.acted)
+
+    def set(self, values: Mapping[str, Any]) -> None:
+        """Change dials while training: `run.set({"dropout.p": 0.1})`. Raises ArgumentError for a wrong key or value."""
+        self.recipe = self.recipe.at(values)
+        self._set_layers()
+
     # --- one step ------------------------------------------------------------------------------------------------
 
-    def batch(self, inputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Any:
+    def batch(self, inputs: Any, targets: Tensor, weights: Tensor | None = None) -> Any:
         """Return (inputs, targets), or (inputs, targets, weights) if row weights were given, after the batch stage.
 
         Class indices (B,) int64 come back as distributions (B, K) when a part of this stage is present; stock
@@ -89,74 +115,103 @@ class Run:
         if not self.recipe.stage("batch"):
             self._batch = Batch(inputs, targets, weights)
         else:
-            if targets.dim() == 1 and not targets.is_floating_point():
+            if isinstance(targets, Tensor) and targets.dim() == 1 and not targets.is_floating_point():
                 self.classes = self.classes or classes_of(self.model, inputs)
                 targets = distributions(targets, self.classes, next(iter(self._params().values())).dtype)
             with torch.no_grad():
                 self._batch, self.memory = self._fold("batch", Batch(inputs, targets, weights))
         return self._batch[:2] if weights is None else tuple(self._batch)
 
-    def objective(self, loss: Tensor, outputs: Any = None) -> Tensor:
+    def objective(self, loss: Tensor | Mapping[str, Tensor], outputs: Any = None) -> Tensor:
         """Return the loss plus the recipe's terms; `run.terms` keeps each of them, detached.
 
-        When gradients are accumulated over k micro-batches, each call adds all terms and draws anew: call backward on
-        `run.objective(loss, outputs) / k`, loss being the micro-batch's mean, and penalties count once.
+        With several tasks, `loss` is a dict with one 0-d tensor a task. When gradients are accumulated over k
+        micro-batches, each call adds all terms and draws anew: call backward on `run.objective(loss, outputs) / k`,
+        loss being the micro-batch's mean, and penalties count once.
         """
-        if not isinstance(loss, Tensor) or loss.dim() != 0:
-            raise ArgumentError(f"`Run.objective.loss` must be a 0-d tensor; got {shown(loss)}. Take its mean first.")
-        facts = {"params": self._params(), "batch": self._batch, "outputs": outputs}
-        terms, self.memory = self._fold("objective", {"data": loss}, **facts)
+        data = data_terms(loss) if isinstance(loss, Mapping) else {DATA: loss}
+        for name, term in data.items():
+            if not isinstance(term, Tensor) or term.dim() != 0:
+                raise ArgumentError(
+                    f"`Run.objective.loss` must be a 0-d tensor{'' if name == DATA else ' a task'}; got {shown(term)}. "
+                    "Take its mean first."
+                )
+        params = self._params()
+        facts = {"params": params, "batch": self._batch, "outputs": outputs, "recorded": recordings(self.model)}
+        terms, self.memory = self._fold("objective", data, **facts)
+        self._tasks.add(terms, params)
         self.terms = {name: term.detach() for name, term in terms.items()}
         self._pending = True
-        self._draws += 1
+        self.draws += 1
         self._set_layers()
-        total = loss
+        total = terms[next(iter(data))]
         for name, term in terms.items():
-            total = total if name == "data" else total + term.to(loss.dtype)
+            total = total if name == next(iter(data)) else total + term.to(total.dtype)
         return total
 
-    def update(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
-        """Gradient stage, shrink stage, the optimizer's step, update stage, average stage; then clear gradients."""
-        optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    def before_step(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
+        """Gradient stage and shrink stage: what `update` does before the optimizer's own step."""
         params = self._params()
-        for one in optimizers:
+        for one in as_list(optimizer):
             if one not in self._checked:
                 self._checked.add(one)
                 check_optimizer(self.recipe, one, params)
-        grads = {name: p.grad for name, p in params.items() if p.grad is not None}
         check_terms(self.terms, self.step_number)
+        grads = {name: p.grad for name, p in params.items() if p.grad is not None}
         if not grads:
             raise TrainingError(f"no gradient at step {self.step_number}: call backward() on the objective first.")
+        facts = {"params": params, "batch": self._batch, "tasks": self._tasks.mean(), "gradient": self._gradient_at}
         with torch.no_grad():
-            edited, self.memory = self._fold("gradient", grads, params=params)
+            edited, self.memory = self._fold("gradient", grads, **facts)
             for name, grad in edited.items():
                 params[name].grad = grad
-            for one in optimizers:
-                for names, group in groups_of(one, params):
-                    self._edit("shrink", params, names, group["lr"])
-                one.step()
-            for one in optimizers:
-                for names, group in groups_of(one, params):
-                    self._edit("update", params, names, group["lr"], scales_of(self.recipe, one, group, params, names))
+            self._edit("shrink", as_list(optimizer), params)
+
+    def after_step(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
+        """Update stage and average stage, after the optimizer's own step; then clear gradients."""
+        params = self._params()
+        with torch.no_grad():
+            self._edit("update", as_list(optimizer), params)
             if self.recipe.stage("average"):
                 current = {name: p.detach() for name, p in params.items()}
                 self.averaged, self.memory = self._fold("average", current, params=current)
-        for p in params.values():
-            p.grad = None
+        self._watch.step(self.recipe.resolve({}, self.step_number), self.model, self.step_number)
         self.step_number += 1
-        if not self._pending:
-            self._draws += 1
-        self._pending = False
-        self._estimated = {}
-        self._set_layers()
+        self._end_step(params)
 
-    def step(self, optimizer: Optimizer, closure: Callable[[], Tensor]) -> Tensor:
-        """Run `closure` (forward, objective, backward; returns the loss), then `update`. Returns the loss."""
+    def update(self, optimizer: Optimizer | Sequence[Optimizer], scaler: torch.amp.GradScaler | None = None) -> bool:
+        """Gradient stage, shrink stage, the optimizer's step, update stage, average stage; then clear gradients.
+
+        With a `scaler` (fp16: `scaler.scale(objective).backward()` came before), gradients are unscaled first, and a
+        step whose gradients overflowed is left out whole, by every part. Returns whether the step was taken.
+        """
+        optimizers = as_list(optimizer)
+        if scaler is not None and not unscaled(scaler, optimizers, self._params()):
+            skip_step(scaler, optimizers)
+            self._end_step(self._params())
+            return False
+        self.before_step(optimizers)
+        for one in optimizers:
+            one.step() if scaler is None else scaler.step(one)
+        if scaler is not None:
+            scaler.update()
+        self.after_step(optimizers)
+        return True
+
+    def step(
+        self, optimizer: Optimizer, closure: Callable[[], Tensor], scaler: torch.amp.GradScaler | None = None
+    ) -> Tensor:
+        """Run `closure` (batch, forward, objective, backward; returns the loss), then `update`. Returns the loss.
+
+        Parts that need the gradient at other weights (`Sam`) call the closure again: it must see the same rows.
+        """
         for p in self._params().values():
             p.grad = None
+        again = any("closure" in part.needs for part in self.recipe)
+        self._replay = Replay(closure, self.memory, self.draws, torch.get_rng_state(), scaler) if again else None
         with torch.enable_grad():
             loss = closure()
-        self.update(optimizer)
+        self.update(optimizer, scaler)
         return loss.detach()
 
     # --- evaluation and the end ----------------------------------------------------------------------------------
@@ -185,6 +240,7 @@ class Run:
         value = torch.as_tensor(score, dtype=torch.float64).detach().cpu()
         if value.dim() != 0:
             raise ArgumentError(f"`Run.stop.score` must be one number; got shape {tuple(value.shape)}.")
+        value = mean_over_ranks(value)
         self.history.append(
             {"step": float(self.step_number), "score": float(value), **{n: float(t) for n, t in self.terms.items()}}
         )
@@ -208,44 +264,22 @@ class Run:
         chosen = self.best or self._evaluated()
         model = copy.deepcopy(self.model)
         load_tensors(model, chosen["weights"] | chosen["buffers"])
-        if batches is not None:
-            reestimate(model, batches)
+        given = None if batches is None else list(batches)  # a generator would be used up by the first of several
+        if given is not None:
+            reestimate(model, given)
         predictor: Any = model.eval()
-        for part in self.recipe.stage("predict"):
-            predictor = part.predict(predictor, self._context())
+        for part in self.recipe.resolve({}, self.step_number).stage("predict"):
+            ctx = self._context(memory=self.memory[part.name], batches=given)
+            predictor = part.predict(predictor, ctx.within(part.name))
         return predictor
 
     def state_dict(self) -> dict[str, Any]:
         """Return the run's own state; save it beside the model's and the optimizer's for a bit-equal resume."""
-        state = {
-            "step": self.step_number,
-            "draws": self._draws,
-            "classes": self.classes,
-            "terms": self.terms,
-            "seed": self.seed,
-            "stopped": self.stopped,
-            "memory": self.memory,
-            "averaged": self.averaged,
-            "best": self.best,
-            "history": self.history,
-            "recipe": self.recipe.spec(),
-        }
-        return copy.deepcopy(state)
+        return state_of(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()`. Raises CheckpointError if it is another recipe's or model's, or incomplete."""
-        if not isinstance(state, Mapping) or state.get("recipe") != self.recipe.spec():
-            raise CheckpointError("`Run.load_state_dict` got the state of another recipe; start the one that saved it.")
-        own = self.state_dict()
-        if missing := sorted(own.keys() - state.keys()):
-            raise CheckpointError(f"`Run.load_state_dict` got a state without {', '.join(missing)}: it is damaged.")
-        if _shapes(state["memory"]) != _shapes(own["memory"]):
-            raise CheckpointError("`Run.load_state_dict` got the state of another model: its tensors differ in shape.")
-        state = copy.deepcopy(dict(state))
-        self.step_number, self._draws, self.seed = state["step"], state["draws"], state["seed"]
-        self.stopped, self.memory = state["stopped"], state["memory"]
-        self.averaged, self.best, self.history = state["averaged"], state["best"], state["history"]
-        self.terms, self.classes = state["terms"], state["classes"]
+        load_run(self, state)
         self._set_layers()
 
     # --- plumbing ------------------------------------------------------------------------------------------------
@@ -257,44 +291,85 @@ class Run:
     def _context(self, **facts: Any) -> Context:
         params = facts.get("params") or self._params()
 
-        def forward(inputs: Any) -> Any:
-            return functional_call(self.model, dict(params), (inputs,))
+        teacher = self.teacher
+
+        def loss(outputs: Any, batch: Batch) -> Tensor:
+            return usual_loss(outputs, batch, self.classes) if self.loss is None else self.loss(outputs, batch.targets)
+
+        def taught(inputs: Any) -> Any:
+            with torch.no_grad():
+                return teacher(inputs) if teacher else None
 
         ctx = Context(
             step=self.step_number,
-            rng=Rng(key(self.seed, 0, self._draws)),
+            rng=Rng(self._key()),
             roles=self.roles,
             columns=self.columns,
             classes=self.classes,
             buffers=dict(self.model.named_buffers()),
-            forward=forward,
+            forward=lambda inputs, draw=0: forward_again(self.model, dict(params), inputs, draw),
+            loss=loss,
+            teacher=taught,
         )
         return replace(ctx, **facts)
 
     def _fold(self, stage: str, value: Any, **facts: Any) -> Any:
         recipe = self.recipe.resolve({}, self.step_number)
-        return recipe.fold(stage, value, self.memory, self._context(**facts))
+        fold = self._watch.fold if self._watch.left else Recipe.fold
+        return fold(recipe, stage, value, self.memory, self._context(**facts))
 
-    def _edit(self, stage: str, params: dict[str, Tensor], names: list[str], lr: Any, scale: Any = None) -> None:
-        """Fold a weights stage over the parameters of one optimizer group and write the result back."""
+    def _edit(self, stage: str, optimizers: Sequence[Optimizer], params: dict[str, Tensor]) -> None:
+        """Fold a weights stage over the parameters that have a gradient, each with its group's rate; write back."""
         if not self.recipe.stage(stage):
             return
-        chosen = {name: params[name].detach() for name in names}
-        roles = {name: self.roles[name] for name in names}
-        edited, self.memory = self._fold(stage, chosen, params=chosen, roles=roles, lr=lr, scale=scale or {})
+        rates, scale = {}, {}
+        for one in optimizers:
+            for names, group in groups_of(one, params):
+                rates |= dict.fromkeys(names, group["lr"])
+                scale |= scales_of(self.recipe, one, group, params, names) if stage == "update" else {}
+        chosen = {name: params[name].detach() for name in params if name in rates}
+        facts = {"params": chosen, "roles": {name: self.roles[name] for name in chosen}, "rates": rates, "scale": scale}
+        edited, self.memory = self._fold(stage, chosen, lr=next(iter(rates.values()), 0.0), **facts)
         for name, value in edited.items():
             if value is not chosen[name]:
                 params[name].copy_(value)
 
+    def _gradient_at(self, there: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the gradient of this step's objective at other weights, in this step's own draws."""
+        if self._replay is None:
+            raise ArgumentError(
+                "a part of this recipe needs the gradient at other weights: call `run.step(optimizer, closure)`, "
+                "closure running batch, forward, objective and backward, in place of `run.update(optimizer)`."
+            )
+        replay = self._replay
+        kept = self.memory, self.draws, self.terms, self._tasks, self._batch
+        self.memory, self.draws, self._tasks = replay.memory, replay.draws, TaskGradients(Recipe())
+        self._set_layers()
+        try:
+            with kept_generators(replay.generator):
+                grads = gradient_again(self.model, self._params(), there, replay.closure)
+        finally:
+            self.memory, self.draws, self.terms, self._tasks, self._batch = kept
+            self._set_layers()
+        scale = 1.0 if replay.scaler is None else replay.scaler.get_scale()
+        return grads if scale == 1.0 else {name: grad / scale for name, grad in grads.items()}
+
+    def _end_step(self, params: Mapping[str, Tensor]) -> None:
+        for p in params.values():
+            p.grad = None
+        if not self._pending:
+            self.draws += 1
+        self._pending, self._batch, self._replay, self._estimated = False, None, None, {}
+        self._set_layers()
+
+    def _key(self) -> Tensor:
+        # W processes draw as W micro-batches of one process do.
+        return key(self.seed, 0, self.draws * self.world + self.rank)
+
     def _set_layers(self) -> None:
-        recipe = self.recipe.resolve({}, self.step_number)
-        set_layers(self.model, recipe, key(self.seed, 0, self._draws))
+        set_layers(self.model, self.recipe.resolve({}, self.step_number), self._key())
 
     def _evaluated(self) -> dict[str, dict[str, Tensor]]:
         weights = self.averaged if self.averaged is not None else self._params()
         state = {"weights": dict(weights), "buffers": dict(self.model.named_buffers()) | self._estimated}
         return map_tree(lambda t: t.detach().clone(), state)  # type: ignore[no-any-return]  # same structure as its input
-
-
-def _shapes(memory: Any) -> Any:
-    return map_tree(lambda leaf: getattr(leaf, "shape", None), memory)

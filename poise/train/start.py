@@ -19,7 +19,7 @@ from poise.train.columns import check_columns
 __all__ = ["check_start", "warn_of_idle_parts"]
 
 
-def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | None) -> None:
+def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | None, teacher: object = None) -> None:
     """Raise ArgumentError, with the model as it was, unless the recipe can train it as one network."""
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ArgumentError(f"`Recipe.start.seed` must be an int; got {shown(seed)}.")
@@ -31,6 +31,13 @@ def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | N
                 f"`Recipe.start` trains one network; dial {name} has {count} numbers. "
                 "Use poise.train.population.Population for one a member."
             )
+    for part in recipe:
+        if "teacher" in part.needs and not callable(teacher):
+            raise ArgumentError(
+                f"`Recipe.start.teacher` must be a callable that maps inputs to outputs, because {part.name} learns "
+                f"from it; got {shown(teacher)}. Pass the trained model: recipe.start(model, teacher=big.eval())."
+            )
+    _check_wrapping(recipe, model)
     if any(p.is_meta for p in model.parameters()):
         raise ArgumentError("`Recipe.start.model` must have real weights; got some on the meta device.")
     if foreign := sorted({layer.part for _path, layer in inserted_layers(model)}):
@@ -42,6 +49,20 @@ def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | N
     if not roles:
         raise ArgumentError("`Recipe.start.model` must have a parameter that requires grad; got none.")
     check_columns(recipe, model, roles, columns)
+
+
+def _check_wrapping(recipe: Recipe, model: nn.Module) -> None:
+    """Refuse a model that is compiled or distributed already: layers that came later would be missed in silence."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        raise ArgumentError(
+            "`Recipe.start.model` must be the module itself; got DistributedDataParallel around it. "
+            "Start first, then wrap: DistributedDataParallel(run.model)."
+        )
+    if hasattr(model, "_orig_mod") and recipe.stage("network"):
+        raise ArgumentError(
+            "`Recipe.start.model` must not be compiled yet, because the recipe inserts layers; got "
+            f"{type(model).__name__}. Start first, then compile: torch.compile(run.model)."
+        )
 
 
 def warn_of_idle_parts(recipe: Recipe, memory: Mapping[str, Any], steps: int, evaluations: int) -> None:

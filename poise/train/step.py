@@ -17,25 +17,31 @@ backward pass, where the gradient of the sum of M independent losses is the M gr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from poise.core.blocks import Blocks
 from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError
-from poise.core.kinds import Inserted, Proximal, inserted_layers
+from poise.core.kinds import Inserted, Proximal, drawing, inserted_layers, recordings
 from poise.core.mapped import map_members
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng
 from poise.core.select import Role, roles_of
+from poise.core.terms import data_keys, data_terms, task_of
 from poise.core.trees import Tree
+from poise.train.homes import Homes, forward, homes_of
 from poise.train.losses import Loss
 from poise.train.optimizers import Flat, Optimizer
+from poise.train.replay import moving_buffers
+from poise.train.tasks import wants_tasks
 
-__all__ = ["Program", "State", "fold_members", "forward", "step", "with_dials"]
+__all__ = ["Program", "State", "fold_members", "step", "with_dials"]
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,18 @@ class Program:
     optimizer: Optimizer
     columns: Tensor | None = None
     classes: int | None = None
+    blocks: Blocks | None = None
+    teacher: Callable[[Any], Any] | None = None
     roles: Mapping[str, Role] = field(init=False)
     inserted: tuple[tuple[str, Inserted], ...] = field(init=False)
-    homes: Mapping[str, list[tuple[dict[str, Any], str]]] = field(init=False)
+    homes: Homes = field(init=False)
+    moving: frozenset[str] = field(init=False)  # buffers that a forward pass may write to
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roles", roles_of(self.module))
         object.__setattr__(self, "inserted", tuple(inserted_layers(self.module)))
-        object.__setattr__(self, "homes", _homes(self.module))
+        object.__setattr__(self, "homes", homes_of(self.module))
+        object.__setattr__(self, "moving", frozenset(moving_buffers(self.module)))
 
 
 @dataclass
@@ -86,13 +96,16 @@ def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
         batch = fold_members(program, state, "batch", batch)
 
     leaves = {name: view.detach().requires_grad_() for name, view in params.items()}
-    losses, terms = _losses(program, state, leaves, buffers, batch)
-    found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+    before = state.memory
+    losses, terms, of_task = _losses(program, state, leaves, buffers, batch)
+    found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True, retain_graph=bool(of_task))
+    tasks = {task: _gradients(leaves, term) for task, term in of_task.items()}
 
     with torch.no_grad():
-        grads = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(leaves.items(), found, strict=True)}
+        grads = _filled(leaves, found)
         if recipe.stage("gradient"):
-            grads = fold_members(program, state, "gradient", grads, params=params)
+            facts = {"params": params, "tasks": tasks, "batch": batch, "buffers": state.buffers}
+            grads = fold_members(program, state, "gradient", grads, again=(buffers, before), **facts)
         if recipe.stage("shrink"):
             state.flat.set(fold_members(program, state, "shrink", params, params=params))
 
@@ -111,77 +124,100 @@ def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
     return terms
 
 
-def forward(program: Program, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Any) -> Any:
-    """Return one member's outputs. As `torch.func.functional_call`, which takes 0.8 ms to find what `homes` knows.
-
-    Raises: ArgumentError if the network assigns to a buffer: the new value would be lost after this call.
-    """
-    given = [(home, name, tensor) for values in (params, buffers) for path, tensor in values.items()
-             for home, name in program.homes[path]]  # fmt: skip
-    own = [home[name] for home, name, _ in given]
-    try:
-        for home, name, tensor in given:
-            home[name] = tensor
-        outputs = program.module(inputs)
-        for home, name, tensor in given:
-            if home[name] is not tensor:
-                raise ArgumentError(
-                    f"a network of a population must change its buffers in place; got a new tensor in {name!r}. "
-                    "Write `self.count.add_(1)`, not `self.count = self.count + 1`."
-                )
-        return outputs
-    finally:
-        for (home, name, _), tensor in zip(given, own, strict=True):
-            home[name] = tensor
+def _filled(leaves: dict[str, Tensor], found: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    return {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(leaves.items(), found, strict=True)}
 
 
-def _homes(module: nn.Module) -> dict[str, list[tuple[dict[str, Any], str]]]:
-    """Return where a module holds each parameter and buffer, under its first name: a tied one is held in several."""
-    first: dict[int, str] = {}
-    homes: dict[str, list[tuple[dict[str, Any], str]]] = {}
-    for path, owner in module.named_modules():
-        for held in (owner._parameters, owner._buffers):
-            for name, tensor in held.items():
-                if tensor is not None:
-                    full = first.setdefault(id(tensor), f"{path}.{name}" if path else name)
-                    homes.setdefault(full, []).append((held, name))
-    return homes
+def _gradients(leaves: dict[str, Tensor], term: Tensor) -> dict[str, Tensor]:
+    """Return the gradient of each member's own term (M,) by parameter."""
+    found = torch.autograd.grad(term.sum(), list(leaves.values()), allow_unused=True, retain_graph=True)
+    return _filled(leaves, found)
 
 
 def _losses(
     program: Program, state: State, params: dict[str, Tensor], buffers: dict[str, Tensor], batch: Batch
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return each member's objective (M,) and its terms; the objective stage's memory advances."""
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Return each member's objective (M,), its terms, and the tasks' own terms with their graph, if a part asks.
+
+    The objective stage's memory advances.
+    """
+    asked = wants_tasks(program.recipe)
 
     def one(
         params: dict[str, Tensor], buffers: dict[str, Tensor], batch: Batch, memory: Tree, own: Any
-    ) -> tuple[Tensor, dict[str, Tensor], Tree]:
-        outputs = forward(program, params, buffers, batch.inputs)
-        terms = {"data": program.loss(outputs, batch)}
-        if memory:
-            recipe, ctx = _member(program, state, own)
-            ctx = replace(ctx, params=params, buffers=buffers, batch=batch, outputs=outputs)
-            ctx = replace(ctx, forward=lambda inputs: forward(program, params, buffers, inputs))
-            terms, memory = recipe.fold("objective", terms, memory, ctx)
-        return torch.stack([*terms.values()]).sum(), {n: t.detach() for n, t in terms.items()}, memory
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tree]:
+        terms, memory = _objective(program, state, params, buffers, batch, memory, own)
+        of_task = {task_of(key): terms[key] for key in data_keys(terms)} if asked else {}
+        return torch.stack([*terms.values()]).sum(), {n: t.detach() for n, t in terms.items()}, of_task, memory
 
     memory, own = _of_stage(program, state, "objective")
-    losses, terms, memory = map_members(one, len(state.keys), params, buffers, batch, memory, own)
+    losses, terms, of_task, memory = map_members(one, len(state.keys), params, buffers, batch, memory, own)
     state.memory = state.memory | memory
-    return losses, terms
+    return losses, terms, of_task
 
 
-def fold_members(program: Program, state: State, stage: str, value: Any, **facts: Any) -> Any:
-    """Fold one stage's parts over every member; the parts' memory advances."""
+def _objective(
+    program: Program, state: State, params: Any, buffers: Any, batch: Batch, memory: Tree, own: Any
+) -> tuple[dict[str, Tensor], Tree]:
+    """Return one member's terms, and its memory of the objective stage."""
+    outputs = forward(program.module, program.homes, params, buffers, batch.inputs)
+    terms = data_terms(program.loss(outputs, batch))
+    recorded = recordings(program.module) if program.inserted else {}
+    if not memory:
+        return terms, memory
+    recipe, ctx = _member(program, state, own)
+    again = _again(program, params, buffers)
+    ctx = replace(ctx, params=params, buffers=buffers, batch=batch, outputs=outputs, recorded=recorded, forward=again)
+    return recipe.fold("objective", terms, memory, ctx)
 
-    def one(value: Any, memory: Tree, own: Any, facts: dict[str, Any]) -> tuple[Any, Tree]:
+
+def _again(program: Program, params: Any, buffers: Any) -> Callable[..., Any]:
+    """Return the function that runs one member's network once more; running statistics stay where they are."""
+
+    def run(inputs: Any, draw: int = 0) -> Any:
+        with drawing(program.module, draw):
+            # Cloned inside, because a caller's `torch.func.grad` forbids writing to a tensor from outside.
+            kept = {name: buffer.clone() if name in program.moving else buffer for name, buffer in buffers.items()}
+            return forward(program.module, program.homes, params, kept, inputs)
+
+    return run
+
+
+def fold_members(
+    program: Program, state: State, stage: str, value: Any, again: tuple[Any, Any] | None = None, **facts: Any
+) -> Any:
+    """Fold one stage's parts over every member; the parts' memory advances.
+
+    `again` is (buffers, memory) as the step's objective began: with it, a part may ask for the gradient elsewhere.
+    """
+    replays = again is not None and any("closure" in part.needs for part in program.recipe.stage(stage))
+    extra = (again[0], *_of_stage(program, replace(state, memory=again[1]), "objective")) if again and replays else None
+
+    def one(value: Any, memory: Tree, own: Any, facts: dict[str, Any], extra: Any) -> tuple[Any, Tree]:
         recipe, ctx = _member(program, state, own)
-        return recipe.fold(stage, value, memory, replace(ctx, **facts))
+        ctx = replace(ctx, **facts)
+        if extra is not None:
+            ctx = replace(ctx, gradient=partial(_gradient_at, program, state, ctx.batch, *extra))
+        return recipe.fold(stage, value, memory, ctx)
 
     memory, own = _of_stage(program, state, stage)
-    value, memory = map_members(one, len(state.keys), value, memory, own, facts)
+    value, memory = map_members(one, len(state.keys), value, memory, own, facts, extra)
     state.memory = state.memory | memory
     return value
+
+
+def _gradient_at(
+    program: Program, state: State, batch: Batch, buffers: Any, memory: Tree, own: Any, there: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return one member's gradient of the step's objective at other weights, on the same rows and masks."""
+
+    def objective(params: dict[str, Tensor]) -> Tensor:
+        kept = {name: buffer.clone() if name in program.moving else buffer for name, buffer in buffers.items()}
+        terms, _ = _objective(program, state, params, kept, batch, memory, own)
+        return torch.stack([*terms.values()]).sum()
+
+    found: dict[str, Tensor] = torch.func.grad(objective)(there)
+    return found
 
 
 def _of_stage(program: Program, state: State, stage: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -203,8 +239,18 @@ def _member(program: Program, state: State, own: dict[str, Any]) -> tuple[Recipe
         roles=program.roles,
         columns=program.columns,
         classes=program.classes,
+        blocks=program.blocks,
     )
     return program.recipe.resolve(own["dials"], state.step), ctx
+
+
+def _taught(teacher: Callable[[Any], Any] | None, inputs: Any) -> Any:
+    if teacher is None:
+        raise ArgumentError(
+            "`Population.teacher` must be given, because a part of the recipe learns from it; got none."
+        )
+    with torch.no_grad():
+        return teacher(inputs)
 
 
 def with_dials(program: Program, state: State) -> dict[str, Tensor]:

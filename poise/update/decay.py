@@ -49,6 +49,6 @@ class Decay(Regularizer):
 
     def shrink(self, params: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         # In float64 and rounded once, as torch.optim does with Python numbers: bit-equal to AdamW.
-        factor = 1 - double(ctx.lr) * double(self.rate)
         chosen = select(ctx.roles, self.where)
-        return params | {name: params[name] * like(factor, params[name]) for name in chosen}, memory
+        factors = {name: 1 - double(ctx.rate_of(name)) * double(self.rate) for name in chosen}
+        return params | {name: params[name] * like(factors[name], params[name]) for name in chosen}, memory

@@ -40,6 +40,7 @@ class MaxNorm(Regularizer):
     """
 
     rank: ClassVar[int] = 80  # after thresholds: what the step leaves behind satisfies the limit
+    conditional: ClassVar[bool] = True
     formula: ClassVar[str] = "w_unit <- w_unit min(1, limit / |w_unit|)"
     cost: ClassVar[str] = "two passes over the weights"
 
