@@ -12,15 +12,27 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
-    from poise.average import Ema, Swa
+    from poise.average import Ema, Lookahead, ScheduleFree, Swa
     from poise.batch import CutMix, InputNoise, LabelSmoothing, Mixup, SwapNoise
     from poise.core.errors import ArgumentError, CheckpointError, DataError, PoiseError, PoiseWarning, StudyError
     from poise.core.recipe import Recipe
     from poise.core.regularizer import Regularizer
     from poise.core.schedule import Constant, Cosine, CosineCycles, Linear, OneCycle, SwitchOff, WarmUp
-    from poise.gradient import ClipNorm
+    from poise.gradient import AdaptiveClip, Centralize, ClipNorm, ClipValue, GradientNoise, Sam
     from poise.network import BatchNorm, DropConnect, Dropout, HiddenNoise, LayerNorm, WeightNoise
-    from poise.objective import L2
+    from poise.objective import (
+        L2,
+        Adversarial,
+        ConfidencePenalty,
+        Distillation,
+        InputGradientPenalty,
+        JacobianPenalty,
+        Orthogonal,
+        PullToStart,
+        RDrop,
+        SpectralDecoupling,
+        VirtualAdversarial,
+    )
     from poise.predict import Ensemble
     from poise.stop import Budget, Patience
     from poise.study.estimators import Classifier, Regressor
@@ -31,42 +43,59 @@ __version__ = "0.1.0"  # the same stands in pyproject.toml
 __all__ = [
     "L1",
     "L2",
+    "AdaptiveClip",
+    "Adversarial",
     "ArgumentError",
     "BatchNorm",
     "Budget",
+    "Centralize",
     "CheckpointError",
     "Classifier",
     "ClipNorm",
+    "ClipValue",
+    "ConfidencePenalty",
     "Constant",
     "Cosine",
     "CosineCycles",
     "CutMix",
     "DataError",
     "Decay",
+    "Distillation",
     "DropConnect",
     "Dropout",
     "ElasticNet",
     "Ema",
     "Ensemble",
+    "GradientNoise",
     "GroupLasso",
     "HiddenNoise",
+    "InputGradientPenalty",
     "InputNoise",
+    "JacobianPenalty",
     "LabelSmoothing",
     "LayerNorm",
     "Linear",
+    "Lookahead",
     "MaxNorm",
     "Mixup",
     "OneCycle",
+    "Orthogonal",
     "Patience",
     "PoiseError",
     "PoiseWarning",
+    "PullToStart",
+    "RDrop",
     "Recipe",
     "Regressor",
     "Regularizer",
+    "Sam",
+    "ScheduleFree",
+    "SpectralDecoupling",
     "StudyError",
     "Swa",
     "SwapNoise",
     "SwitchOff",
+    "VirtualAdversarial",
     "WarmUp",
     "WeightNoise",
     "__version__",

@@ -1,5 +1,11 @@
 """Edits of the gradient, between the backward pass and the optimizer."""
 
+from poise.gradient.adaptive_clip import AdaptiveClip
+from poise.gradient.centralize import Centralize
 from poise.gradient.clip_norm import ClipNorm
+from poise.gradient.clip_value import ClipValue
+from poise.gradient.gradient_noise import GradientNoise
+from poise.gradient.pc_grad import PcGrad
+from poise.gradient.sam import Sam
 
-__all__ = ["ClipNorm"]
+__all__ = ["AdaptiveClip", "Centralize", "ClipNorm", "ClipValue", "GradientNoise", "PcGrad", "Sam"]
