@@ -24,9 +24,15 @@ KINDS = {key: kind for key, kind in sorted(Regularizer.registry.items()) if kind
 FIELDS: dict[str, dict[str, Any]] = {
     "budget": {"steps": 4},
     "clip_norm": {"limit": 0.5},
+    "dynamic_weights": {"tasks": ("a", "b", "c"), "window": 1},
     "elastic_net": {"weight": 2.0},
+    "grad_norm": {"tasks": ("a", "b", "c")},
     "group_lasso": {"weight": 2.0},
     "l1": {"weight": 2.0},
+    "soft_sharing": {"modules": ("first", "second")},
+    "task_weight": {"tasks": ("b",)},
+    "uncertainty_weights": {"tasks": ("a", "b", "c")},
+    "lookahead": {"every": 2},
     "max_norm": {"limit": 0.7},
     "patience": {"evaluations": 2},
     "swa": {"start": 2},
@@ -35,8 +41,9 @@ FIELDS: dict[str, dict[str, Any]] = {
 # Where a member of a population equals the same member alone to 2e-6 (float32) and 1e-12 (float64) but not bit for
 # bit: a batched product or sum runs in another order. Everywhere else the battery demands equality.
 ORDERED_SUMS = {
-    "batch_norm", "drop_connect", "dropout", "elastic_net", "group_lasso", "hidden_noise", "l1", "l2", "layer_norm",
-    "weight_noise",
+    "batch_norm", "drop_connect", "drop_path", "dropout", "dynamic_weights", "elastic_net", "grad_norm",
+    "group_lasso", "hidden_noise", "l1", "l2", "layer_norm", "pc_grad", "shake_drop", "shake_shake", "soft_sharing",
+    "task_weight", "uncertainty_weights", "weight_noise",
 }  # fmt: skip
 
 LEAST = 455  # checks over all classes; raised when classes are added, never lowered
@@ -67,7 +74,7 @@ def test_a_member_equals_the_same_member_alone_bit_for_bit(key: str) -> None:
 
 @pytest.mark.parametrize("key", [key for key, kind in KINDS.items() if issubclass(kind, Insertion)])
 def test_the_battery_passes_on_convolutions(key: str) -> None:
-    check_regularizer(part_of(key), sample=image_sample())
+    check_regularizer(part_of(key), sample=image_sample(part_of(key)))
 
 
 def _trained(key: str, saved: bool) -> dict[str, torch.Tensor]:
@@ -92,7 +99,9 @@ def _trained(key: str, saved: bool) -> dict[str, torch.Tensor]:
                 target.load_state_dict(state)
         x, y = run.batch(inputs, targets)
         out = run.model(x)
-        run.objective(torch.nn.functional.cross_entropy(out, y), outputs=out).backward()
+        loss = torch.nn.functional.cross_entropy
+        several = {task: loss(out, own) for task, own in sample.task_targets(y).items()}
+        run.objective(several or loss(out, y), outputs=out).backward()
         run.update(optimizer)
         run.stop(1.0 + 0.1 * step)
     with run.evaluation() as model:

@@ -66,6 +66,10 @@ def _without_dials(part: Regularizer) -> str:
 
 
 def _without_gradient(part: Regularizer) -> str:
+    if part.detached:
+        return f"{part.detached} is held constant: the gradient is not the derivative of the value"
+    if isinstance(part, Insertion) and part.own_gradient:
+        return "the backward pass is not the forward's derivative, by design"
     return "" if isinstance(part, (Penalty, Insertion)) or _adds_gradient(part) else "nothing here is differentiated"
 
 
@@ -165,7 +169,7 @@ def declared_checks(part: Regularizer) -> int:
         + 2 * isinstance(part, Transform)  # another key, replay
         + 2 * ("batch" in stages)
         + ("objective" in stages)
-        + isinstance(part, (Penalty, Insertion))  # gradient
+        + (isinstance(part, Penalty) or (isinstance(part, Insertion) and not part.own_gradient))  # gradient
         + isinstance(part, Insertion)  # layers
         + bool(stages & {"shrink", "update"}) * (1 + ("where" in {f.name for f in fields(part)}))
         + ("stop" in stages)

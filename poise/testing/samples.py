@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from poise.core.dial import Dial, dials_of
 from poise.core.regularizer import Regularizer
+from poise.testing.residual_networks import residual_image_network, residual_network
 
 __all__ = [
     "Sample",
@@ -77,9 +79,12 @@ def table_sample() -> Sample:
     return Sample(table_network, *_rows((_COLUMNS,)), columns=torch.tensor([0, 1, 2, 3, 3]))
 
 
-def image_sample() -> Sample:
-    """Return six images of two channels in three classes."""
-    return Sample(image_network, *_rows((2, 6, 6)))
+def image_sample(part: Regularizer | None = None) -> Sample:
+    """Return six images of two channels in three classes, with residual branches for the parts that act there."""
+    from poise.network.branches import AtBranches
+
+    module = partial(residual_image_network, 2, _CLASSES) if isinstance(part, AtBranches) else image_network
+    return Sample(module, *_rows((2, 6, 6)))
 
 
 def tasks_sample() -> Sample:
@@ -104,9 +109,12 @@ def twins_sample() -> Sample:
 
 def sample_for(part: Regularizer) -> Sample:
     """Return the sample that suits the part's class: a table for most, several tasks or twins for parts on these."""
+    from poise.network.branches import AtBranches
     from poise.objective import SoftSharing
     from poise.objective.weighting import Weighting
 
+    if isinstance(part, AtBranches):
+        return dataclasses.replace(table_sample(), module=partial(residual_network, _COLUMNS, _CLASSES))
     if isinstance(part, SoftSharing):
         return twins_sample()
     return tasks_sample() if isinstance(part, Weighting) or "tasks" in part.needs else table_sample()

@@ -21,6 +21,7 @@ from poise.core.kinds import drawing, inserted_layers, recordings
 from poise.core.regularizer import Regularizer
 from poise.core.rng import Rng, key
 from poise.core.select import Role, roles_of
+from poise.core.terms import task_of
 from poise.testing.samples import Sample
 
 __all__ = ["Case", "Trial", "cast", "copied", "equal", "tensors", "trial_of", "worst"]
@@ -138,9 +139,14 @@ class Trial:
         return functional_call(self.plain, weights, (case["batch"]["inputs"] if inputs is None else inputs,))
 
     def tasks(self, case: Case) -> dict[str, dict[str, Tensor]]:
-        """Return gradients of two tasks that disagree: halves of the stage's gradient, one of them partly turned."""
-        turned = {name: torch.where(g > 0, -0.5 * g, g) for name, g in case["grads"].items()}
-        return {"first": turned, "second": {name: g - turned[name] for name, g in case["grads"].items()}}
+        """Return each task's gradient by parameter."""
+        batch = Batch(**case["batch"])
+
+        def of(key: str) -> dict[str, Tensor]:
+            found: dict[str, Tensor] = grad(lambda p: self.losses(self.outputs(case, p), batch)[key])(case["params"])
+            return found
+
+        return {task_of(key): of(key) for key in self.losses(self.outputs(case), batch)}
 
     def context(self, case: Case, step: int, stage: str) -> Context:
         """Return what the part may look at in the stage."""
@@ -148,9 +154,6 @@ class Trial:
 
         def loss(params: Mapping[str, Tensor]) -> Tensor:
             return torch.stack([*self.losses(self.outputs(case, params), batch).values()]).sum()
-
-        def gradient_of(task: str) -> Mapping[str, Tensor]:
-            return grad(lambda params: self.losses(self.outputs(case, params), batch)[f"data/{task}"])(case["params"])
 
         def again(inputs: Any, draw: int = 0) -> Any:
             with drawing(self.module, draw):
@@ -170,12 +173,11 @@ class Trial:
             scale=case["scale"] if stage == "update" else {},
             columns=self.sample.columns,
             classes=self.sample.classes,
-            tasks={task: gradient_of(task) for task in self.sample.tasks} if stage == "gradient" else {},
             forward=again,
-            loss=_data_loss,
+            loss=lambda outputs, batch: _data_loss(outputs, batch.targets),
             gradient=lambda params: grad(loss)(dict(params)),
             teacher=lambda inputs: self.plain_outputs(case, inputs).detach(),
-            tasks=self.tasks(case) if "tasks" in self.part.needs else {},
+            tasks=self.tasks(case) if stage == "gradient" and "tasks" in self.part.needs else {},
         ).within(self.part.name)
 
     def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
