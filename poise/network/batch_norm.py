@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
 from poise.core.kinds import Inserted
+from poise.core.regularizer import Regularizer
 from poise.network.attach import AfterHiddenLayers
 from poise.network.standardize import standardize
 
-__all__ = ["BatchNorm", "BatchNormLayer", "features_of"]
+__all__ = ["BatchNorm", "BatchNormLayer", "check_eps", "check_statistics", "features_of"]
 
 
 def features_of(host: nn.Module) -> tuple[int, int]:
@@ -28,6 +29,19 @@ def features_of(host: nn.Module) -> tuple[int, int]:
     )
 
 
+def check_statistics(owner: str, momentum: object, eps: object) -> None:
+    """Raise ArgumentError unless the momentum of the running statistics and eps are in their ranges."""
+    if not (isinstance(momentum, float) and 0 < momentum <= 1):
+        raise ArgumentError(f"`{owner}.momentum` must be in (0, 1]; got {shown(momentum)}. It weighs the new batch.")
+    check_eps(owner, eps)
+
+
+def check_eps(owner: str, eps: object) -> None:
+    """Raise ArgumentError unless eps, which keeps a division from 0, is positive."""
+    if not (isinstance(eps, float) and 0 < eps < float("inf")):
+        raise ArgumentError(f"`{owner}.eps` must be a finite number > 0; got {shown(eps)}. 1e-5 is usual.")
+
+
 class BatchNormLayer(Inserted):
     """Standardises features: by the batch while training, by running statistics in evaluation."""
 
@@ -36,10 +50,10 @@ class BatchNormLayer(Inserted):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, part: BatchNorm, host: nn.Module) -> None:
+    def __init__(self, part: Regularizer, host: nn.Module, momentum: float, eps: float) -> None:
         super().__init__(part)
         features, self.dim = features_of(host)
-        self.momentum, self.eps = part.momentum, part.eps
+        self.momentum, self.eps = momentum, eps
         owner: Tensor = host.weight  # type: ignore[assignment]  # features_of has checked the host
         self.weight = nn.Parameter(torch.ones(features, dtype=owner.dtype, device=owner.device))
         self.bias = nn.Parameter(torch.zeros(features, dtype=owner.dtype, device=owner.device))
@@ -59,16 +73,21 @@ class BatchNormLayer(Inserted):
             slope = gain * torch.rsqrt(self.running_var.to(wide.dtype) + self.eps).reshape(shape)
             shift = offset - self.running_mean.to(wide.dtype).reshape(shape) * slope
             return torch.addcmul(shift, wide, slope + (1 - share)).to(x.dtype)
+        out, mean, var = self.standardized(wide, gain, offset, 1 - share)
+        self._remember(mean.detach(), var.detach())
+        return out.to(x.dtype)
+
+    def standardized(self, x: Tensor, gain: Tensor, offset: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output, and the mean (F,) and variance (F,) of the rows, the latter divided by their number - 1."""
         rows = x.numel() // x.shape[self.dim]
         if rows == 1:
             raise ArgumentError(
-                "`BatchNorm` must see 2 rows or more in a training batch; got 1. "
+                "a batch normalisation must see 2 rows or more in a training batch; got 1. "
                 "Pass drop_last=True to the data loader, or use LayerNorm."
             )
         dims = tuple(d for d in range(x.dim()) if d != x.dim() + self.dim)
-        out, mean, var = standardize(wide, gain, offset, 1 - share, self.eps, dims)
-        self._remember(mean.detach().flatten(), var.detach().flatten() * (rows / (rows - 1)))
-        return out.to(x.dtype)
+        out, mean, var = standardize(x, gain, offset, rest, self.eps, dims)
+        return out, mean.flatten(), var.flatten() * (rows / (rows - 1))
 
     def _remember(self, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics in place: an assignment would be lost under vmap and functional_call."""
@@ -107,12 +126,7 @@ class BatchNorm(AfterHiddenLayers):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.momentum, float) and 0 < self.momentum <= 1):
-            raise ArgumentError(
-                f"`BatchNorm.momentum` must be in (0, 1]; got {shown(self.momentum)}. It weighs the new batch."
-            )
-        if not (isinstance(self.eps, float) and 0 < self.eps < float("inf")):
-            raise ArgumentError(f"`BatchNorm.eps` must be a finite number > 0; got {shown(self.eps)}. 1e-5 is usual.")
+        check_statistics(type(self).__name__, self.momentum, self.eps)
 
     def layer(self, host: nn.Module) -> Inserted:
-        return BatchNormLayer(self, host)
+        return BatchNormLayer(self, host, self.momentum, self.eps)

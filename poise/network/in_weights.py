@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from poise.core.kinds import Inserted, Insertion
+from poise.core.kinds import Inserted
 from poise.core.regularizer import Regularizer
-from poise.network.attach import child_name, child_of
+from poise.network.attach import AtSites, child_name, child_of
+from poise.network.rules import WEIGHT_RULES
 
 __all__ = ["InWeights", "WeightLayer"]
 
@@ -73,8 +74,15 @@ def _give_back(child: str, host: nn.Module, _: Any, __: Any) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InWeights(Insertion, abstract=True):
+class InWeights(AtSites, abstract=True):
     """Layers that edit weights at every forward pass. Two on one host nest: last lent, first given back."""
+
+    places: ClassVar[tuple[str, ...]] = WEIGHT_RULES
+
+    where: str = "hidden layers"
+
+    def touches(self) -> str:
+        return f"the weights of {self.where}"
 
     def insert(self, host: nn.Module, layer: Inserted) -> None:
         name = child_name(self)

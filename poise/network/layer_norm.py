@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.core.dial import dial
-from poise.core.errors import ArgumentError, shown
 from poise.core.kinds import Inserted
 from poise.network.attach import AfterHiddenLayers
-from poise.network.batch_norm import features_of
+from poise.network.batch_norm import check_eps, features_of
 
 __all__ = ["LayerNorm", "LayerNormLayer"]
 
@@ -68,8 +67,7 @@ class LayerNorm(AfterHiddenLayers):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.eps, float) and 0 < self.eps < float("inf")):
-            raise ArgumentError(f"`LayerNorm.eps` must be a finite number > 0; got {shown(self.eps)}. 1e-5 is usual.")
+        check_eps(type(self).__name__, self.eps)
 
     def layer(self, host: nn.Module) -> Inserted:
         return LayerNormLayer(self, host)
