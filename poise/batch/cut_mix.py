@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from poise.batch.column_groups import table_of
-from poise.batch.mixup import blend
+from poise.batch.mixup import blend, blend_targets
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.kinds import Transform
@@ -69,4 +69,6 @@ class CutMix(Transform):
         exists = groups.exists.to(torch.float64)
         realised = (taken.to(torch.float64) * exists).sum(-1) / exists.sum()
         weights = None if batch.weights is None else blend(batch.weights, partner, realised)
-        return Batch(torch.where(columns, inputs[partner], inputs), blend(batch.targets, partner, realised), weights)
+        return Batch(
+            torch.where(columns, inputs[partner], inputs), blend_targets(batch.targets, partner, realised), weights
+        )

@@ -13,9 +13,9 @@ from poise.core.dial import dial
 from poise.core.errors import ArgumentError
 from poise.core.kinds import Transform
 from poise.core.rng import Rng
-from poise.core.trees import map_tree
+from poise.core.trees import leaves, map_tree
 
-__all__ = ["Mixup", "blend"]
+__all__ = ["Mixup", "blend", "blend_targets"]
 
 
 def blend(values: Tensor, partner: Tensor, taken: Tensor) -> Tensor:
@@ -32,6 +32,21 @@ def blend(values: Tensor, partner: Tensor, taken: Tensor) -> Tensor:
     return torch.lerp(values, values[partner], amount)
 
 
+def blend_targets(targets: Any, partner: Tensor, taken: Tensor) -> Any:
+    """As `blend`, for targets or a dict of them by task; a label that one of two mixed rows lacks (NaN) stays missing.
+
+    >>> blend_targets({"age": torch.tensor([4.0, torch.nan])}, torch.tensor([1, 0]), torch.tensor([0.0, 0.5]))
+    {'age': tensor([4., nan])}
+    """
+
+    def mix(labels: Tensor) -> Tensor:
+        mixed = blend(labels, partner, taken)
+        # A row that takes nothing from its partner does not take its NaN either.
+        return torch.where(taken.reshape(-1, *[1] * (labels.dim() - 1)) > 0, mixed, labels)
+
+    return map_tree(mix, targets)
+
+
 @dataclass(frozen=True)
 class Mixup(Transform):
     """Replace rows by convex combinations of two rows, inputs, targets and row weights alike.
@@ -43,7 +58,8 @@ class Mixup(Transform):
     for regression, odd batches, and as the identity for a batch of one row.
 
     Neutral: share = 0, or alpha = 0.
-    Shapes: inputs (B, ...) or a tree of such tensors; targets (B, K), (B,) or (B, T); weights (B,).
+    Shapes: inputs (B, ...) or a tree of such tensors; targets (B, K), (B,) or (B, T), or a dict of these by task, in
+        which a missing label is NaN and stays missing in what it is mixed into; weights (B,).
     Units: alpha is the shape of the beta law: small mixes little, 1 is uniform; share is a probability.
     Raises: ArgumentError if alpha < 0, share is outside [0, 1], or inputs or targets are not floating point.
     Source: Zhang, Cisse, Dauphin, Lopez-Paz 2018, "mixup", equation 1, with one lambda for each row.
@@ -64,7 +80,7 @@ class Mixup(Transform):
 
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> tuple[Tensor, Tensor]:
         """Return (partner, taken): the other row of each row, and its weight 1 - lambda."""
-        rows = batch.targets.shape[0]
+        rows = next(iter(leaves(batch.targets))).shape[0]
         kept = rng.symmetric_beta("lambda", (rows,), self.alpha, torch.float64)
         if self.majority:
             kept = torch.maximum(kept, 1 - kept)
@@ -80,4 +96,4 @@ class Mixup(Transform):
             return blend(values, partner, taken)
 
         weights = None if batch.weights is None else mix(batch.weights)
-        return Batch(map_tree(mix, batch.inputs), mix(batch.targets), weights)
+        return Batch(map_tree(mix, batch.inputs), blend_targets(batch.targets, partner, taken), weights)

@@ -9,9 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["Tree", "map_tree", "select_members", "stack_trees", "where_members"]
+__all__ = ["Tree", "leaves", "map_tree", "select_members", "stack_trees", "where_members"]
 
 Tree = Any
+
+
+def leaves(tree: Tree) -> list[Any]:
+    """Return the leaves of a tree, in its order."""
+    return pytree.tree_leaves(tree)
 
 
 def map_tree(function: Callable[..., Any], *trees: Tree) -> Tree:

@@ -59,7 +59,8 @@ class PcGrad(Regularizer):
         amount = torch.as_tensor(like(self.share, products)).to(products) * added
 
         def edited(grad: Tensor, stack: Tensor) -> Tensor:
-            return grad + torch.tensordot(amount.to(stack.dtype), stack, dims=1).reshape(grad.shape).to(grad.dtype)
+            change: Tensor = torch.tensordot(amount.to(stack.dtype), stack, dims=1)
+            return grad + change.reshape(grad.shape).to(grad.dtype)
 
         return {name: edited(grad, stacks[name]) for name, grad in grads.items()}, memory
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -85,7 +85,8 @@ class CrossStitch(nn.Module):
     def forward(self, inputs: Any) -> dict[str, Tensor]:
         """Return each task's outputs by its name."""
         values = [inputs for _ in self.trunks]
-        for unit, *blocks in zip(self.units, *self.trunks.values(), strict=True):
+        depths: Iterator[tuple[nn.Module, ...]] = zip(*self.trunks.values(), strict=True)
+        for unit, blocks in zip(self.units, depths, strict=True):
             values = unit([block(value) for block, value in zip(blocks, values, strict=True)])
         return {task: head(value) for (task, head), value in zip(self.heads.items(), values, strict=True)}
 

@@ -53,7 +53,8 @@ class TaskLosses:
 
     def __call__(self, outputs: Mapping[str, Tensor], batch: Batch | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss of each task; `batch` is a Batch whose targets are a dict, or that dict itself."""
-        targets, weights = (batch.targets, batch.weights) if isinstance(batch, Batch) else (batch, None)
+        targets: Any = batch.targets if isinstance(batch, Batch) else batch
+        weights = batch.weights if isinstance(batch, Batch) else None
         for word, given in (("outputs", outputs), ("targets", targets)):
             if not isinstance(given, Mapping) or any(task not in given for task in self.kinds):
                 raise ArgumentError(

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise.core.trees import map_tree
 from poise.train.swap import kept_modes
 
-__all__ = ["classes_of", "distributions"]
+__all__ = ["Classes", "classes_of", "distributions", "encoded", "task_distributions"]
+
+Classes = int | Mapping[str, int] | None
+"""K of a classification, K by class task, or None."""
 
 
-def classes_of(model: nn.Module, inputs: Any) -> int:
-    """Return the width of the model's output, of one row in evaluation mode."""
+def encoded(model: nn.Module, inputs: Any, targets: Any, classes: Classes, dtype: torch.dtype) -> tuple[Any, Classes]:
+    """Return the targets with class indices as distributions, and the classes; unknown ones are the outputs' widths."""
+    if isinstance(targets, Mapping):
+        found = dict(classes) if isinstance(classes, Mapping) else {}
+        unknown = [task for task, own in targets.items() if not own.is_floating_point() and task not in found]
+        widths = classes_of(model, inputs) if unknown else {}
+        found |= {task: widths[task] for task in unknown}
+        return task_distributions(targets, found, dtype), found or None
+    if isinstance(targets, Tensor) and targets.dim() == 1 and not targets.is_floating_point():
+        count: int = classes or classes_of(model, inputs)  # type: ignore[assignment]  # one task has one number
+        return distributions(targets, count, dtype), count
+    return targets, classes
+
+
+def classes_of(model: nn.Module, inputs: Any) -> Any:
+    """Return the width of the model's output, of one row in evaluation mode; by task if the output is a dict."""
     with torch.no_grad(), kept_modes(model):
-        return int(model.eval()(inputs[:1]).shape[-1])
+        return map_tree(lambda output: int(output.shape[-1]), model.eval()(inputs[:1]))
 
 
 def distributions(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
@@ -26,3 +45,18 @@ def distributions(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     tensor([[0., 1.]])
     """
     return F.one_hot(targets, classes).to(dtype)
+
+
+def task_distributions(targets: Mapping[str, Tensor], classes: Mapping[str, int], dtype: torch.dtype) -> Any:
+    """Return the targets of several tasks with class indices as distributions; a class below 0 is missing: NaN.
+
+    >>> task_distributions({"sex": torch.tensor([1, -1])}, {"sex": 2}, torch.float32)
+    {'sex': tensor([[0., 1.],
+            [nan, nan]])}
+    """
+
+    def known(indices: Tensor, count: int) -> Tensor:
+        found = distributions(indices.clamp(min=0), count, dtype)
+        return found.masked_fill((indices < 0).unsqueeze(-1), torch.nan)
+
+    return {t: own if own.is_floating_point() else known(own, classes[t]) for t, own in targets.items()}

@@ -103,7 +103,7 @@ def test_outputs_that_are_no_dict_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "shape"), [("age", (5, 2)), ("sex", (5,)), ("diet", (5, 4)), ("counts", (5, 1))], ids=lambda v: str(v)
+    ("task", "shape"), [("age", (5, 2)), ("sex", (5,)), ("diet", (5, 4)), ("counts", (5, 1))], ids=str
 )
 def test_outputs_of_another_shape_are_refused(task: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ArgumentError, match=rf"the task '{task}' must have .*; got .*\. Give its head as many outputs"):
