@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,30 +33,41 @@ PARQUET, ARROW = {".parquet", ".pq"}, {".arrow", ".feather", ".ipc"}
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A named table: `frame` without the target column, and `target` with its name, or None."""
+    """A named table: `frame` without the target columns, and `targets` with them, or None."""
 
     name: str
     frame: pd.DataFrame
-    target: pd.Series | None
-    target_name: str | None
+    targets: pd.DataFrame | None = None
+
+    @property
+    def target(self) -> pd.Series | None:
+        """The only target; None where there is none, or several."""
+        return None if self.targets is None or self.targets.shape[1] != 1 else self.targets.iloc[:, 0]
+
+    @property
+    def target_name(self) -> str | None:
+        """The only target's name; None where there is none, or several."""
+        return None if (target := self.target) is None else str(target.name)
 
 
 def read(
     source: object,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     encoding: str | None = None,
     delimiter: str | None = None,
     cap: int = 2 * 2**30,
 ) -> Table:
-    """Return the table in a file or an object, with the target column set apart.
+    """Return the table in a file or an object, with the target columns set apart.
 
     `source`: a path to .csv, .tsv, .txt, .parquet, .arrow, .feather, .jsonl, .ndjson or .json (one record a line, or a
     list of records); a pandas or Polars frame, pyarrow Table, dict of columns, 2-d array or sparse matrix (columns x0,
     x1, ...); or the name of a table that scikit-learn brings: breast_cancer, diabetes, digits, iris, wine (their target
-    is known). `encoding`, `delimiter`: of text files, found when None. `cap`: bytes above which a file is refused.
+    is known). `target`: a column, or several; "a,b" is two where no column has that name. `encoding`, `delimiter`: of
+    text files, found when None. `cap`: bytes above which a file is refused.
 
-    Raises: DataError naming the file and its line or byte, the double column, or the columns there are.
+    Raises: DataError naming the file and its line or byte, the double column, or the columns there are; ArgumentError
+    for a target named twice.
 
     >>> table = read("iris")
     >>> table.frame.shape, table.target_name
@@ -74,18 +85,35 @@ def read(
         name, table = "table", as_frame(source)
     if target is None:
         check_size(table)
-        return Table(name, table, None, None)
-    if target not in table.columns:
-        near = difflib.get_close_matches(str(target), list(table.columns), 1, cutoff=0.5)
-        hint = f"Did you mean {shown(near[0])}? " if near else ""
-        columns = shown(list(table.columns), 400)
-        raise DataError(f"column {shown(target)}: no such column in {name!r}. {hint}It has {columns}.")
-    check_size(table.drop(columns=target))
-    return Table(name, table.drop(columns=target), table[target], target)
+        return Table(name, table)
+    names = _named(name, list(table.columns), [target] if isinstance(target, str) else list(target))
+    check_size(table.drop(columns=names))
+    return Table(name, table.drop(columns=names), table[names])
+
+
+def _named(table: str, columns: list[str], asked: list[str]) -> list[str]:
+    """Return the target columns that were asked for: `a,b` is two where no column has that name."""
+    names: list[str] = []
+    for name in asked:
+        parts = [name] if name in columns or "," not in name else [part.strip() for part in name.split(",")]
+        for part in parts:
+            if part not in columns:
+                near = difflib.get_close_matches(part, columns, 1, cutoff=0.5)
+                hint = f"Did you mean {shown(near[0])}? " if near else ""
+                raise DataError(
+                    f"column {shown(part)}: no such column in {table!r}. {hint}It has {shown(columns, 400)}."
+                )
+            if part in names:
+                raise ArgumentError(f"`read.target` must name each column once; got {shown(part)} twice.")
+            names.append(part)
+    return names
 
 
 def _check(target: object, encoding: object, delimiter: object, cap: object) -> None:
-    for argument, value in (("target", target), ("encoding", encoding), ("delimiter", delimiter)):
+    several = isinstance(target, Sequence) and not isinstance(target, str)
+    if several and not (target and all(isinstance(name, str) for name in target)):  # type: ignore[attr-defined]
+        raise ArgumentError(f"`read.target` must be text, a list of texts or None; got {shown(target)}.")
+    for argument, value in (("target", None if several else target), ("encoding", encoding), ("delimiter", delimiter)):
         if value is not None and not isinstance(value, str):
             raise ArgumentError(f"`read.{argument}` must be text or None; got {shown(value)}.")
     if isinstance(delimiter, str) and len(delimiter) != 1:

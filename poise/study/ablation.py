@@ -13,7 +13,7 @@ from poise.study.cohort import Plan
 from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of
 from poise.study.halt import Halt
-from poise.study.metrics import METRICS, measure, over_seeds
+from poise.study.metrics import measure, metrics_of, over_seeds
 from poise.study.prepare import Prepared
 from poise.study.result import Contribution, Interval
 from poise.study.space import Config, Space
@@ -43,11 +43,12 @@ class ArmsPlan:
 def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> ArmsPlan:
     """Return what fits into the time: first fewer seeds (5 to 3), then no part alone, then a shorter training."""
     parts = len(fitted.best.on) if ablation else 0
+    alone = len(fitted.temperatures) if len(fitted.temperatures) > 1 else 0  # each of several targets by itself
     plan, seeds, add_in = fitted.plan, 5, True
     cost = fitted.rate / jobs  # seconds of one step of one network
 
     def arms() -> int:
-        return 2 + parts * (2 if add_in else 1)
+        return 2 + alone + parts * (2 if add_in else 1)
 
     while cost and cost * plan.steps * arms() * seeds > seconds and (seeds > 3 or add_in or plan.steps > 60):
         if seeds > 3:
@@ -70,7 +71,7 @@ def ablate(
     trained = train_arms(
         ready.problem, space.recipe, arms, fitted.folds, how.plan, seeds=how.seeds, seed=seed, jobs=jobs, halt=halt
     )
-    metric = METRICS[ready.target.task][0].name
+    metric = metrics_of(ready.targets)[0].name
     scores = {}
     for label in trained.labels:
         found = []

@@ -10,6 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from poise.study.cohort import Cohort, Plan
 from poise.study.fit import refit
 from poise.study.folds import Folds
+from poise.study.labels import is_known
 from poise.study.problem import Problem
 from poise.study.search import Candidate
 from poise.study.space import Config, Space
@@ -33,7 +34,7 @@ def plain_networks(problem: Problem, folds: Folds, plan: Plan, seed: int) -> dic
     Of each family the network with the lowest validation score is retrained on all rows, as the study's own networks
     are, and returned. None stops early: that is a regularizer.
     """
-    space = Space(("dropout",), classification=problem.classes is not None)
+    space = Space(("dropout",))
     plain = [Config(place, {"dropout.p": 0.0}, lr, ()) for place, lr in enumerate(_RATES)]
     tuned = [
         Config(len(plain) + place, {"dropout.p": p}, lr, ("dropout",))
@@ -54,24 +55,27 @@ def plain_networks(problem: Problem, folds: Folds, plan: Plan, seed: int) -> dic
 
 
 def boosting(problem: Problem, codes: np.ndarray, inputs: np.ndarray, seed: int) -> np.ndarray:
-    """Fit scikit-learn's gradient boosting on the development rows, class-weighted as the networks are.
+    """Fit scikit-learn's gradient boosting to a problem's only target, class-weighted as the networks are.
 
     Up to 300 trees a class that stop early; 100, scikit-learn's default, where the rows are too few to set some aside.
-    Shapes: codes (N,), inputs (n, F) rows to predict; returns (n, K) weighted probabilities or (n,) standard numbers.
+    Shapes: codes (N,), -1 or NaN where missing, inputs (n, F) rows to predict; returns (n, K) weighted probabilities
+    or (n,) standard numbers.
     """
-    own = None if problem.rows.weights is None else problem.rows.weights.numpy()
+    known, head = is_known(codes), problem.heads[0]
+    codes, rows = codes[known], problem.rows.inputs.numpy()[known]
+    own = None if problem.rows.weights is None else problem.rows.weights.numpy()[known]
     # It sets a tenth of the rows aside, stratified: every class needs a row there and one to learn from.
-    present = np.unique(codes, return_counts=True)[1] if problem.classes else np.array([len(codes)])
+    present = np.unique(codes, return_counts=True)[1] if head.classes else np.array([len(codes)])
     stops = len(codes) >= 200 and int(present.min()) >= 2 and len(present) <= len(codes) // 10
     options = {"early_stopping": stops, "random_state": seed, "max_iter": 300 if stops else 100}
     with threadpoolctl.threadpool_limits(1 if len(codes) < _SMALL else None):
-        if not problem.classes:
-            model = HistGradientBoostingRegressor(**options).fit(problem.rows.inputs.numpy(), codes, sample_weight=own)
+        if not head.classes:
+            model = HistGradientBoostingRegressor(**options).fit(rows, codes, sample_weight=own)
             return np.asarray(model.predict(inputs))
-        if problem.class_weights is not None:
-            scale = problem.class_weights.numpy()[codes]
+        if head.class_weights is not None:
+            scale = head.class_weights.numpy()[codes]
             own = scale if own is None else own * scale
-        model = HistGradientBoostingClassifier(**options).fit(problem.rows.inputs.numpy(), codes, sample_weight=own)
-        found = np.full((len(inputs), problem.classes), 1e-12)
+        model = HistGradientBoostingClassifier(**options).fit(rows, codes, sample_weight=own)
+        found = np.full((len(inputs), head.classes), 1e-12)
         found[:, model.classes_] = model.predict_proba(inputs)
         return found

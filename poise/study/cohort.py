@@ -13,6 +13,7 @@ from torch import Tensor
 from poise.core.context import Batch
 from poise.core.recipe import Recipe
 from poise.core.schedule import OneCycle
+from poise.core.terms import data_keys
 from poise.study.folds import Folds
 from poise.study.halt import Halt
 from poise.study.problem import Problem
@@ -73,7 +74,8 @@ class Cohort:
             optimizer=Adam(betas=(0.9, 0.95)),
             schedule=OneCycle(1.0, plan.steps),
             columns=problem.columns,
-            classes=problem.classes,
+            classes=problem.heads[0].classes if problem.plain else None,
+            blocks=None if problem.plain else problem.blocks,
         )
         watched = (folds.stop.sum(0) + folds.validation.sum(0)) > 0
         self.seen = torch.nonzero(watched).flatten()  # rows that any fold stops or chooses by
@@ -93,7 +95,8 @@ class Cohort:
             steps = min(self.plan.every, until - population.state.step)
             terms = population.train(self.problem.rows, steps, self.plan.batch, rows)
             scores = population.evaluate(self._masked(self.folds.stop), self._score)
-            self.history.append((population.state.step, terms["data"], scores))
+            loss = torch.stack([terms[name] for name in data_keys(terms)]).sum(0)
+            self.history.append((population.state.step, loss, scores))
             done = population.stopped | population.diverged
             if bool(done.all()) or (halt is not None and halt.due()):
                 break

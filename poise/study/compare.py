@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from poise.study.baselines import TRAININGS, boosting, plain_networks
 from poise.study.clock import Clock
 from poise.study.cohort import Plan
 from poise.study.fit import Fitted
-from poise.study.gap import model_of, predictions_of
-from poise.study.metrics import METRICS, Predictions, bootstrap
+from poise.study.gap import model_of, predictions_of, together
+from poise.study.metrics import Predictions, Several, bootstrap, metrics_of
 from poise.study.prepare import Prepared
 from poise.study.result import Arm, Score
 from poise.study.table_model import TableModel
@@ -33,8 +33,8 @@ def compare(
     test = ready.parts.test
     arms = []
 
-    def add(name: str, found: Predictions, seconds: float, note: str) -> None:
-        metrics = METRICS[ready.target.task]
+    def add(name: str, found: Predictions | Several, seconds: float, note: str) -> None:
+        metrics = metrics_of(ready.targets)
         scores = tuple(Score(m.name, bootstrap(m.name, found, seed)[0]) for m in metrics)
         arms.append(Arm(name, scores, seconds, note))
 
@@ -54,8 +54,10 @@ def compare(
                 note += f"; cut short by the budget (the recipe was searched with {fitted.plan.steps} steps)"
             add(name, predictions_of(ready, model_of(ready, stack), test), took, note)
     began = clock.spent()
-    raw = boosting(ready.problem, ready.codes[ready.development], ready.inputs[test], seed)
-    note = "scikit-learn's, up to 300 trees" + (", class-weighted" if ready.problem.class_weights is not None else "")
+    raw = [boosting(ready.problem.alone(place), codes[ready.development], ready.inputs[test], seed)
+           for place, codes in enumerate(ready.codes)]  # fmt: skip
+    note = "scikit-learn's, up to 300 trees" + (", class-weighted" if _weighted(ready) else "")
+    note += "" if len(raw) == 1 else ", one model a target"
     add("gradient boosting", _of_boosting(ready, raw, test), clock.spent() - began, note)
     spent = clock.spent()
     add("poise network", predictions_of(ready, model.single(0), test), spent, "the best recipe, one network")
@@ -64,12 +66,22 @@ def compare(
     return tuple(arms)
 
 
-def _of_boosting(ready: Prepared, raw: np.ndarray, rows: np.ndarray) -> Predictions:
-    if not ready.problem.classes:
-        truth = np.asarray(ready.target.decode(ready.codes[rows]), dtype=np.float64)
-        return Predictions(truth, np.asarray(ready.target.decode(raw), dtype=np.float64))
-    weights, decision = ready.problem.class_weights, ready.problem.decision_weights
-    chances = raw if weights is None else raw / weights.double().numpy()
-    chances = chances / chances.sum(1, keepdims=True)
-    decided = (chances if decision is None else chances * decision).argmax(1)
-    return Predictions(ready.codes[rows], decided, chances)
+def _weighted(ready: Prepared) -> bool:
+    return any(head.class_weights is not None for head in ready.problem.heads)
+
+
+def _of_boosting(ready: Prepared, raw: Sequence[np.ndarray], rows: np.ndarray) -> Predictions | Several:
+    """Return the predictions of each target's boosting, by its weighted probabilities or its standard numbers."""
+
+    def own(place: int, known: np.ndarray) -> Predictions:
+        target, head = ready.targets[place], ready.problem.heads[place]
+        truth, found = ready.codes[place][rows][known], raw[place][known]
+        if not head.classes:
+            amounts = (np.asarray(target.decode(values), dtype=np.float64) for values in (truth, found))
+            return Predictions(*amounts, scale=target.scale)
+        chances = found if head.class_weights is None else found / head.class_weights.double().numpy()
+        chances = chances / chances.sum(1, keepdims=True)
+        decided = (chances if head.decision_weights is None else chances * head.decision_weights).argmax(1)
+        return Predictions(truth, decided, chances)
+
+    return together(ready, rows, own)

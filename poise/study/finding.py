@@ -13,7 +13,7 @@ __all__ = ["finding"]
 def finding(result: StudyResult, recipe: Recipe) -> StudyResult:
     """Return the result with its finding written out."""
     return dataclasses.replace(
-        result, finding=" ".join([*_gap(result), _recipe(recipe), *_parts(result), *_best(result)])
+        result, finding=" ".join([*_gap(result), _recipe(recipe), *_parts(result), *_together(result), *_best(result)])
     )
 
 
@@ -46,6 +46,19 @@ def _parts(result: StudyResult) -> list[str]:
         found.append(f"Measurably harmful: {', '.join(by['hurts'])}.")
     if by["no measurable effect"]:
         found.append(f"No measurable effect here: {', '.join(by['no measurable effect'])}.")
+    return found
+
+
+def _together(result: StudyResult) -> list[str]:
+    by = {verdict: [item.target for item in result.together if item.verdict == verdict]
+          for verdict in ("helps", "hurts", "no measurable effect")}  # fmt: skip
+    found = []
+    if by["helps"]:
+        found.append(f"Learning the targets together helped {', '.join(by['helps'])}.")
+    if by["hurts"]:
+        found.append(f"Learning the targets together harmed {', '.join(by['hurts'])}: learn them alone.")
+    if by["no measurable effect"]:
+        found.append(f"Learning together made no measurable difference for {', '.join(by['no measurable effect'])}.")
     return found
 
 

@@ -18,6 +18,7 @@ from poise.study.clock import Clock
 from poise.study.cohort import Cohort, Plan, measured_rate, plan_for
 from poise.study.folds import Folds, make_folds
 from poise.study.halt import Halt
+from poise.study.heads import Head
 from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.search import Candidate, Search
@@ -57,7 +58,7 @@ class Fitted:
     trials: list[Trial]
     stack: Stack
     shares: Tensor
-    temperature: float
+    temperatures: tuple[float, ...]  # one a head; 1 for numbers
     interrupted: bool = False
     chosen: dict[int, float] = field(default_factory=dict)  # configuration number -> share of the ensemble
 
@@ -80,7 +81,9 @@ def fit(
     """
     rows = len(problem.rows)
     count = settings.folds or (3 if rows < 1_500 else 1)
-    folds = make_folds(targets, task=problem.task, count=count, seed=settings.seed, groups=groups, time=time)
+    folds = make_folds(
+        targets, task=problem.heads[problem.lead].task, count=count, seed=settings.seed, groups=groups, time=time
+    )
     size = int(folds.train.shape[1])
     timed = math.isfinite(clock.budget.seconds)
     with one_thread():
@@ -117,9 +120,9 @@ def fit(
         # Every configuration diverged: the mildest of the portfolio, with a small rate, is better than no answer.
         mild = space.portfolio(0)[0]
         candidates = [Candidate(Config(0, mild.dials, 1e-4, mild.on), math.inf, torch.empty(0), plan.steps)]
-        shares, temperature = {0: 1.0}, 1.0
+        shares, temperatures = {0: 1.0}, (1.0,) * len(problem.heads)
     else:
-        shares, temperature = _select(problem, candidates, settings.seed)
+        shares, temperatures = _select(problem, candidates, settings.seed)
     try:
         settings.tell(f"retraining {len(shares)} recipes on all rows", candidates[0].score, settings.search_share)
         stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings, _REFIT_NETWORKS)
@@ -130,48 +133,39 @@ def fit(
         stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings, 1)
     best = candidates[0]
     return Fitted(
-        space, folds, plan, rate, best.config, best.best_step, candidates, search.trials, stack, weights, temperature,
+        space, folds, plan, rate, best.config, best.best_step, candidates, search.trials, stack, weights, temperatures,
         interrupted, {candidates[place].config.number: share for place, share in shares.items()},
     )  # fmt: skip
 
 
-def _select(problem: Problem, candidates: Sequence[Candidate], seed: int) -> tuple[dict[int, float], float]:
-    """Return {place among the candidates: share} and the temperature, both chosen on held-out rows."""
+def _select(problem: Problem, candidates: Sequence[Candidate], seed: int) -> tuple[dict[int, float], tuple[float, ...]]:
+    """Return {place among the candidates: share} and each head's temperature, all chosen on held-out rows."""
     outputs = torch.stack([candidate.outputs for candidate in candidates[:40]])
     held = torch.isfinite(outputs[0]).all(-1)
     if problem.rows.weights is not None:
         held &= problem.rows.weights > 0  # half of the rows, all of weight 0, would have no loss
-    outputs, targets = outputs[:, held], problem.rows.targets[held]
+    answers, targets = problem.answers(outputs[:, held]), problem.rows.targets[held]
     weights = torch.ones(len(targets)) if problem.rows.weights is None else problem.rows.weights[held]
-    if problem.classes:
-        predictions = torch.softmax(outputs, dim=-1)
-        scale = torch.ones(problem.classes) if problem.class_weights is None else problem.class_weights
-        weighted = targets * scale * weights[:, None]
 
-        def loss(mean: Tensor, rows: Tensor) -> Tensor:
-            picked = weighted[rows]
-            return -(picked * mean.clamp(min=1e-7).log()).sum((1, 2)) / picked.sum()
+    def loss(mean: Tensor, rows: Tensor) -> Tensor:
+        return problem.answer_score(mean, targets[rows], weights[rows])
 
-    else:
-        predictions = outputs
-
-        def loss(mean: Tensor, rows: Tensor) -> Tensor:
-            own = weights[rows]
-            return (torch.square(mean - targets[rows]).mean(-1) * own).sum(1) / own.sum()
-
-    found = greedy_weights(predictions, loss, seed=seed)
+    found = greedy_weights(answers, loss, seed=seed)
     # A share below a twentieth is noise of the bags, and each member costs a retraining.
     kept = {place: float(share) for place, share in enumerate(found) if share >= 0.05}
     kept = dict(sorted(kept.items(), key=lambda item: -item[1])[:6])
     kept.setdefault(0, 0.05)  # always the best: its recipe is the study's, and member 0 must be its network
     total = sum(kept.values())
     shares = {place: share / total for place, share in kept.items()}
-    temperature = 1.0
-    if problem.classes:
-        mean = sum(share * predictions[place] for place, share in shares.items())
-        assert isinstance(mean, Tensor)
-        temperature = fit_temperature(mean.clamp(min=1e-7).log(), targets, (weighted.sum(1)))
-    return shares, temperature
+    mean = sum(share * answers[place] for place, share in shares.items())
+    assert isinstance(mean, Tensor)
+    return shares, tuple(_temperature(*own) for own in problem.of_heads(mean, targets, weights))
+
+
+def _temperature(head: Head, answers: Tensor, targets: Tensor, weights: Tensor) -> float:
+    if not head.classes or not bool((weights > 0).any()):
+        return 1.0
+    return fit_temperature(answers.clamp(min=1e-7).log(), targets, head.weighted(targets, weights).sum(1))
 
 
 def _refit(

@@ -2,58 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 
 from poise.core.recipe import Recipe
+from poise.data import Target
+from poise.study.answer import Answer
 from poise.study.arms import Arms
 from poise.study.folds import Folds
-from poise.study.metrics import METRICS, Predictions, bootstrap, measure, over_seeds
+from poise.study.heads import Head
+from poise.study.labels import is_known
+from poise.study.metrics import Predictions, Several, bootstrap, measure, metrics_of, over_seeds, range_of
 from poise.study.prepare import Prepared
 from poise.study.result import Curve, Gap, Interval
 from poise.study.table_model import TableModel
 from poise.train.stack import Stack
 
-__all__ = ["curve_of", "gaps_of", "model_of", "predictions_of"]
+__all__ = ["answers_of", "curve_of", "gaps_of", "model_of", "predictions_of", "together"]
 
 
 def model_of(
     ready: Prepared,
     stack: Stack,
     shares: torch.Tensor | None = None,
-    temperature: float = 1.0,
+    temperatures: Sequence[float] | None = None,
     structure: Recipe | None = None,
 ) -> TableModel:
-    """Return a model of the stack; without `shares` its members count alike."""
-    weights = ready.problem.class_weights
+    """Return a model of the stack; without `shares` its members count alike, without `temperatures` they are 1."""
+    problem = ready.problem
     even = torch.full((len(stack),), 1 / len(stack)) if shares is None else shares
-    return TableModel(
-        stack,
-        even,
-        temperature,
-        None if weights is None else weights.double().numpy(),
-        ready.problem.decision_weights,
-        ready.encoder,
-        ready.target,
-        structure or Recipe(),
-        ready.problem.design,
-        ready.problem.edges(),
+    answers = answers_of(ready.targets, problem.heads, temperatures or (1.0,) * len(problem.heads))
+    return TableModel(stack, even, answers, ready.encoder, structure or Recipe(), problem.design, problem.edges())
+
+
+def answers_of(targets: Sequence[Target], heads: Sequence[Head], temperatures: Sequence[float]) -> tuple[Answer, ...]:
+    """Return how the outputs of a problem's heads become predictions."""
+    return tuple(
+        Answer(
+            target,
+            temperature,
+            None if head.class_weights is None else head.class_weights.double().numpy(),
+            head.decision_weights,
+        )
+        for target, head, temperature in zip(targets, heads, temperatures, strict=True)
     )
 
 
-def predictions_of(ready: Prepared, model: TableModel, rows: np.ndarray) -> Predictions:
+def predictions_of(ready: Prepared, model: TableModel, rows: np.ndarray) -> Predictions | Several:
     """Return a model's predictions on rows of the table, by position."""
-    inputs = ready.inputs[rows]
-    if ready.problem.classes:
-        chances = model.probabilities(inputs)
-        return Predictions(ready.codes[rows], model.decide(chances), chances)
-    truth = np.asarray(ready.target.decode(ready.codes[rows]), dtype=np.float64)
-    return Predictions(truth, model.values(inputs))
+    outputs = model.outputs(ready.inputs[rows])
+
+    def own(place: int, known: np.ndarray) -> Predictions:
+        answer, held = model.answers[place], outputs[place][:, torch.from_numpy(known)]
+        truth = ready.codes[place][rows][known]
+        if answer.classes:
+            chances = answer.probabilities(held, model.shares)
+            return Predictions(truth, answer.decide(chances), chances)
+        amounts = np.asarray(answer.target.decode(truth), dtype=np.float64)
+        return Predictions(amounts, answer.values(held, model.shares), scale=answer.target.scale)
+
+    return together(ready, rows, own)
+
+
+def together(ready: Prepared, rows: np.ndarray, own: Callable[[int, np.ndarray], Predictions]) -> Predictions | Several:
+    """Return the predictions of the only target, or of all; `own` makes those of one, of the rows that know it."""
+    known = {target.name: is_known(codes[rows]) for target, codes in zip(ready.targets, ready.codes, strict=True)}
+    parts = {name: own(place, held) for place, (name, held) in enumerate(known.items())}
+    return Several(parts, known) if len(parts) > 1 else parts[ready.targets[0].name]
 
 
 def gaps_of(ready: Prepared, folds: Folds, arms: Arms, label: str, seed: int) -> tuple[Gap, ...]:
     """Return the gap of one arm for each metric: rows by bootstrap for the first seed, and the mean over seeds."""
-    found: list[dict[str, Predictions]] = []
+    found: list[dict[str, Predictions | Several]] = []
     for member, fold in zip(arms.members(label), arms.fold, strict=True):
         model = model_of(ready, arms.stack.select(torch.tensor([member])))
         places = {
@@ -63,13 +85,12 @@ def gaps_of(ready: Prepared, folds: Folds, arms: Arms, label: str, seed: int) ->
         }
         found.append({name: predictions_of(ready, model, rows) for name, rows in places.items()})
     gaps = []
-    for metric in METRICS[ready.target.task]:
+    for metric in metrics_of(ready.targets):
         sign = 1.0 if metric.lower_is_better else -1.0
         parts = {name: bootstrap(metric.name, own, seed + place)
                  for place, (name, own) in enumerate(found[0].items())}  # fmt: skip
         apart = sign * (parts["test"][1] - parts["train"][1])
         value = sign * (parts["test"][0].value - parts["train"][0].value)
-        low, high = np.nanpercentile(apart, [2.5, 97.5])
         tests = [measure(metric.name, own["test"]) for own in found]
         trains = [measure(metric.name, own["train"]) for own in found]
         gaps.append(
@@ -78,7 +99,7 @@ def gaps_of(ready: Prepared, folds: Folds, arms: Arms, label: str, seed: int) ->
                 parts["train"][0],
                 parts["validation"][0],
                 parts["test"][0],
-                Interval(value, float(low), float(high)),
+                Interval(value, *range_of(apart)),
                 over_seeds([sign * (b - a) for a, b in zip(trains, tests, strict=True)]),
                 over_seeds(tests),
                 len(found),

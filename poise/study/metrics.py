@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from poise.data import Target
 from poise.study.result import Interval, Metric
 
-__all__ = ["METRICS", "Predictions", "bootstrap", "measure", "over_seeds"]
+__all__ = [
+    "MEAN_LOSS",
+    "METRICS",
+    "Predictions",
+    "Several",
+    "bootstrap",
+    "measure",
+    "metrics_of",
+    "over_seeds",
+    "range_of",
+]
 
 METRICS: dict[str, tuple[Metric, ...]] = {
     "classification": (
@@ -25,6 +36,9 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 }
 """The metrics of each task; the first is the one that contributions are measured in."""
 
+MEAN_LOSS = Metric("mean_loss", "mean loss", lower_is_better=True, primary=True)
+"""Of several targets: the mean over them of log-loss, or of the squared error over the target's variance."""
+
 _RESAMPLES = 500
 _CHUNK = 50  # resamples at a time: (50, 50,000 rows) of counts is 20 MB
 
@@ -34,19 +48,51 @@ class Predictions:
     """Predictions on rows whose truth is known.
 
     Classification: `chances` (n, K) calibrated probabilities, `decided` (n,) codes, `truth` (n,) codes.
-    Regression: `decided` and `truth` (n,) numbers in the target's units.
+    Regression: `decided` and `truth` (n,) numbers in the target's units, whose deviation `scale` is.
     """
 
     truth: np.ndarray
     decided: np.ndarray
     chances: np.ndarray | None = None
+    scale: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Predictions of several targets on the same n rows, by the target's name.
+
+    `known[name]` (n,) says which rows' truth is known; `parts[name]` holds the predictions of those.
+    """
+
+    parts: dict[str, Predictions]
+    known: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.known.values())))
+
+
+def metrics_of(targets: Sequence[Target]) -> tuple[Metric, ...]:
+    """Return the metrics of a study: those of its only target, or the mean loss and then each target's own."""
+    if len(targets) == 1:
+        return METRICS[targets[0].task]
+    own = [
+        Metric(f"{metric.name}/{target.name}", f"{target.name}: {metric.label}", metric.lower_is_better, primary=False)
+        for target in targets
+        for metric in METRICS[target.task]
+    ]
+    return (MEAN_LOSS, *own)
 
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Takes counts (R, n) of how often each row was drawn, returns the metric of each resample (R,)."""
 
 
-def _statistic(metric: str, found: Predictions) -> Statistic:
+def _statistic(metric: str, found: Predictions | Several) -> Statistic:
+    if isinstance(found, Several):
+        return _of_several(metric, found)
     if metric == "log_loss":
         assert found.chances is not None
         losses = -np.log(np.clip(found.chances[np.arange(len(found.truth)), found.truth], 1e-15, 1.0))
@@ -64,6 +110,8 @@ def _statistic(metric: str, found: Predictions) -> Statistic:
 
         return recall
     squares = np.square(found.truth - found.decided)
+    if metric == "standard_squares":
+        return lambda counts: counts @ squares / counts.sum(1) / found.scale**2
     if metric == "rmse":
         return lambda counts: np.sqrt(counts @ squares / counts.sum(1))
 
@@ -82,17 +130,41 @@ def _statistic(metric: str, found: Predictions) -> Statistic:
     return explained
 
 
-def measure(metric: str, found: Predictions) -> float:
+def _of_several(metric: str, found: Several) -> Statistic:
+    """Return the metric `NAME/TARGET` of one target, or the mean loss over targets."""
+    if metric != MEAN_LOSS.name:
+        name, target = metric.split("/", 1)
+        return _among(found.known[target], name, found.parts[target])
+    losses = {name: "standard_squares" if part.chances is None else "log_loss" for name, part in found.parts.items()}
+    own = [_among(found.known[name], losses[name], part) for name, part in found.parts.items()]
+    return lambda counts: np.mean([statistic(counts) for statistic in own], axis=0)
+
+
+def _among(known: np.ndarray, metric: str, part: Predictions) -> Statistic:
+    """Return the metric of the rows whose truth is known; NaN for a resample that holds none of them."""
+    statistic = _statistic(metric, part) if len(part) else None
+
+    def among(counts: np.ndarray) -> np.ndarray:
+        own = counts[:, known]
+        drawn, values = own.sum(1) > 0, np.full(len(counts), np.nan)
+        if statistic is not None and drawn.any():
+            values[drawn] = statistic(own[drawn])
+        return values
+
+    return among
+
+
+def measure(metric: str, found: Predictions | Several) -> float:
     """Return one metric of one set of predictions."""
-    return float(_statistic(metric, found)(np.ones((1, len(found.truth))))[0])
+    return float(_statistic(metric, found)(np.ones((1, len(found))))[0])
 
 
-def bootstrap(metric: str, found: Predictions, seed: int = 0) -> tuple[Interval, np.ndarray]:
+def bootstrap(metric: str, found: Predictions | Several, seed: int = 0) -> tuple[Interval, np.ndarray]:
     """Return the metric with its 95 % percentile interval over rows, and the resampled values (500,).
 
     Source: Efron 1979; percentile intervals, rows drawn with replacement.
     """
-    statistic, rows = _statistic(metric, found), len(found.truth)
+    statistic, rows = _statistic(metric, found), len(found)
     generator = np.random.default_rng(seed)
     values = np.concatenate(
         [
@@ -100,8 +172,15 @@ def bootstrap(metric: str, found: Predictions, seed: int = 0) -> tuple[Interval,
             for _ in range(_RESAMPLES // _CHUNK)
         ]
     )
+    return Interval(measure(metric, found), *range_of(values)), values
+
+
+def range_of(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of the middle 95 % of the values that are numbers; NaN if none is."""
+    if np.isnan(values).all():
+        return math.nan, math.nan
     low, high = np.nanpercentile(values, [2.5, 97.5])
-    return Interval(measure(metric, found), float(low), float(high)), values
+    return float(low), float(high)
 
 
 def over_seeds(values: np.ndarray | list[float]) -> Interval | None:

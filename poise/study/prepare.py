@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from poise.core.errors import DataError, PoiseWarning
+from poise.core.errors import DataError, PoiseWarning, shown
 from poise.data import Encoder, Split, Table, Target, inspect, split
 from poise.data.target import Task
+from poise.study.heads import Head
+from poise.study.labels import encoded, is_known, strata
 from poise.study.problem import Design, Problem
 from poise.study.table_model import plan_of
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "lead_of", "prepare"]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The table divided and encoded: row positions refer to `table`, `inputs` holds every row of it encoded."""
+    """The table divided and encoded: row positions refer to `table`, `inputs` holds every row of it encoded.
 
-    table: Table  # the rows whose target is known
+    `codes` holds the labels of every row for each target, -1 or NaN where one is missing.
+    """
+
+    table: Table  # the rows of which some target is known
     origin: np.ndarray  # their positions in the table that was given
-    target: Target
+    targets: tuple[Target, ...]
     parts: Split
     development: np.ndarray  # all rows but the test part
     inputs: np.ndarray
-    codes: np.ndarray
+    codes: tuple[np.ndarray, ...]
     encoder: Encoder
     problem: Problem
     columns: dict[str, str]
@@ -37,12 +43,27 @@ class Prepared:
     groups: np.ndarray | None  # of the development rows
     time: np.ndarray | None
 
+    @property
+    def strata(self) -> np.ndarray:
+        """By what the development rows are divided: the labels of the leading target."""
+        return strata(self.codes[self.problem.lead][self.development])
+
+    def alone(self, place: int) -> Prepared:
+        """Return the same rows, divided alike, with one of the targets."""
+        problem = self.problem.alone(place)
+        return dataclasses.replace(self, targets=(self.targets[place],), codes=(self.codes[place],), problem=problem)
+
+
+def lead_of(targets: Sequence[Target]) -> int:
+    """Return the target by which rows are divided: the first of classes, else the first."""
+    return next((place for place, target in enumerate(targets) if target.task == "classification"), 0)
+
 
 def prepare(
     table: Table,
     *,
     seed: int,
-    task: Task | None,
+    task: Task | Mapping[str, Task] | None,
     groups: str | None,
     time: str | None,
     class_weight: Literal["balanced"] | None,
@@ -52,65 +73,123 @@ def prepare(
 
     What is said and decided of columns, too, is of the development rows alone.
 
-    Raises: DataError if nothing can be learned: one class, equal amounts, or no usable column.
+    Raises: DataError if nothing can be learned: no label, one class, equal amounts, or no usable column.
     """
-    frame = table.frame
-    assert table.target is not None
-    known = table.target.notna().to_numpy()
-    notes = [] if known.all() else [f"{int((~known).sum())} rows without a target were left out."]
-    frame, values = frame.loc[known].reset_index(drop=True), table.target.loc[known].reset_index(drop=True)
-    target = Target.fit(values, task=task, name=str(table.target_name))
-    if target.task == "classification" and len(target.labels) < 2:
-        raise DataError(f"column {table.target_name!r} has one class only: there is nothing to learn.")
-    if target.task == "regression" and values.nunique() < 2:
-        raise DataError(f"column {table.target_name!r} holds one amount only: there is nothing to learn.")
-    codes = target.encode(values)
+    assert table.targets is not None
+    known = table.targets.notna().any(axis=1).to_numpy()
+    frame, values = (own.loc[known].reset_index(drop=True) for own in (table.frame, table.targets))
+    notes = _missing(table.targets, known)
+    targets = [_target(values[name], task.get(name) if isinstance(task, Mapping) else task) for name in values]
+    codes = [encoded(target, values[target.name]) for target in targets]
+    lead = lead_of(targets)
     order = {name: None if column is None else frame[column].to_numpy()
              for name, column in (("groups", groups), ("time", time))}  # fmt: skip
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PoiseWarning)
-        parts = split(codes, task=target.task, seed=seed, groups=order["groups"], time=order["time"])
+        parts = split(
+            strata(codes[lead]), task=targets[lead].task, seed=seed, groups=order["groups"], time=order["time"]
+        )
         development = np.sort(np.concatenate([parts.train, parts.stop, parts.validation]))
+        _check_parts(targets, codes, {"development": development, "test": parts.test})
         own = frame.iloc[development].reset_index(drop=True)
-        seen = inspect(own, values.iloc[development].reset_index(drop=True))
-        notes += list(seen.warnings)
-        dropped = {*seen.identifiers, *seen.constants, *seen.empty, *filter(None, (groups, time))}
+        kinds, dropped, told = _looked_over(own, values.iloc[development].reset_index(drop=True))
+        notes += told
+        dropped |= {*filter(None, (groups, time))}
         kept = [column for column in frame if column not in dropped]
         if not kept:
             raise DataError("no usable column is left: all are identifiers, constant or empty.")
-        encoder = Encoder().fit(own[kept], values.iloc[development])
+        encoder = Encoder().fit(own[kept])
         inputs = encoder.transform(frame[kept])
     notes += [str(warning.message) for warning in caught if issubclass(warning.category, PoiseWarning)]
-    # Mean and deviation, or the classes' shares, of the development rows: those of all would tell of the test rows.
-    if target.task == "regression":
-        target = Target.fit(values.iloc[development], task="regression", name=str(table.target_name))
-        codes = target.encode(values)
-    else:
-        counts = np.bincount(codes[development], minlength=len(target.labels))
-        target = dataclasses.replace(target, counts=np.maximum(counts, 1))
-    classes = len(target.labels) if target.task == "classification" else None
+    targets = [
+        _of_rows(target, values[target.name], own, development) for target, own in zip(targets, codes, strict=True)
+    ]
+    codes = [encoded(target, values[target.name]) for target in targets]
     problem = Problem.of(
         inputs[development],
-        codes[development],
-        task=target.task,
-        classes=classes,
+        [own[development] for own in codes],
+        [_head(target, class_weight) for target in targets],
         plan=plan_of(encoder),
-        class_weights=target.class_weights(class_weight) if classes and class_weight else None,
         design=design,
     )
-    shortened = Table(table.name, frame, values, table.target_name)
     return Prepared(
-        shortened,
+        Table(table.name, frame, values),
         np.flatnonzero(known),
-        target,
+        tuple(targets),
         parts,
         development,
         inputs,
-        codes,
+        tuple(codes),
         encoder,
         problem,
-        seen.kinds,
+        kinds,
         tuple(notes),
         None if order["groups"] is None else pd.factorize(order["groups"][development])[0],
         None if order["time"] is None else order["time"][development],
     )
+
+
+def _missing(targets: pd.DataFrame, known: np.ndarray) -> list[str]:
+    """Return what is to be said of labels that are missing."""
+    gone = int((~known).sum())
+    notes = [f"{gone} rows without a target were left out."] if gone else []
+    for name in targets if len(targets.columns) > 1 else ():
+        holes = int(targets.loc[known, name].isna().sum())
+        if holes:
+            notes.append(
+                f"target {shown(name)} is missing in {holes} of {int(known.sum())} rows; they teach the others."
+            )
+    return notes
+
+
+def _target(values: pd.Series, task: Task | None) -> Target:
+    name, values = str(values.name), values.dropna().reset_index(drop=True)
+    if not len(values):
+        raise DataError(f"column {shown(name)} holds no label at all: there is nothing to learn.")
+    target = Target.fit(values, task=task, name=name)
+    if target.task == "classification" and len(target.labels) < 2:
+        raise DataError(f"column {name!r} has one class only: there is nothing to learn.")
+    if target.task == "regression" and values.nunique() < 2:
+        raise DataError(f"column {name!r} holds one amount only: there is nothing to learn.")
+    return target
+
+
+def _check_parts(targets: Sequence[Target], codes: Sequence[np.ndarray], parts: dict[str, np.ndarray]) -> None:
+    for target, own in zip(targets, codes, strict=True):
+        for part, rows in parts.items():
+            if not is_known(own[rows]).any():
+                raise DataError(
+                    f"column {shown(target.name)}: none of its {int(is_known(own).sum())} labels is in the {part} "
+                    "part. Get more labels, or leave the target out."
+                )
+
+
+def _looked_over(frame: pd.DataFrame, values: pd.DataFrame) -> tuple[dict[str, str], set[str], list[str]]:
+    """Return the columns' kinds, those of no use, and what is to be said of them and of each target."""
+    looked = []
+    for name in values:
+        known = values[name].notna().to_numpy()
+        looked.append(inspect(frame.assign(**{name: values[name]}).loc[known].reset_index(drop=True), name))
+    # Where a label may be missing, the rows with one target's labels are not all rows.
+    seen = looked[0] if len(looked) == 1 else inspect(frame)
+    told = dict.fromkeys([*seen.warnings, *(line for one in looked for line in one.warnings)])
+    return seen.kinds, {*seen.identifiers, *seen.constants, *seen.empty}, list(told)
+
+
+def _of_rows(target: Target, values: pd.Series, codes: np.ndarray, rows: np.ndarray) -> Target:
+    """Return the target with the mean and deviation, or the classes' counts, of the development rows.
+
+    Those of all rows would tell of the test rows.
+    """
+    if target.task == "regression":
+        own = values.iloc[rows].dropna().reset_index(drop=True)
+        return Target.fit(own, task="regression", name=target.name)
+    own_codes = codes[rows]
+    counts = np.bincount(own_codes[own_codes >= 0], minlength=len(target.labels))
+    return dataclasses.replace(target, counts=np.maximum(counts, 1))
+
+
+def _head(target: Target, class_weight: Literal["balanced"] | None) -> Head:
+    if target.task == "regression":
+        return Head.of(target.name, None)
+    return Head.of(target.name, len(target.labels), target.class_weights(class_weight) if class_weight else None)

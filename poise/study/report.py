@@ -17,6 +17,7 @@ from poise.study.figures_curves import curves_figure
 from poise.study.figures_parts import contributions_figure, ranked
 from poise.study.figures_record import Table, labels, named, primary
 from poise.study.figures_search import search_figure
+from poise.study.figures_targets import leading, targets_table, together_figure
 from poise.study.figures_text import clean, cut, decimals_for, listing, number, signed, span, width
 from poise.study.result import Gap, StudyResult
 
@@ -58,6 +59,7 @@ def _page(result: StudyResult) -> str:
             curves_figure(result),
             arms_figure(result),
             search_figure(result),
+            together_figure(result),
         )
     }
     return environment.get_template("report.html.j2").render(
@@ -67,6 +69,7 @@ def _page(result: StudyResult) -> str:
         rows=_rows(result),
         columns=Table(("column", "kind"), tuple(result.columns.items())),
         kinds=_kinds(result),
+        targets=targets_table(result),
         metric=primary(result),
         duration=_duration(result.seconds),
         facts=_facts(result),
@@ -130,12 +133,14 @@ def _duration(seconds: float) -> str:
 def summary(result: StudyResult) -> str:
     """Return the closing text for the terminal: the finding, the gap, the parts, the arms; at most 78 columns wide."""
     kind = f"{len(result.classes)} classes" if result.task == "classification" else result.task
+    kind = f"{len(result.targets)} targets" if result.targets else kind
     blocks = [
         [cut(f"poise study of {result.table}: {result.target} ({kind}), {_duration(result.seconds)}", COLUMNS)],
         _interruption(result),
         _wrapped(result.finding),
         _gap_lines(result),
         _part_lines(result),
+        _together_lines(result),
         _arm_lines(result),
     ]
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block) + "\n"
@@ -216,12 +221,25 @@ def _part_lines(result: StudyResult) -> list[str]:
     return [cut(f"What leaving a part out costs in validation {primary(result).label} (95 %):", COLUMNS), *lines]
 
 
+def _together_lines(result: StudyResult) -> list[str]:
+    rows = []
+    for item in result.together:
+        decimals = decimals_for([item.gain])
+        gain = signed(item.gain.value, decimals), f"({span(item.gain, decimals)})"
+        rows.append((f"{item.target}: {item.metric.label}", *gain, item.verdict))
+    if not rows:
+        return ["Whether learning the targets together helped was not measured."] if result.targets else []
+    lines = [f"{line}  {row[3]}" for line, row in zip(_columns([row[:3] for row in rows], 26), rows, strict=True)]
+    return ["What learning each target alone costs on the test part (95 %, over seeds):", *lines]
+
+
 def _arm_lines(result: StudyResult) -> list[str]:
     if not result.arms:
         return ["No baseline was compared."]
-    metrics = [metric for metric in result.metrics if best_arm(result.arms, metric) is not None][:3]
+    metrics = [metric for metric in leading(result) if best_arm(result.arms, metric) is not None][:3]
     best = {metric.name: best_arm(result.arms, metric) for metric in metrics}
-    rows: list[tuple[str, ...]] = [("", *(cut(metric.label, 18) for metric in metrics), "seconds")]
+    room = 18 if len(metrics) < 3 else 13
+    rows: list[tuple[str, ...]] = [("", *(cut(metric.label, room) for metric in metrics), "seconds")]
     for arm in result.arms:
         values = {score.metric: score.value for score in arm.scores}
         texts = []

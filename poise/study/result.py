@@ -16,6 +16,8 @@ __all__ = [
     "Metric",
     "Score",
     "StudyResult",
+    "TargetFacts",
+    "Together",
     "Trial",
     "result_from_json",
     "result_to_json",
@@ -35,7 +37,7 @@ class Interval:
 class Metric:
     """One measure of error: `name` is the key everywhere, `lower_is_better` its direction."""
 
-    name: str  # "log_loss", "balanced_accuracy", "rmse", "r2"
+    name: str  # "log_loss", "balanced_accuracy", "rmse", "r2"; of several targets "mean_loss" and "rmse/TARGET", ...
     label: str  # "log-loss"
     lower_is_better: bool
     primary: bool  # the metric that the search minimises
@@ -119,12 +121,38 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class TargetFacts:
+    """One of several targets: its task, its classes (none for a number), and the rows whose label is known."""
+
+    name: str
+    task: str
+    classes: tuple[str, ...]
+    labels: int
+
+
+@dataclass(frozen=True)
+class Together:
+    """What learning one target together with the others was worth, on the test part, over paired seeds.
+
+    `gain` is score(alone) - score(together) in the target's first metric, so that positive means that it helped.
+    """
+
+    target: str
+    metric: Metric
+    together: float
+    alone: float
+    gain: Interval
+    gain_seeds: tuple[float, ...]
+    verdict: str  # "helps", "hurts" or "no measurable effect"
+
+
+@dataclass(frozen=True)
 class StudyResult:
     """Everything that a finished (or interrupted) study knows; see the fields' own classes."""
 
     table: str
-    target: str
-    task: str  # "classification" or "regression"
+    target: str  # several are joined by ", "
+    task: str  # "classification", "regression" or "several targets"
     classes: tuple[str, ...]
     rows: dict[str, int]  # rows of "train", "stop", "validation", "test"
     columns: dict[str, str]  # column name -> kind found ("numeric", "category", ...)
@@ -145,6 +173,8 @@ class StudyResult:
     seed: int
     interrupted: bool
     versions: dict[str, str]
+    targets: tuple[TargetFacts, ...] = ()  # of a study of several targets
+    together: tuple[Together, ...] = ()
 
 
 def result_to_json(result: StudyResult) -> str:

@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 import math
-import platform
-import sys
 import time as wall
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
-import torch
 
-import poise
 from poise.core.errors import ArgumentError, DataError, PoiseWarning, shown
 from poise.core.recipe import Recipe
 from poise.data import read
 from poise.data.target import Task
-from poise.study.ablation import FULL, NOTHING, ablate, arms_plan
-from poise.study.arms import Arms
+from poise.study.ablation import ablate, arms_plan
 from poise.study.clock import Clock, parse_budget
 from poise.study.compare import compare
-from poise.study.finding import finding
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folder import free_folder, made_folder
-from poise.study.gap import curve_of, gaps_of, model_of
+from poise.study.gap import model_of
 from poise.study.halt import Halt
-from poise.study.metrics import METRICS
+from poise.study.outcome import outcome_of, with_truth
 from poise.study.prepare import Prepared, prepare
 from poise.study.problem import Design
 from poise.study.progress import Progress, Quiet
 from poise.study.record import Record
 from poise.study.report import write_report
-from poise.study.result import Arm, Contribution, Curve, Gap, StudyResult, result_to_json
+from poise.study.result import Arm, Contribution, StudyResult, Together, result_to_json
 from poise.study.space import Space
 from poise.study.store import write_text_atomic
 from poise.study.table_model import TableModel
+from poise.study.together import learned_alone
 from poise.study.workers import default_jobs
 
 __all__ = ["Study"]
@@ -51,11 +45,12 @@ _LATEST = 0.95  # an ablation that takes longer than planned ends here, all arms
 class Study:
     """Search, ablate, compare and report on one table.
 
-    `source`: a path, frame, array or the name of a bundled table, as `poise.data.read` takes it. `target`: the
-    column to predict. `budget`: "2m", "90s" or "50trials"; the search, retraining, ablation and baselines share it.
-    `out`: the folder to write, or None to write nothing. `groups`, `time`: columns that rows must not be divided
-    across, or must be divided along; neither is a feature. `parts`: names of regularizers to search.
-    `class_weight`: "balanced" (rare classes weigh more in loss and decision; probabilities are corrected back) or None.
+    `source`: a path, frame, array or the name of a bundled table, as `poise.data.read` takes it. `target`: the column
+    to predict, or several, which one network then learns together; a row may lack some of them. `budget`: "2m", "90s"
+    or "50trials"; the search, retraining, ablation and baselines share it. `out`: the folder to write, or None to write
+    nothing. `groups`, `time`: columns that rows must not be divided across, or must be divided along; neither is a
+    feature. `task`: of all targets, or {target: task}. `parts`: names of regularizers to search. `class_weight`:
+    "balanced" (rare classes weigh more in loss and decision; probabilities are corrected back) or None.
 
     Raises: ArgumentError, DataError, StudyError, each naming what and where, before any work is done.
 
@@ -69,14 +64,14 @@ class Study:
         self,
         source: object,
         *,
-        target: str | None = None,
+        target: str | Sequence[str] | None = None,
         budget: str | float = "2m",
         out: str | Path | None = None,
         seed: int = 0,
         device: str = "auto",
         groups: str | None = None,
         time: str | None = None,
-        task: Task | None = None,
+        task: Task | Mapping[str, Task] | None = None,
         parts: Sequence[str] | None = None,
         ablation: bool = True,
         class_weight: Literal["balanced"] | None = "balanced",
@@ -92,10 +87,12 @@ class Study:
             raise ArgumentError(f"`Study.seed` must be an int in 0 .. 4294967295; got {shown(seed)}.")
         if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
             raise ArgumentError(f"`Study.jobs` must be None or an int >= 1; got {shown(jobs)}. None takes every core.")
-        if task not in (None, "classification", "regression"):
-            raise ArgumentError(
-                f"`Study.task` must be classification or regression; got {shown(task)}. None decides by the values."
-            )
+        for asked in task.values() if isinstance(task, Mapping) else [task]:
+            if asked not in (None, "classification", "regression"):
+                raise ArgumentError(
+                    f"`Study.task` must be classification or regression; got {shown(asked)}. "
+                    "None decides by the values."
+                )
         if device not in ("auto", "cpu"):
             raise ArgumentError(
                 f"`Study.device` must be auto or cpu; got {shown(device)}. Populations on a GPU are not supported yet."
@@ -107,7 +104,7 @@ class Study:
         self.design = design or Design()
         self.out = None if out is None else free_folder(Path(out))
         self.table = read(source, target=target, encoding=encoding, delimiter=delimiter)
-        if self.table.target is None:
+        if self.table.targets is None:
             raise ArgumentError(f"`Study.target` must name a column; the table has {shown(list(self.table.frame))}.")
         for argument, column in (("groups", groups), ("time", time)):
             if column is not None and column not in list(self.table.frame):
@@ -153,7 +150,7 @@ class Study:
                 record.close()
 
     def _run(self, ready: Prepared, clock: Clock, record: Record | None) -> StudyResult:
-        space = Space(self.parts, classification=ready.problem.classes is not None)
+        space = Space(self.parts, classification=any(head.classes for head in ready.problem.heads))
         settings = Settings(
             self.seed,
             self.jobs,
@@ -164,18 +161,21 @@ class Study:
         inner = Clock(
             type(self.budget)(self.budget.seconds * _FIT, self.budget.trials, self.budget.text), clock.started
         )
-        codes = ready.codes[ready.development]
-        fitted = fit(ready.problem, codes, space, inner, settings, groups=ready.groups, time=ready.time)
+        fitted = fit(ready.problem, ready.strata, space, inner, settings, groups=ready.groups, time=ready.time)
         self.model = self._model(ready, space, fitted)
         self.recipe = space.recipe_of(fitted.best)
         interrupted, arms = fitted.interrupted, None
         parts: tuple[Contribution, ...] = ()
+        pairs: tuple[Together, ...] = ()
         try:
             if not interrupted:
                 plan = arms_plan(fitted, clock.left(_ABLATION), self.jobs, ablation=self.ablation)
                 self.progress.tell(plan.message, None, _FIT)
                 late = Halt(deadline=wall.time() + max(5.0, clock.left(_LATEST)))
                 arms, parts = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs, halt=late)
+                if len(ready.targets) > 1:
+                    self.progress.tell("learning each target alone", None, _ABLATION)
+                    pairs = learned_alone(ready, space, fitted, plan, arms, seed=self.seed, jobs=self.jobs, halt=late)
         except KeyboardInterrupt:
             interrupted = True
         compared: tuple[Arm, ...] = ()
@@ -191,72 +191,25 @@ class Study:
             )
         except KeyboardInterrupt:
             interrupted = True
-        self.result = self._result(ready, fitted, arms, parts, compared, clock, interrupted)
+        self.result = outcome_of(
+            ready,
+            fitted,
+            self.recipe,
+            arms,
+            parts,
+            pairs,
+            compared,
+            budget=self.budget.text,
+            seconds=clock.spent(),
+            seed=self.seed,
+            interrupted=interrupted,
+        )
         self._write(ready)
         return self.result
 
     def _model(self, ready: Prepared, space: Space, fitted: Fitted) -> TableModel:
         structure = Recipe(*space.recipe.stage("network"))
-        return model_of(ready, fitted.stack, fitted.shares, fitted.temperature, structure)
-
-    # --- the result ----------------------------------------------------------------------------------------------
-
-    def _result(
-        self,
-        ready: Prepared,
-        fitted: Fitted,
-        arms: Arms | None,
-        parts: tuple[Contribution, ...],
-        compared: tuple[Arm, ...],
-        clock: Clock,
-        interrupted: bool,
-    ) -> StudyResult:
-        assert self.recipe is not None
-        before: tuple[Gap, ...] = ()
-        after: tuple[Gap, ...] = ()
-        curves: tuple[Curve, ...] = ()
-        if arms is not None:
-            before, after = (gaps_of(ready, fitted.folds, arms, label, self.seed) for label in (NOTHING, FULL))
-            curves = tuple(curve_of(name, arms, label) for name, label in (("before", NOTHING), ("after", FULL)))
-        counts = {
-            "train": int(fitted.folds.train.shape[1]),
-            "stop": int(fitted.folds.stop[0].sum()),
-            "validation": int(fitted.folds.validation[0].sum()),
-            "test": len(ready.parts.test),
-        }
-        module = ready.problem.builder()()
-        result = StudyResult(
-            table=ready.table.name,
-            target=str(ready.table.target_name),
-            task=ready.target.task,
-            classes=tuple(str(label) for label in ready.target.labels),
-            rows=counts,
-            columns=dict(ready.columns),
-            warnings=ready.warnings,
-            metrics=METRICS[ready.target.task],
-            before=before,
-            after=after,
-            contributions=parts,
-            curves=curves,
-            trials=tuple(fitted.trials),
-            arms=compared,
-            ensemble_size=len(fitted.stack),
-            finding="",
-            recipe_yaml=self.recipe.to_yaml(),
-            receipt=self.recipe.explain(module),
-            budget=self.budget.text,
-            seconds=clock.spent(),
-            seed=self.seed,
-            interrupted=interrupted,
-            versions={
-                "poise": poise.__version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "platform": sys.platform,
-            },
-        )
-        return finding(result, self.recipe)
+        return model_of(ready, fitted.stack, fitted.shares, fitted.temperatures, structure)
 
     def _write(self, ready: Prepared) -> None:
         assert self.model is not None
@@ -265,10 +218,8 @@ class Study:
         test = ready.table.frame.iloc[ready.parts.test]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoiseWarning)  # of unseen levels: said when the table was encoded
-            self.predictions = self.model.predict_frame(test[list(ready.encoder.input_names)])
-        assert ready.table.target is not None
-        self.predictions.insert(0, "truth", ready.table.target.iloc[ready.parts.test].to_numpy())
-        self.predictions.insert(0, "row", ready.origin[ready.parts.test])
+            found = self.model.predict_frame(test[list(ready.encoder.input_names)])
+        self.predictions = with_truth(ready, found)
         if self.out is None:
             return
         self.progress.tell("writing the report", None, 1.0)

@@ -12,73 +12,76 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from poise.core.blocks import Blocks
 from poise.core.errors import CheckpointError
 from poise.core.recipe import Recipe
 from poise.core.spec import from_spec
 from poise.data import Encoder, Target
 from poise.models.tabular import ColumnPlan
+from poise.study.answer import Answer
 from poise.study.problem import Design, network
 from poise.study.store import load_folder, save_folder
 from poise.train.stack import Stack
 
 __all__ = ["TableModel", "load_model", "plan_of"]
 
+WEIGHTS = ("class_weights", "decision_weights")  # of an answer, as tensors of the folder
+
 
 @dataclass(frozen=True)
 class TableModel:
-    """An ensemble for one table.
+    """An ensemble for one table, with an answer to each of its targets.
 
-    `shares` (M,) are the members' weights in the mean prediction, `temperature` divides the log of the mean
-    probabilities. `class_weights` (K,) are those of the loss: probabilities are divided by them, so that they are the
-    classes' own and not those of a reweighted world. `decision_weights` (K,) multiply the probabilities when a label
-    is chosen: balanced ones aim at balanced accuracy.
+    `shares` (M,) are the members' weights in the mean prediction. Where there are several targets, `place` says which
+    one a method answers; the first by default.
     """
 
     stack: Stack
     shares: Tensor
-    temperature: float
-    class_weights: np.ndarray | None
-    decision_weights: np.ndarray | None
+    answers: tuple[Answer, ...]
     encoder: Encoder
-    target: Target
     recipe: Recipe  # of the network's structure
     design: Design
     edges: Tensor | None
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Return (N, K) calibrated probabilities in the order of `target.labels`. Shapes: inputs (N, F) encoded."""
-        outputs = self.stack.outputs(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
-        mean = torch.einsum("m,mnk->nk", self.shares.double(), torch.softmax(outputs.double(), dim=-1))
-        found: np.ndarray = torch.softmax(mean.clamp(min=1e-30).log() / self.temperature, dim=-1).numpy()
-        if self.class_weights is not None:
-            found = found / self.class_weights
-        return np.asarray(found / found.sum(1, keepdims=True))
+    @property
+    def target(self) -> Target:
+        """The only target, or the first."""
+        return self.answers[0].target
 
-    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+    def outputs(self, inputs: np.ndarray) -> tuple[Tensor, ...]:
+        """Return each target's outputs (M, N, width). Shapes: inputs (N, F) encoded."""
+        found = self.stack.outputs(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
+        blocks = Blocks(tuple(answer.classes for answer in self.answers))
+        return tuple(blocks.own(found, place) for place in range(len(self.answers)))
+
+    def probabilities(self, inputs: np.ndarray, place: int = 0) -> np.ndarray:
+        """Return (N, K) calibrated probabilities in the order of the target's labels. Shapes: inputs (N, F) encoded."""
+        return self.answers[place].probabilities(self.outputs(inputs)[place], self.shares)
+
+    def decide(self, probabilities: np.ndarray, place: int = 0) -> np.ndarray:
         """Return (N,) codes: the largest probability times decision weight."""
-        weights = 1.0 if self.decision_weights is None else self.decision_weights
-        return np.asarray((probabilities * weights).argmax(1))
+        return self.answers[place].decide(probabilities)
 
-    def values(self, inputs: np.ndarray) -> np.ndarray:
+    def values(self, inputs: np.ndarray, place: int = 0) -> np.ndarray:
         """Return (N,) predicted numbers in the target's own units."""
-        outputs = self.stack.outputs(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
-        mean = torch.einsum("m,mnk->nk", self.shares.double(), outputs.double())
-        return np.asarray(self.target.decode(mean[:, 0].numpy()))
+        return self.answers[place].values(self.outputs(inputs)[place], self.shares)
 
-    def labels(self, inputs: np.ndarray) -> np.ndarray:
+    def labels(self, inputs: np.ndarray, place: int = 0) -> np.ndarray:
         """Return (N,) class labels."""
-        return np.asarray(self.target.decode(self.decide(self.probabilities(inputs))))
+        return np.asarray(self.answers[place].target.decode(self.decide(self.probabilities(inputs, place), place)))
 
     def predict_frame(self, frame: object) -> pd.DataFrame:
-        """Return a frame with `prediction`, and for classes one `probability LABEL` column each."""
+        """Return a frame with `prediction`, and for classes one `probability LABEL` column each.
+
+        Of several targets, each column begins with its target's name: `price prediction`.
+        """
         inputs = self.encoder.transform(frame)
         index = frame.index if isinstance(frame, pd.DataFrame) else None
-        if self.target.task == "regression":
-            return pd.DataFrame({"prediction": self.values(inputs)}, index=index)
-        chances = self.probabilities(inputs)
-        found = {"prediction": np.asarray(self.target.decode(self.decide(chances)))}
-        for place, label in enumerate(self.target.labels):
-            found[f"probability {label}"] = chances[:, place]
+        found: dict[str, np.ndarray] = {}
+        for answer, outputs in zip(self.answers, self.outputs(inputs), strict=True):
+            title = "" if len(self.answers) == 1 else f"{answer.target.name} "
+            found |= {title + name: values for name, values in answer.columns(outputs, self.shares).items()}
         return pd.DataFrame(found, index=index)
 
     def single(self, place: int) -> TableModel:
@@ -94,16 +97,18 @@ class TableModel:
         tensors["shares"] = self.shares
         if self.edges is not None:
             tensors["edges"] = self.edges
-        for name, weights in (("class_weights", self.class_weights), ("decision_weights", self.decision_weights)):
-            if weights is not None:
-                tensors[name] = np.asarray(weights, dtype=np.float64)
+        for place, answer in enumerate(self.answers):
+            for name in WEIGHTS:
+                if (weights := getattr(answer, name)) is not None:
+                    tensors[f"{name}/{place}"] = np.asarray(weights, dtype=np.float64)
         metadata = {
             "kind": "table model",
             "encoder": state,
-            "target": self.target.state(),
+            "answers": [
+                {"target": answer.target.state(), "temperature": answer.temperature} for answer in self.answers
+            ],
             "recipe": self.recipe.spec(),
             "design": dataclasses.asdict(self.design),
-            "temperature": self.temperature,
         }
         save_folder(Path(folder), tensors, metadata)
 
@@ -118,11 +123,11 @@ class TableModel:
                 metadata["encoder"],
                 {n.removeprefix("encoder/"): t.numpy() for n, t in tensors.items() if n.startswith("encoder/")},
             )
-            target = Target.from_state(metadata["target"])
+            answers = _answers(metadata, tensors)
             recipe, design = from_spec(metadata["recipe"]), Design(**metadata["design"])
             weights = {n.removeprefix("weight/"): t for n, t in tensors.items() if n.startswith("weight/")}
             buffers = {n.removeprefix("buffer/"): t for n, t in tensors.items() if n.startswith("buffer/")}
-            outputs = len(target.labels) if target.task == "classification" else 1
+            outputs = Blocks(tuple(answer.classes for answer in answers)).width
             edges = tensors.get("edges")
             module = recipe.network(network(plan_of(encoder), outputs, design, edges)).eval()
             # Buffers, too: a dial that is missing would silently be the one that the part starts from.
@@ -130,23 +135,23 @@ class TableModel:
             expected = {name: (len(tensors["shares"]), *tensor.shape) for name, tensor in named}
             if expected != {name: tuple(tensor.shape) for name, tensor in (weights | buffers).items()}:
                 raise CheckpointError(f"{folder}: the weights do not fit the network that the manifest describes.")
-            own = {name: tensors[name].numpy() for name in ("class_weights", "decision_weights") if name in tensors}
-            return TableModel(
-                Stack(module, weights, buffers),
-                tensors["shares"],
-                float(metadata["temperature"]),
-                own.get("class_weights"),
-                own.get("decision_weights"),
-                encoder,
-                target,
-                recipe,
-                design,
-                edges,
-            )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            stack = Stack(module, weights, buffers)
+            return TableModel(stack, tensors["shares"], answers, encoder, recipe, design, edges)
+        except (IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(f"{folder}: the manifest does not describe a table model ({error}).") from None
+
+
+def _answers(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Answer, ...]:
+    """Return the answers that a manifest describes. Older ones tell of one target, and of no list."""
+    listed = "answers" in metadata
+    found = []
+    for place, told in enumerate(metadata["answers"] if listed else [metadata]):
+        keys = {name: f"{name}/{place}" if listed else name for name in WEIGHTS}
+        own = {name: tensors[key].numpy() for name, key in keys.items() if key in tensors}
+        found.append(Answer(Target.from_state(told["target"]), float(told["temperature"]), **own))
+    return tuple(found)
 
 
 def plan_of(encoder: Encoder) -> ColumnPlan:

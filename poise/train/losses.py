@@ -65,7 +65,7 @@ class SquaredError:
         return _mean(torch.square(answers - targets).mean(-1), batch.weights)
 
 
-def usual_loss(outputs: Tensor, batch: Batch, classes: int | None) -> Tensor:
+def usual_loss(outputs: Tensor, batch: Batch, classes: object) -> Tensor:
     """Return the loss that targets of this form usually have: cross-entropy for classes, squared error for numbers.
 
     Class indices (B,) int64, or distributions when `classes` is known; other floats are numbers to predict.

@@ -26,7 +26,7 @@ def made_frame(rows: int = 90) -> pd.DataFrame:
 
 
 def made_ready(frame: pd.DataFrame, column: str, **rest: object) -> Prepared:
-    table = Table("made", frame.drop(columns=["label", "amount"]), frame[column], column)
+    table = Table("made", frame.drop(columns=["label", "amount"]), frame[[column]])
     options = {"seed": 0, "task": None, "groups": None, "time": None, "class_weight": "balanced", "design": DESIGN}
     return prepare(table, **(options | rest))  # type: ignore[arg-type]
 
@@ -50,7 +50,7 @@ def numbers(frame: pd.DataFrame) -> Prepared:
 
 @pytest.fixture(scope="session")
 def folds(ready: Prepared) -> Folds:
-    return make_folds(ready.codes[ready.development], task="classification", count=3, seed=0)
+    return make_folds(ready.strata, task="classification", count=3, seed=0)
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from poise.data.target import Task
 from poise.models.tabular import ColumnPlan
 from poise.study.baselines import TRAININGS, boosting, plain_networks
 from poise.study.cohort import Cohort, Plan
 from poise.study.fit import refit
 from poise.study.folds import Folds
+from poise.study.heads import Head
 from poise.study.prepare import Prepared
 from poise.study.problem import Design, Problem
 from poise.study.search import Candidate
@@ -42,10 +42,8 @@ def problem_of(codes: np.ndarray, classes: int | None, weights: np.ndarray | Non
     inputs = np.random.default_rng(0).normal(size=(len(codes), 3)).astype(np.float32)
     inputs[:, 0] += codes
     plan = ColumnPlan((0, 1, 2), ("numeric",) * 3)
-    task: Task = "classification" if classes else "regression"
-    made = Problem.of(
-        inputs, codes, task=task, classes=classes, plan=plan, class_weights=weights, design=Design(width=16, depth=1)
-    )
+    head = Head.of("y", classes, weights)
+    made = Problem.of(inputs, [codes], [head], plan=plan, design=Design(width=16, depth=1))
     return made, inputs
 
 

@@ -33,7 +33,7 @@ def trained(ready: Prepared, folds: Folds, plan: Plan) -> Cohort:
 
 def test_validation_is_each_fold_scored_alone_and_put_together(trained: Cohort, ready: Prepared, folds: Folds) -> None:
     scores, outputs = trained.validation()
-    stack, weights = trained.population.stack(), ready.problem.class_weights
+    stack, weights = trained.population.stack(), ready.problem.heads[0].class_weights
     for place in range(3):
         own = []
         for fold in range(3):
@@ -60,7 +60,7 @@ def test_stopping_looks_at_the_stop_rows_of_each_members_own_fold(
     cohort = made(ready, folds, plan)
     cohort.train(plan.every)
     _, _, stop = cohort.history[-1]
-    stack, weights = cohort.population.stack(), ready.problem.class_weights
+    stack, weights = cohort.population.stack(), ready.problem.heads[0].class_weights
     for member in range(9):
         rows = torch.nonzero(folds.stop[member % 3]).flatten()
         answer = stack.network(member)(ready.problem.rows.inputs[rows])

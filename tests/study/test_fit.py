@@ -14,6 +14,7 @@ from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Cohort, Plan
 from poise.study.fit import Fitted, Settings, fit, refit
 from poise.study.folds import Folds, make_folds
+from poise.study.heads import Head
 from poise.study.prepare import Prepared
 from poise.study.problem import Problem
 from poise.study.search import Candidate
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("short")
 
 
 def fitted(ready: Prepared, trials: int = 4, problem: Problem | None = None, **settings: object) -> Fitted:
-    codes = ready.codes[ready.development]
+    codes = ready.strata
     own = Settings(**settings)  # type: ignore[arg-type]
     return fit(problem or ready.problem, codes, SPACE, Clock(parse_budget(f"{trials}trials")), own)
 
@@ -44,7 +45,7 @@ def loss(problem: Problem, found: Fitted, temperature: float) -> float:
         part = share * torch.softmax(candidate.outputs, -1)
         mean = part if not len(mean) else mean + part
     held = torch.isfinite(mean).all(-1)
-    scale = torch.ones(problem.outputs) if problem.class_weights is None else problem.class_weights
+    scale = torch.ones(problem.outputs) if problem.heads[0].class_weights is None else problem.heads[0].class_weights
     targets = problem.rows.targets[held] * scale
     logs = torch.log_softmax(mean[held].clamp(min=1e-7).log() / temperature, -1)
     return float(-(targets * logs).sum() / targets.sum())
@@ -72,11 +73,11 @@ def several(outputs: list[torch.Tensor]) -> list[Candidate]:
 def test_the_best_candidate_stays_in_an_ensemble_that_would_do_without_it(ready: Prepared) -> None:
     targets, error = torch.randn(2, 60, 1, generator=torch.Generator().manual_seed(0))
     plan = ready.problem.plan
-    problem = Problem.of(np.zeros((60, 1)), targets.numpy(), task="regression", classes=None, plan=plan)
+    problem = Problem.of(np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan)
     shares, temperature = module._select(problem, several([targets + 9, targets + error, targets - error]), 0)
     assert shares[0] == pytest.approx(0.05 / 1.05)
     assert sum(shares.values()) == pytest.approx(1.0)
-    assert temperature == 1.0
+    assert temperature == (1.0,)
 
 
 def test_an_ensemble_is_chosen_by_the_rows_that_have_weight_however_few(ready: Prepared) -> None:
@@ -86,9 +87,7 @@ def test_an_ensemble_is_chosen_by_the_rows_that_have_weight_however_few(ready: P
     wrong = targets.clone()
     wrong[[3, 30]] += 5  # right everywhere but on the rows that count
     plan = ready.problem.plan
-    problem = Problem.of(
-        np.zeros((60, 1)), targets.numpy(), task="regression", classes=None, plan=plan, weights=weights
-    )
+    problem = Problem.of(np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan, weights=weights)
     shares, _ = module._select(problem, several([wrong, targets + 1]), 0)
     assert shares[1] > 0.9
 
@@ -96,10 +95,10 @@ def test_an_ensemble_is_chosen_by_the_rows_that_have_weight_however_few(ready: P
 def test_the_temperature_is_the_best_on_the_held_out_rows_and_never_worse_than_none(
     found: Fitted, ready: Prepared
 ) -> None:
-    own = loss(ready.problem, found, found.temperature)
+    own = loss(ready.problem, found, found.temperatures[0])
     assert own <= loss(ready.problem, found, 1.0)
     for factor in (0.9, 1.1):
-        assert own <= loss(ready.problem, found, found.temperature * factor) + 1e-9
+        assert own <= loss(ready.problem, found, found.temperatures[0] * factor) + 1e-9
 
 
 def test_a_retrained_network_takes_exactly_its_best_number_of_steps_on_all_rows(ready: Prepared) -> None:
@@ -122,7 +121,7 @@ def test_the_same_seed_fits_the_same_bit_for_bit_and_another_does_not(found: Fit
     assert again.trials == found.trials
     for name, weight in found.stack.weights.items():
         assert weight.equal(again.stack.weights[name])
-    assert again.temperature == found.temperature
+    assert again.temperatures == found.temperatures
     assert other.trials != found.trials
 
 
@@ -175,7 +174,7 @@ def test_where_every_configuration_diverges_a_mild_one_is_trained(ready: Prepare
     ended = fitted(ready)
     assert {trial.state for trial in ended.trials} == {"diverged"}
     assert ended.best.lr == 1e-4
-    assert ended.temperature == 1.0
+    assert ended.temperatures[0] == 1.0
     assert bool(torch.isfinite(ended.stack.outputs(ready.problem.rows.inputs)).all())
 
 
@@ -202,12 +201,12 @@ def test_rows_of_weight_0_change_nothing(task: str, ready: Prepared, numbers: Pr
     for name, weight in found[0].stack.weights.items():
         assert weight.equal(found[1].stack.weights[name])
     assert found[0].trials == found[1].trials
-    assert found[0].temperature == found[1].temperature
+    assert found[0].temperatures == found[1].temperatures
 
 
 def test_a_regression_is_fitted_without_a_temperature(numbers: Prepared) -> None:
     ended = fitted(numbers)
-    assert ended.temperature == 1.0
+    assert ended.temperatures[0] == 1.0
     assert all(math.isfinite(candidate.score) for candidate in ended.candidates)
 
 
@@ -225,7 +224,7 @@ def test_two_jobs_fit_the_same_ensemble_as_one_from_the_same_candidates(found: F
 
 
 def test_a_small_table_gets_three_folds_and_what_is_asked_for_wins(ready: Prepared) -> None:
-    codes = ready.codes[ready.development]
+    codes = ready.strata
     assert len(fitted(ready, 1).folds) == 3
     asked = fitted(ready, 1, folds=1).folds
     assert asked.validation.equal(make_folds(codes, task="classification", count=1, seed=0).validation)

@@ -55,7 +55,7 @@ def test_an_overfitted_network_has_a_positive_gap_in_each_metric_whichever_way_i
         assert gap.gap.value > 0, gap.metric
         assert gap.gap_over_seeds is not None
         assert gap.gap_over_seeds.value > 0, gap.metric
-    own = make_folds(numbers.codes[numbers.development], task="regression", count=3, seed=0)
+    own = make_folds(numbers.strata, task="regression", count=3, seed=0)
     trained = train_arms(numbers.problem, SPACE.recipe, ARMS, own, long, seeds=2, seed=0, jobs=1)
     found = gaps_of(numbers, own, trained, "nothing", 0)
     assert [gap.metric for gap in found] == ["rmse", "r2"]

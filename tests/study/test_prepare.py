@@ -12,7 +12,7 @@ from poise.study.problem import Design
 
 def made(frame: pd.DataFrame, column: str = "label", **rest: object) -> Prepared:
     features = frame.drop(columns=[name for name in ("label", "amount") if name in frame])
-    table = Table("made", features, frame[column], column)
+    table = Table("made", features, frame[[column]])
     options = {"seed": 0, "task": None, "groups": None, "time": None, "class_weight": "balanced", "design": Design()}
     return prepare(table, **(options | rest))  # type: ignore[arg-type]
 
@@ -49,17 +49,17 @@ def test_the_scale_of_numbers_and_the_weights_of_classes_are_those_of_the_develo
 ) -> None:
     assert numbers.table.target is not None
     own = numbers.table.target.to_numpy()[numbers.development]
-    assert (numbers.target.mean, numbers.target.scale) == pytest.approx((own.mean(), own.std()), rel=1e-12)
+    assert (numbers.targets[0].mean, numbers.targets[0].scale) == pytest.approx((own.mean(), own.std()), rel=1e-12)
     assert ready.table.target is not None
     oracle = Target.fit(ready.table.target.iloc[ready.development]).class_weights("balanced")
-    assert ready.problem.decision_weights is not None
-    np.testing.assert_allclose(ready.problem.decision_weights, oracle)
+    assert ready.problem.heads[0].decision_weights is not None
+    np.testing.assert_allclose(ready.problem.heads[0].decision_weights, oracle)
 
 
 def test_no_class_weights_are_made_up(frame: pd.DataFrame) -> None:
     problem = made(frame, class_weight=None).problem
-    assert problem.class_weights is None
-    assert problem.decision_weights is None
+    assert problem.heads[0].class_weights is None
+    assert problem.heads[0].decision_weights is None
 
 
 def test_columns_of_groups_and_time_are_no_features_and_divide_the_rows(frame: pd.DataFrame) -> None:
@@ -114,7 +114,7 @@ def test_a_class_that_only_test_rows_have_is_kept(frame: pd.DataFrame) -> None:
         rare = frame.copy()
         rare.loc[7, "label"] = "rare"
         found = made(rare, seed=seed)
-        assert found.problem.classes == 3
-        weights = found.problem.decision_weights
+        assert found.problem.heads[0].classes == 3
+        weights = found.problem.heads[0].decision_weights
         assert weights is not None
         assert np.isfinite(weights).all()

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from poise.core.context import Batch
 from poise.models.tabular import ColumnPlan
+from poise.study.heads import Head
 from poise.study.problem import Design, Problem
 
 DRAW = np.random.default_rng(0)
@@ -17,7 +18,7 @@ CODES = np.array([0, 1, 2, 1, 0, 2])
 def classes(weights: list[float] | None = None, design: Design | None = None) -> Problem:
     own = None if weights is None else np.array(weights)
     inputs = DRAW.normal(size=(6, 4))
-    return Problem.of(inputs, CODES, task="classification", classes=3, plan=PLAN, class_weights=own, design=design)
+    return Problem.of(inputs, [CODES], [Head.of("y", 3, own)], plan=PLAN, design=design)
 
 
 def several(problem: Problem, members: int = 2) -> torch.Tensor:
@@ -30,7 +31,7 @@ def test_the_score_is_torchs_weighted_cross_entropy(weights: list[float] | None)
     outputs = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
     found = problem.score(outputs, Batch(None, several(problem)))
     for member in range(2):
-        oracle = F.cross_entropy(outputs[member], torch.tensor(CODES), weight=problem.class_weights)
+        oracle = F.cross_entropy(outputs[member], torch.tensor(CODES), weight=problem.heads[0].class_weights)
         torch.testing.assert_close(found[member], oracle)
 
 
@@ -41,7 +42,7 @@ def test_a_row_of_weight_2_scores_as_the_row_twice(weights: list[float] | None) 
     counts = torch.tensor([1, 2, 0, 3, 1, 1])
     found = problem.score(outputs, Batch(None, several(problem, 1), counts.float()[None]))
     rows = torch.repeat_interleave(torch.arange(6), counts)
-    oracle = F.cross_entropy(outputs[0, rows], torch.tensor(CODES)[rows], weight=problem.class_weights)
+    oracle = F.cross_entropy(outputs[0, rows], torch.tensor(CODES)[rows], weight=problem.heads[0].class_weights)
     torch.testing.assert_close(found[0], oracle)
 
 
@@ -57,7 +58,7 @@ def test_a_row_of_weight_0_is_not_looked_at_and_another_row_that_is_nan_spoils_i
 
 def test_a_regression_scores_by_the_weighted_mean_of_squares() -> None:
     y = DRAW.normal(size=6)
-    problem = Problem.of(DRAW.normal(size=(6, 4)), y, task="regression", classes=None, plan=PLAN)
+    problem = Problem.of(DRAW.normal(size=(6, 4)), [y], [Head("y", None)], plan=PLAN)
     outputs, weights = torch.randn(2, 6, 1, generator=torch.Generator().manual_seed(2)), torch.rand(2, 6)
     found = problem.score(outputs, Batch(None, several(problem), weights))
     oracle = [np.average((outputs[m, :, 0].numpy() - y) ** 2, weights=weights[m].numpy()) for m in range(2)]
@@ -67,10 +68,10 @@ def test_a_regression_scores_by_the_weighted_mean_of_squares() -> None:
 
 def test_the_loss_weighs_classes_by_the_root_of_what_was_asked_and_the_decision_by_all_of_it() -> None:
     problem = classes([1.0, 4.0, 0.25])
-    assert problem.class_weights is not None
-    assert problem.decision_weights is not None
-    torch.testing.assert_close(problem.class_weights, torch.tensor([1.0, 2.0, 0.5]))
-    assert problem.decision_weights.tolist() == [1.0, 4.0, 0.25]
+    assert problem.heads[0].class_weights is not None
+    assert problem.heads[0].decision_weights is not None
+    torch.testing.assert_close(problem.heads[0].class_weights, torch.tensor([1.0, 2.0, 0.5]))
+    assert problem.heads[0].decision_weights.tolist() == [1.0, 4.0, 0.25]
 
 
 def test_edges_are_the_quantiles_of_the_numeric_columns_and_wide_tables_get_fewer_bins() -> None:
@@ -82,7 +83,7 @@ def test_edges_are_the_quantiles_of_the_numeric_columns_and_wide_tables_get_fewe
     np.testing.assert_allclose(edges.numpy(), oracle, atol=1e-4)
     assert bool((edges.diff(dim=1) > 0).all())
     wide = ColumnPlan(tuple(range(300)), ("numeric",) * 300)
-    many = Problem.of(DRAW.normal(size=(6, 300)), CODES, task="classification", classes=3, plan=wide).edges()
+    many = Problem.of(DRAW.normal(size=(6, 300)), [CODES], [Head("y", 3)], plan=wide).edges()
     assert many is not None
     assert many.shape == (300, 3)
 

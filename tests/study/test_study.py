@@ -173,7 +173,7 @@ def test_garbage_in_the_features_of_test_rows_changes_no_weight_no_score_and_no_
     assert second.model is not None
     for name, weight in first.model.stack.weights.items():
         assert weight.equal(second.model.stack.weights[name]), name
-    assert first.model.temperature == second.model.temperature
+    assert first.model.answers[0].temperature == second.model.answers[0].temperature
     assert result_of(first).after[0].train == result_of(second).after[0].train
     assert result_of(first).after[0].test != result_of(second).after[0].test
 

@@ -13,6 +13,7 @@ import torch
 
 from poise.core.errors import CheckpointError, DataError, PoiseWarning
 from poise.core.recipe import Recipe
+from poise.study.answer import Answer
 from poise.study.arms import Arms, train_arms
 from poise.study.cohort import Plan
 from poise.study.folds import Folds, make_folds
@@ -38,7 +39,7 @@ def trained(ready: Prepared, folds: Folds, plan: Plan, arms: list[str]) -> Arms:
 
 def model_from(ready: Prepared, arms: Arms, temperature: float = 1.3) -> TableModel:
     shares = torch.linspace(1, 2, len(arms.stack))
-    return model_of(ready, arms.stack, shares / shares.sum(), temperature, Recipe(*SPACE.recipe.stage("network")))
+    return model_of(ready, arms.stack, shares / shares.sum(), [temperature], Recipe(*SPACE.recipe.stage("network")))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def idle(ready: Prepared, folds: Folds, plan: Plan) -> TableModel:
 
 @pytest.fixture(scope="module")
 def regressor(numbers: Prepared, plan: Plan) -> TableModel:
-    folds = make_folds(numbers.codes[numbers.development], task="regression", count=3, seed=0)
+    folds = make_folds(numbers.strata, task="regression", count=3, seed=0)
     return model_from(numbers, trained(numbers, folds, plan, list(ARMS)), 1.0)
 
 
@@ -97,8 +98,9 @@ def test_probabilities_are_the_members_weighted_mean_tempered_and_unweighted(
     outputs = model.stack.outputs(torch.from_numpy(ready.inputs)).double()
     mean = (model.shares.double()[:, None, None] * torch.softmax(outputs, -1)).sum(0).numpy()
     tempered = mean ** (1 / 1.3)
-    assert model.class_weights is not None
-    oracle = tempered / tempered.sum(1, keepdims=True) / model.class_weights
+    weights = model.answers[0].class_weights
+    assert weights is not None
+    oracle = tempered / tempered.sum(1, keepdims=True) / weights
     oracle /= oracle.sum(1, keepdims=True)
     np.testing.assert_allclose(model.probabilities(ready.inputs), oracle, rtol=1e-9)
 
@@ -114,12 +116,12 @@ def test_a_network_that_fits_the_reweighted_world_gives_the_classes_own_shares_b
         weight.zero_()
         if name == "head.bias":
             weight.copy_(torch.from_numpy(np.log(fitted)).float()[None])
-    one = dataclasses.replace(
-        model, stack=stack, shares=torch.ones(1), temperature=1.0, class_weights=weights, decision_weights=None
-    )
+    answer = Answer(model.target, 1.0, weights)
+    one = dataclasses.replace(model, stack=stack, shares=torch.ones(1), answers=(answer,))
     np.testing.assert_allclose(one.probabilities(ready.inputs[:3]), np.tile(shares, (3, 1)), rtol=1e-6)
     assert set(one.labels(ready.inputs)) == {"no"}
-    bold = dataclasses.replace(one, decision_weights=np.array([1.0, 3.1]))  # 0.25 x 3.1 > 0.75
+    decision = dataclasses.replace(answer, decision_weights=np.array([1.0, 3.1]))  # 0.25 x 3.1 > 0.75
+    bold = dataclasses.replace(one, answers=(decision,))
     assert set(bold.labels(ready.inputs)) == {"yes"}
     np.testing.assert_array_equal(bold.probabilities(ready.inputs), one.probabilities(ready.inputs))
 
@@ -143,7 +145,10 @@ def test_the_order_of_columns_and_the_rows_beside_a_row_do_not_matter(model: Tab
 
 def test_numbers_are_the_weighted_mean_in_the_targets_units(regressor: TableModel, numbers: Prepared) -> None:
     outputs = regressor.stack.outputs(torch.from_numpy(numbers.inputs)).double()[..., 0].numpy()
-    oracle = np.average(outputs, axis=0, weights=regressor.shares.numpy()) * numbers.target.scale + numbers.target.mean
+    oracle = (
+        np.average(outputs, axis=0, weights=regressor.shares.numpy()) * numbers.targets[0].scale
+        + numbers.targets[0].mean
+    )
     np.testing.assert_allclose(regressor.values(numbers.inputs), oracle, rtol=1e-7)
     assert list(regressor.predict_frame(features(numbers))) == ["prediction"]
 
@@ -183,7 +188,8 @@ def test_an_honest_folder_of_something_else_is_refused(model: TableModel, tmp_pa
         "design": (tensors, metadata | {"design": metadata["design"] | {"width": 17}}),
         "field": (tensors, metadata | {"design": metadata["design"] | {"size": 1}}),
         "recipe": (tensors, metadata | {"recipe": {"format": 1, "parts": {}}}),
-        "no target": (tensors, {name: value for name, value in metadata.items() if name != "target"}),
+        "no answers": (tensors, {name: value for name, value in metadata.items() if name != "answers"}),
+        "no target": (tensors, metadata | {"answers": []}),
         "no shares": ({name: value for name, value in tensors.items() if name != "shares"}, metadata),
         "shares": (tensors | {"shares": torch.ones(2)}, metadata),
         "members": (tensors | {one: tensors[one][:2]}, metadata),

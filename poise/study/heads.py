@@ -1,0 +1,94 @@
+"""One target of a problem: what the network's columns for it mean, and how wrong they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from poise.data.target import Task
+from poise.train.losses import CrossEntropy, SquaredError
+
+__all__ = ["Head"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The network's answer to one target: K logits for classes, one standardised number where `classes` is None.
+
+    `class_weights` (K,) weigh the classes in the loss and in the score, or None; `decision_weights` (K,) are what the
+    user asked for, and weigh the decision.
+    """
+
+    name: str
+    classes: int | None
+    class_weights: Tensor | None = None
+    decision_weights: np.ndarray | None = None
+
+    @staticmethod
+    def of(name: str, classes: int | None, class_weights: np.ndarray | None = None) -> Head:
+        """Return the head of a target; `class_weights` are those that were asked for."""
+        if class_weights is None:
+            return Head(name, classes)
+        # The square root of what was asked for: full weights let the few rows of a rare class speak too loudly and
+        # blur every probability; the decision makes up for the rest.
+        scale = torch.from_numpy(np.sqrt(np.maximum(class_weights, 1e-6)).astype(np.float32))
+        return Head(name, classes, scale, class_weights)
+
+    @property
+    def task(self) -> Task:
+        """Whether the target is classes or a number."""
+        return "classification" if self.classes else "regression"
+
+    def encode(self, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return targets (N, width) and whether each is known (N,).
+
+        Shapes: labels (N,) codes, -1 where missing, or standardised numbers, NaN where missing.
+        """
+        if self.classes:
+            codes = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+            known = codes >= 0
+            targets = F.one_hot(codes.clamp(min=0), self.classes).float()
+        else:
+            targets = torch.from_numpy(np.asarray(labels, dtype=np.float32)).reshape(-1, 1)
+            known = ~targets[:, 0].isnan()
+        return torch.where(known[:, None], targets, 0.0), known
+
+    def loss(self) -> CrossEntropy | SquaredError:
+        """Return the loss of one member in training."""
+        return CrossEntropy(self.class_weights) if self.classes else SquaredError()
+
+    def score(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each member's sum of losses (M,) and the weight of its rows (M,), whose ratio is the mean.
+
+        Shapes: outputs and targets (M, n, width), weights (M, n); rows of weight 0 are not looked at.
+        """
+        if self.classes:
+            if self.class_weights is not None:
+                targets = targets * self.class_weights
+            # Divided by the weighted rows, as torch's cross-entropy has it: a mean under the classes' weights.
+            rows = (weights * targets.sum(-1)).sum(1)
+            losses = -(targets * F.log_softmax(outputs, dim=-1)).sum(-1)
+        else:
+            losses, rows = torch.square(outputs - targets).mean(-1), weights.sum(1)
+        return torch.where(weights > 0, losses * weights, 0.0).sum(1), rows
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return what an ensemble takes the mean of: probabilities, or the numbers themselves."""
+        return torch.softmax(outputs, dim=-1) if self.classes else outputs
+
+    def weighted(self, targets: Tensor, weights: Tensor) -> Tensor:
+        """Return class targets (n, K) times the weights of their rows (n,) and classes."""
+        assert self.classes is not None
+        scale = torch.ones(self.classes) if self.class_weights is None else self.class_weights
+        return targets * scale * weights[:, None]
+
+    def answer_score(self, answers: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `score` returns, of answers (C, n, width) on the same rows: targets (n, width), weights (n,)."""
+        if self.classes:
+            picked = self.weighted(targets, weights)
+            return -(picked * answers.clamp(min=1e-7).log()).sum((1, 2)), picked.sum()
+        return (torch.square(answers - targets).mean(-1) * weights).sum(1), weights.sum()
