@@ -25,6 +25,8 @@ def receipt(recipe: Recipe, module: nn.Module | None = None) -> str:
             lines.append(f"    {part.formula or (type(part).__doc__ or '').splitlines()[0]}")
             lines.append("    " + ", ".join(f"{field} = {_shown(value)}" for field, value in part.dials().items()))
             lines.append(f"    touches {touched(part, module)}; costs {part.cost}")
+            if isinstance(part, Insertion) and module is not None:
+                lines += [f"    note: {note}" for note in part.notes(module)]
     problems = conflicts(recipe, module)
     lines += [f"warning: {problem}" for problem in problems] or ["no conflicts found"]
     return "\n".join(line for line in lines if line.strip())
@@ -38,7 +40,7 @@ def touched(part: Regularizer, module: nn.Module | None) -> str:
     """Return what a part acts on, in words; exact names and counts if the module is given."""
     if isinstance(part, Insertion):
         if module is None:
-            return part.sites
+            return part.touches()
         found = [path or "(the module itself)" for path, _ in part.find(module)]
         return f"{len(found)} sites ({', '.join(found[:6])}{', ...' if len(found) > 6 else ''})" if found else "NOTHING"
     where = getattr(part, "where", None)

@@ -19,6 +19,7 @@ from poise.core.rng import Rng, key
 from poise.core.select import check_selection, select
 
 __all__ = [
+    "Aside",
     "Inserted",
     "Insertion",
     "Penalty",
@@ -67,6 +68,8 @@ class Proximal(Regularizer, abstract=True):
     The term is reported among the objective's terms without gradient. The threshold of each coordinate is the
     optimizer's effective step there (`ctx.scale`): with the scalar lr, no weight reaches zero under Adam.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ("scale",)
 
     where: str | tuple[str, ...] = "weights"
 
@@ -125,7 +128,8 @@ class Inserted(nn.Module):
         self.idle = False  # set where every member's dials are neutral: the layer is then passed by
         self.register_buffer("key", key(0), persistent=False)
         self.key: Tensor
-        for name in dials_of(part):
+        self.dials = tuple(dials_of(part))
+        for name in self.dials:
             value = part.dials()[name]
             start = value(0) if callable(value) else value
             self.register_buffer(name, torch.as_tensor(start, dtype=torch.float32), persistent=False)
@@ -134,6 +138,10 @@ class Inserted(nn.Module):
         """Return the generator of this call."""
         call, self.calls = self.calls, self.calls + 1
         return Rng(self.key, f"{self.label}/{call}" + (f"/{self.draw}" if self.draw else ""))
+
+    def settings(self) -> dict[str, float]:
+        """Return the strengths that hold here, for a listing."""
+        return {name: float(getattr(self, name)) for name in self.dials}
 
     def note(self, before: Any, after: Any) -> None:
         """Remember, while watched, that this layer was called in training and whether it changed what it was given."""
@@ -147,6 +155,17 @@ def _changed(before: Any, after: Any) -> bool:
     if not (isinstance(before, Tensor) and isinstance(after, Tensor)):
         return after is not before
     return before is not after and (before.shape != after.shape or not torch.equal(before, after))
+
+
+class Aside(nn.Module):
+    """Holds an inserted layer in a host that may call all its children in turn, as nn.Sequential does: the identity."""
+
+    def __init__(self, layer: Inserted) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Any) -> Any:
+        return x
 
 
 class Recorder(Inserted):
@@ -221,9 +240,13 @@ def forget_calls(module: nn.Module) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Insertion(Regularizer, abstract=True):
-    """Layers placed into the network before training, at the sites that a rule names."""
+    """Layers placed into the network before training, at the sites that a rule names.
+
+    `own_gradient` says that the backward pass is not the derivative of the forward pass, by design.
+    """
 
     sites: ClassVar[str] = ""
+    own_gradient: ClassVar[bool] = False
 
     @abstractmethod
     def find(self, module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -258,7 +281,8 @@ class Insertion(Regularizer, abstract=True):
             )
         layer.train(host.training)  # a new layer is in training mode, whatever its host is in
         layer.label = f"{self.name}/{path}"
-        host.add_module(child, layer)
+        container = any(not isinstance(one, (Inserted, Aside)) for one in host.children())
+        host.add_module(child, Aside(layer) if container else layer)
         self.insert(host, layer)
 
     def network(self, module: nn.Module) -> nn.Module:

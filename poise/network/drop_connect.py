@@ -11,7 +11,6 @@ from poise.core.dial import dial
 from poise.core.kinds import Inserted
 from poise.network.dropout import dropped
 from poise.network.in_weights import InWeights, WeightLayer
-from poise.network.sites import hidden_layers
 
 __all__ = ["DropConnect", "DropConnectLayer"]
 
@@ -53,12 +52,8 @@ class DropConnect(InWeights):
     rank: ClassVar[int] = 30
     formula: ClassVar[str] = "w' = w m / (1 - p), m ~ Bernoulli(1 - p)"
     cost: ClassVar[str] = "one mask and two passes over the hidden weights"
-    sites: ClassVar[str] = "the weights of every hidden layer"
 
     p: float = dial(0.2, neutral=0.0, low=0.0, high=1.0, unit="share of weights", search=(0.0, 0.8))
-
-    def find(self, module: nn.Module) -> list[tuple[str, nn.Module]]:
-        return hidden_layers(module)
 
     def layer(self, host: nn.Module) -> Inserted:
         return DropConnectLayer(self)

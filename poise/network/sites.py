@@ -6,7 +6,18 @@ from torch import nn
 
 from poise.core.kinds import Inserted
 
-__all__ = ["ACTIVATIONS", "WEIGHT_LAYERS", "activations", "hidden_layers", "weight_layers"]
+__all__ = [
+    "ACTIVATIONS",
+    "WEIGHT_LAYERS",
+    "activations",
+    "attention",
+    "convolutions",
+    "embeddings",
+    "hidden_layers",
+    "recurrent_layers",
+    "weight_layers",
+    "whole",
+]
 
 Site = tuple[str, nn.Module]
 
@@ -74,3 +85,32 @@ def hidden_layers(module: nn.Module) -> list[Site]:
     ['0']
     """
     return weight_layers(module)[:-1]
+
+
+def convolutions(module: nn.Module) -> list[Site]:
+    """Return the weight layers that are convolutions."""
+    return [(path, host) for path, host in weight_layers(module) if not isinstance(host, nn.Linear)]
+
+
+def recurrent_layers(module: nn.Module) -> list[Site]:
+    """Return every nn.RNN, nn.LSTM and nn.GRU; cells are left out, because their output is also their next state."""
+    return _of_type(module, (nn.RNNBase,))
+
+
+def embeddings(module: nn.Module) -> list[Site]:
+    """Return every nn.Embedding and nn.EmbeddingBag."""
+    return _of_type(module, (nn.Embedding, nn.EmbeddingBag))
+
+
+def attention(module: nn.Module) -> list[Site]:
+    """Return every nn.MultiheadAttention."""
+    return _of_type(module, (nn.MultiheadAttention,))
+
+
+def whole(module: nn.Module) -> list[Site]:
+    """Return the model itself as the only site."""
+    return [("", module)]
+
+
+def _of_type(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[Site]:
+    return [(path, host) for path, host in module.named_modules() if isinstance(host, kinds)]

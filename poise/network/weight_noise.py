@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from poise.core.dial import dial
 from poise.core.kinds import Inserted
 from poise.network.in_weights import InWeights, WeightLayer
-from poise.network.sites import weight_layers
 
 __all__ = ["WeightNoise", "WeightNoiseLayer"]
 
@@ -51,12 +50,9 @@ class WeightNoise(InWeights):
     rank: ClassVar[int] = 20
     formula: ClassVar[str] = "w' = w + scale n, n ~ N(0, 1)"
     cost: ClassVar[str] = "one normal draw for each weight"
-    sites: ClassVar[str] = "the weights of every weight layer"
 
+    where: str = field(default="weight layers", kw_only=True)
     scale: float = dial(0.01, neutral=0.0, low=0.0, log=True, unit="deviation of a weight", search=(1e-3, 0.3))
-
-    def find(self, module: nn.Module) -> list[tuple[str, nn.Module]]:
-        return weight_layers(module)
 
     def layer(self, host: nn.Module) -> Inserted:
         return WeightNoiseLayer(self)

@@ -74,10 +74,8 @@ def _without_gradient(part: Regularizer) -> str:
 
 
 def _adds_gradient(part: Regularizer) -> bool:
-    """Whether an objective stage of the part's own may carry a gradient; a Proximal only reports its value."""
-    from poise.core.kinds import Proximal
-
-    return "objective" in part.stages() and not isinstance(part, Proximal)
+    """Whether an objective stage of the part's own may carry a gradient; one that thresholds only reports its value."""
+    return "objective" in part.stages() and "scale" not in part.needs
 
 
 def _without_draws(part: Regularizer) -> str:
@@ -87,6 +85,11 @@ def _without_draws(part: Regularizer) -> str:
 def _without_selection(part: Regularizer) -> str:
     has = "where" in {f.name for f in fields(part)} and {"shrink", "update"} & set(part.stages())
     return "" if has else "no weights are selected by role and changed"
+
+
+def _may_expand(part: Regularizer) -> str:
+    changes = {"shrink", "update"} & set(part.stages())
+    return part.expansive if changes else "no weights are changed"
 
 
 COMMON: tuple[Check, ...] = (
@@ -114,7 +117,7 @@ COMMON: tuple[Check, ...] = (
     Check("gradient", of_math.check_gradient, _without_gradient),
     Check("layers", of_math.check_layers, _unless_kind(Insertion, "no layer is inserted")),
     Check("selection", of_values.check_selection, _without_selection),
-    Check("non-expansive", of_math.check_non_expansive, _unless(("shrink", "update"), "no weights are changed")),
+    Check("non-expansive", of_math.check_non_expansive, _may_expand),
     Check("only or", of_values.check_only_or, _unless(("stop",), "no stop stage")),
 )
 """The checks of every part; those of each dial come on top."""
@@ -171,7 +174,7 @@ def declared_checks(part: Regularizer) -> int:
         + ("objective" in stages)
         + (isinstance(part, Penalty) or (isinstance(part, Insertion) and not part.own_gradient))  # gradient
         + isinstance(part, Insertion)  # layers
-        + bool(stages & {"shrink", "update"}) * (1 + ("where" in {f.name for f in fields(part)}))
+        + bool(stages & {"shrink", "update"}) * ((not part.expansive) + ("where" in {f.name for f in fields(part)}))
         + ("stop" in stages)
     )
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from poise.core.dial import Dial, dials_of
 from poise.core.regularizer import Regularizer
 from poise.testing.residual_networks import residual_image_network, residual_network
+from poise.testing.sequence_networks import SequenceNetwork
 
 __all__ = [
     "Sample",
@@ -44,6 +45,10 @@ def image_network() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 2), nn.AvgPool2d(3), nn.Flatten(), nn.Linear(3, _CLASSES)
     )
+
+
+def _selu_network() -> nn.Module:
+    return nn.Sequential(nn.Linear(_COLUMNS, 8), nn.SELU(), nn.Linear(8, _CLASSES))
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,16 @@ def image_sample(part: Regularizer | None = None) -> Sample:
     return Sample(module, *_rows((2, 6, 6)))
 
 
+def sequence_sample() -> Sample:
+    """Return the table for a network that reads a row as a sequence of words."""
+    return dataclasses.replace(table_sample(), module=partial(SequenceNetwork, _COLUMNS, _CLASSES))
+
+
+def selu_sample() -> Sample:
+    """Return the table for a network of SELU units."""
+    return dataclasses.replace(table_sample(), module=_selu_network)
+
+
 def tasks_sample() -> Sample:
     """Return the table with three tasks that pull the same weights apart."""
     return dataclasses.replace(table_sample(), tasks=("a", "b", "c"))
@@ -102,6 +117,21 @@ class _Twins(nn.Module):
         return outputs
 
 
+class _RestingDropout(nn.Dropout):
+    """Off in training, where it would draw from torch's generator and no two runs would be alike."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+        self.training = False
+
+    def train(self, mode: bool = True) -> nn.Module:
+        return super().train(False)
+
+
+def _dropping_network() -> nn.Module:
+    return nn.Sequential(nn.Linear(_COLUMNS, 8), nn.ReLU(), _RestingDropout(), nn.Linear(8, _CLASSES))
+
+
 def twins_sample() -> Sample:
     """Return the table and two networks of one structure, `first` and `second`, whose outputs are summed."""
     return dataclasses.replace(table_sample(), module=_Twins)
@@ -109,14 +139,32 @@ def twins_sample() -> Sample:
 
 def sample_for(part: Regularizer) -> Sample:
     """Return the sample that suits the part's class: a table for most, several tasks or twins for parts on these."""
+    from poise.network import (
+        AlphaDropout,
+        AttentionDropout,
+        DropBlock,
+        EmbeddingDropout,
+        LockedDropout,
+        RecurrentDropConnect,
+        SpatialDropout,
+    )
     from poise.network.branches import AtBranches
     from poise.objective import SoftSharing
     from poise.objective.weighting import Weighting
+    from poise.predict import DropoutAtTest
 
     if isinstance(part, AtBranches):
         return dataclasses.replace(table_sample(), module=partial(residual_network, _COLUMNS, _CLASSES))
     if isinstance(part, SoftSharing):
         return twins_sample()
+    if isinstance(part, DropoutAtTest):
+        return dataclasses.replace(table_sample(), module=_dropping_network)
+    if isinstance(part, (AttentionDropout, EmbeddingDropout, LockedDropout, RecurrentDropConnect)):
+        return sequence_sample()
+    if isinstance(part, (DropBlock, SpatialDropout)):
+        return image_sample()
+    if isinstance(part, AlphaDropout):
+        return selu_sample()
     return tasks_sample() if isinstance(part, Weighting) or "tasks" in part.needs else table_sample()
 
 
