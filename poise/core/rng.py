@@ -79,6 +79,20 @@ def keyed_words(keys: Tensor, stream_number: int, count: int) -> Tensor:
         return out.reshape(*keys.shape[:-1], count).to(keys.device)
 
 
+_operators = torch.library.Library("poise", "DEF")
+_operators.define("keyed_words(Tensor keys, str name, int count) -> Tensor")
+
+
+@torch.library.impl(_operators, "keyed_words", "CompositeExplicitAutograd")
+def _keyed_words(keys: Tensor, name: str, count: int) -> Tensor:
+    return keyed_words(keys, stream(name), count)
+
+
+@torch.library.register_fake("poise::keyed_words", lib=_operators)
+def _keyed_words_shape(keys: Tensor, name: str, count: int) -> Tensor:
+    return keys.new_empty((*keys.shape[:-1], count), dtype=torch.int64)
+
+
 class Rng:
     """Random draws of one member at one step; each draw carries a label, so no two draws share numbers.
 
@@ -102,6 +116,9 @@ class Rng:
 
     def words(self, label: str, count: int) -> Tensor:
         """Return (count,) int64 words, uniform over all 2^64 values."""
+        if torch.compiler.is_compiling():  # as one operator, so that a compiled graph draws anew each time it runs
+            compiled: Tensor = torch.ops.poise.keyed_words(self.keys, f"{self.name}/{label}", count)
+            return compiled
         return keyed_words(self.keys, stream(f"{self.name}/{label}"), count)
 
     def uniform(self, label: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from poise.core.errors import ArgumentError, PoiseWarning
-from poise.core.kinds import Proximal
 from poise.core.recipe import Recipe
 from poise.train.scale import effective_step
 
@@ -28,7 +27,7 @@ def scales_of(
     recipe: Recipe, optimizer: Optimizer, group: dict[str, Any], params: Mapping[str, Tensor], names: list[str]
 ) -> dict[str, Tensor]:
     """Return the optimizer's effective step for each named parameter, if a proximal part will ask for it."""
-    if not any(isinstance(part, Proximal) for part in recipe.stage("update")):
+    if not any("scale" in part.needs for part in recipe.stage("update")):
         return {}
     return {name: effective_step(optimizer, group, params[name]) for name in names}
 
@@ -45,5 +44,5 @@ def check_optimizer(recipe: Recipe, optimizer: Optimizer, params: Mapping[str, T
             f"the optimizer has weight_decay and the recipe has {' and '.join(doubled)}: weights are decayed twice. "
             "Pass weight_decay=0.0 to the optimizer.",
             PoiseWarning,
-            stacklevel=3,  # the line that called Run.update
+            stacklevel=4,  # the line that called Run.update
         )

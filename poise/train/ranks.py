@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
-__all__ = ["mean_over_ranks", "rank_and_world", "reduce_gradients"]
+from poise.core.kinds import inserted_layers
+
+__all__ = ["keep_own_draws", "mean_over_ranks", "rank_and_world", "reduce_gradients"]
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -15,6 +17,14 @@ def rank_and_world() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def keep_own_draws(model: nn.Module) -> None:
+    """Tell DistributedDataParallel not to send rank 0's keys to the others: all would draw the same masks."""
+    if rank_and_world()[1] > 1:
+        own = {f"{path}.{name}" for path, layer in inserted_layers(model) for name in layer._non_persistent_buffers_set}
+        ignored = set(getattr(model, "_ddp_params_and_buffers_to_ignore", ())) | own
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, sorted(ignored))
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

@@ -7,49 +7,42 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from poise.core.context import Batch, Context
+from poise.core.context import Batch
 from poise.core.errors import ArgumentError, PoiseWarning, shown
 from poise.core.explain import conflicts
 from poise.core.kinds import recordings
 from poise.core.recipe import Recipe
-from poise.core.rng import Rng, key
-from poise.core.select import roles_of
 from poise.core.terms import DATA, data_terms
-from poise.core.trees import map_tree
 from poise.network.statistics import reestimate
-from poise.train.distributions import classes_of, distributions
+from poise.train.distributions import Classes, encoded
 from poise.train.failure import TrainingError, check_terms
-from poise.train.groups import check_optimizer, groups_of, scales_of
+from poise.train.folding import Folding
+from poise.train.groups import check_optimizer
 from poise.train.half import as_list, skip_step, unscaled
-from poise.train.layers import set_layers
-from poise.train.losses import usual_loss
-from poise.train.ranks import mean_over_ranks, rank_and_world
-from poise.train.replay import Replay, forward_again, gradient_again, kept_generators
+from poise.train.ranks import mean_over_ranks
+from poise.train.replay import Replay
 from poise.train.run_state import load_run, state_of
 from poise.train.start import check_start, warn_of_idle_parts
 from poise.train.swap import kept_modes, kept_tensors, load_tensors
-from poise.train.tasks import TaskGradients
-from poise.train.watch import Watch
 
 __all__ = ["Run", "TrainingError"]
 
 
-class Run:
+class Run(Folding):
     """One training run under a recipe. Made by `recipe.start(model)`; the layers are inserted into `model` itself.
 
     The order of calls in a step: `batch`, the user's forward pass, `objective`, `backward`, `update`. After an
     evaluation: `stop`. At the end: `predictor`.
 
     `columns` (F,) int64 groups the input columns (one-hot columns of one category share a number), `classes` is the
-    number of classes; without it, class indices become distributions over the width of the model's output.
+    number of classes (of several tasks, a dict with that of each class task); without it, class indices become
+    distributions over the width of the model's output.
 
     Raises: ArgumentError if no parameter trains, or a dial holds one number a member.
     """
@@ -61,37 +54,19 @@ class Run:
         *,
         seed: int = 0,
         columns: Tensor | None = None,
-        classes: int | None = None,
+        classes: Classes = None,
         teacher: Callable[[Any], Any] | None = None,
         loss: Callable[[Any, Any], Tensor] | None = None,
     ) -> None:
         check_start(recipe, model, seed, columns, teacher)
-        self.recipe = self.started = recipe
-        self.model = recipe.network(model)
-        self.roles = roles_of(self.model)
+        super().__init__(recipe, recipe.network(model), seed, columns, classes)
         for problem in conflicts(recipe, self.model):
             warnings.warn(problem, PoiseWarning, stacklevel=3)
-        self.seed = seed
-        self.columns = columns
-        self.classes = classes
         self.teacher = teacher
         self.loss = loss
-        self.rank, self.world = rank_and_world()
-        self.step_number = 0
-        self.terms: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
-        self.memory = recipe.remember(self._params())
-        self.averaged: dict[str, Tensor] | None = None
         self.best: dict[str, dict[str, Tensor]] | None = None
         self.stopped = False
-        self.draws = 0  # batches seen: micro-batches of one step draw differently
-        self._pending = False  # an objective was computed since the last update
-        self._batch: Batch | None = None
-        self._tasks = TaskGradients(recipe)
-        self._replay: Replay | None = None  # how to find the gradient of this step at other weights
-        self._watch = Watch(recipe, self.model)
-        self._estimated: dict[str, Tensor] = {}  # buffers that the last evaluation re-estimated, until the next step
-        self._checked: WeakSet[Optimizer] = WeakSet()
         self._set_layers()
 
     @property
@@ -106,18 +81,17 @@ class Run:
 
     # --- one step ------------------------------------------------------------------------------------------------
 
-    def batch(self, inputs: Any, targets: Tensor, weights: Tensor | None = None) -> Any:
+    def batch(self, inputs: Any, targets: Any, weights: Tensor | None = None) -> Any:
         """Return (inputs, targets), or (inputs, targets, weights) if row weights were given, after the batch stage.
 
         Class indices (B,) int64 come back as distributions (B, K) when a part of this stage is present; stock
-        losses accept both.
+        losses accept both. Targets of several tasks are a dict by task, in which -1 for a class, or NaN, is missing.
         """
         if not self.recipe.stage("batch"):
             self._batch = Batch(inputs, targets, weights)
         else:
-            if isinstance(targets, Tensor) and targets.dim() == 1 and not targets.is_floating_point():
-                self.classes = self.classes or classes_of(self.model, inputs)
-                targets = distributions(targets, self.classes, next(iter(self._params().values())).dtype)
+            dtype = next(iter(self._params().values())).dtype
+            targets, self.classes = encoded(self.model, inputs, targets, self.classes, dtype)
             with torch.no_grad():
                 self._batch, self.memory = self._fold("batch", Batch(inputs, targets, weights))
         return self._batch[:2] if weights is None else tuple(self._batch)
@@ -144,18 +118,15 @@ class Run:
         self._pending = True
         self.draws += 1
         self._set_layers()
-        total = terms[next(iter(data))]
+        total: Tensor = terms[next(iter(data))]
         for name, term in terms.items():
             total = total if name == next(iter(data)) else total + term.to(total.dtype)
         return total
 
     def before_step(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
         """Gradient stage and shrink stage: what `update` does before the optimizer's own step."""
+        self._check(optimizer)
         params = self._params()
-        for one in as_list(optimizer):
-            if one not in self._checked:
-                self._checked.add(one)
-                check_optimizer(self.recipe, one, params)
         check_terms(self.terms, self.step_number)
         grads = {name: p.grad for name, p in params.items() if p.grad is not None}
         if not grads:
@@ -186,9 +157,10 @@ class Run:
         step whose gradients overflowed is left out whole, by every part. Returns whether the step was taken.
         """
         optimizers = as_list(optimizer)
+        self._check(optimizers)
         if scaler is not None and not unscaled(scaler, optimizers, self._params()):
             skip_step(scaler, optimizers)
-            self._end_step(self._params())
+            self.skip()
             return False
         self.before_step(optimizers)
         for one in optimizers:
@@ -207,12 +179,27 @@ class Run:
         """
         for p in self._params().values():
             p.grad = None
-        again = any("closure" in part.needs for part in self.recipe)
-        self._replay = Replay(closure, self.memory, self.draws, torch.get_rng_state(), scaler) if again else None
+        self.prepare(closure, scaler)
         with torch.enable_grad():
             loss = closure()
         self.update(optimizer, scaler)
         return loss.detach()
+
+    def _check(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
+        params = self._params()
+        for one in as_list(optimizer):
+            if one not in self._checked:
+                self._checked.add(one)
+                check_optimizer(self.recipe, one, params)
+
+    def prepare(self, closure: Callable[[], Any], scaler: torch.amp.GradScaler | None = None) -> None:
+        """Before the first batch of a step: note how to run it again, for parts that need the gradient elsewhere."""
+        again = any("closure" in part.needs for part in self.recipe)
+        self._replay = Replay(closure, self.memory, self.draws, torch.get_rng_state(), scaler) if again else None
+
+    def skip(self) -> None:
+        """Leave out a step whose gradients overflowed: they are cleared, no part acts, no step is counted."""
+        self._end_step(self._params())
 
     # --- evaluation and the end ----------------------------------------------------------------------------------
 
@@ -264,12 +251,13 @@ class Run:
         chosen = self.best or self._evaluated()
         model = copy.deepcopy(self.model)
         load_tensors(model, chosen["weights"] | chosen["buffers"])
-        given = None if batches is None else list(batches)  # a generator would be used up by the first of several
-        if given is not None:
-            reestimate(model, given)
+        given = list(batches) if isinstance(batches, Iterator) else batches  # a generator lasts for one network only
+        restate = None if given is None else partial(reestimate, batches=given)
+        if restate is not None:
+            restate(model)
         predictor: Any = model.eval()
         for part in self.recipe.resolve({}, self.step_number).stage("predict"):
-            ctx = self._context(memory=self.memory[part.name], batches=given)
+            ctx = self._context(memory=self.memory[part.name], restate=restate)
             predictor = part.predict(predictor, ctx.within(part.name))
         return predictor
 
@@ -281,95 +269,3 @@ class Run:
         """Continue from `state_dict()`. Raises CheckpointError if it is another recipe's or model's, or incomplete."""
         load_run(self, state)
         self._set_layers()
-
-    # --- plumbing ------------------------------------------------------------------------------------------------
-
-    def _params(self) -> dict[str, Tensor]:
-        named = dict(self.model.named_parameters())
-        return {name: named[name] for name in self.roles}
-
-    def _context(self, **facts: Any) -> Context:
-        params = facts.get("params") or self._params()
-
-        teacher = self.teacher
-
-        def loss(outputs: Any, batch: Batch) -> Tensor:
-            return usual_loss(outputs, batch, self.classes) if self.loss is None else self.loss(outputs, batch.targets)
-
-        def taught(inputs: Any) -> Any:
-            with torch.no_grad():
-                return teacher(inputs) if teacher else None
-
-        ctx = Context(
-            step=self.step_number,
-            rng=Rng(self._key()),
-            roles=self.roles,
-            columns=self.columns,
-            classes=self.classes,
-            buffers=dict(self.model.named_buffers()),
-            forward=lambda inputs, draw=0: forward_again(self.model, dict(params), inputs, draw),
-            loss=loss,
-            teacher=taught,
-        )
-        return replace(ctx, **facts)
-
-    def _fold(self, stage: str, value: Any, **facts: Any) -> Any:
-        recipe = self.recipe.resolve({}, self.step_number)
-        fold = self._watch.fold if self._watch.left else Recipe.fold
-        return fold(recipe, stage, value, self.memory, self._context(**facts))
-
-    def _edit(self, stage: str, optimizers: Sequence[Optimizer], params: dict[str, Tensor]) -> None:
-        """Fold a weights stage over the parameters that have a gradient, each with its group's rate; write back."""
-        if not self.recipe.stage(stage):
-            return
-        rates, scale = {}, {}
-        for one in optimizers:
-            for names, group in groups_of(one, params):
-                rates |= dict.fromkeys(names, group["lr"])
-                scale |= scales_of(self.recipe, one, group, params, names) if stage == "update" else {}
-        chosen = {name: params[name].detach() for name in params if name in rates}
-        facts = {"params": chosen, "roles": {name: self.roles[name] for name in chosen}, "rates": rates, "scale": scale}
-        edited, self.memory = self._fold(stage, chosen, lr=next(iter(rates.values()), 0.0), **facts)
-        for name, value in edited.items():
-            if value is not chosen[name]:
-                params[name].copy_(value)
-
-    def _gradient_at(self, there: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the gradient of this step's objective at other weights, in this step's own draws."""
-        if self._replay is None:
-            raise ArgumentError(
-                "a part of this recipe needs the gradient at other weights: call `run.step(optimizer, closure)`, "
-                "closure running batch, forward, objective and backward, in place of `run.update(optimizer)`."
-            )
-        replay = self._replay
-        kept = self.memory, self.draws, self.terms, self._tasks, self._batch
-        self.memory, self.draws, self._tasks = replay.memory, replay.draws, TaskGradients(Recipe())
-        self._set_layers()
-        try:
-            with kept_generators(replay.generator):
-                grads = gradient_again(self.model, self._params(), there, replay.closure)
-        finally:
-            self.memory, self.draws, self.terms, self._tasks, self._batch = kept
-            self._set_layers()
-        scale = 1.0 if replay.scaler is None else replay.scaler.get_scale()
-        return grads if scale == 1.0 else {name: grad / scale for name, grad in grads.items()}
-
-    def _end_step(self, params: Mapping[str, Tensor]) -> None:
-        for p in params.values():
-            p.grad = None
-        if not self._pending:
-            self.draws += 1
-        self._pending, self._batch, self._replay, self._estimated = False, None, None, {}
-        self._set_layers()
-
-    def _key(self) -> Tensor:
-        # W processes draw as W micro-batches of one process do.
-        return key(self.seed, 0, self.draws * self.world + self.rank)
-
-    def _set_layers(self) -> None:
-        set_layers(self.model, self.recipe.resolve({}, self.step_number), self._key())
-
-    def _evaluated(self) -> dict[str, dict[str, Tensor]]:
-        weights = self.averaged if self.averaged is not None else self._params()
-        state = {"weights": dict(weights), "buffers": dict(self.model.named_buffers()) | self._estimated}
-        return map_tree(lambda t: t.detach().clone(), state)  # type: ignore[no-any-return]  # same structure as its input

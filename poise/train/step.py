@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from poise.core.blocks import Blocks
 from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError
-from poise.core.kinds import Inserted, Proximal, drawing, inserted_layers, recordings
+from poise.core.kinds import Inserted, drawing, inserted_layers, recordings
 from poise.core.mapped import map_members
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng
@@ -113,7 +113,7 @@ def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
 
         if recipe.stage("update"):
             scale: dict[str, Tensor] = {}
-            if any(isinstance(part, Proximal) for part in recipe.stage("update")):
+            if any("scale" in part.needs for part in recipe.stage("update")):
                 scale = state.flat.named(program.optimizer.scale(state.flat, state.optimizer, state.lr, state.step))
             state.flat.set(fold_members(program, state, "update", params, params=params, scale=scale))
         if recipe.stage("average"):
@@ -207,13 +207,15 @@ def fold_members(
 
 
 def _gradient_at(
-    program: Program, state: State, batch: Batch, buffers: Any, memory: Tree, own: Any, there: dict[str, Tensor]
+    program: Program, state: State, batch: Batch | None, buffers: Any, memory: Tree, own: Any, there: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return one member's gradient of the step's objective at other weights, on the same rows and masks."""
+    assert batch is not None  # the gradient stage has it
+    rows = batch
 
     def objective(params: dict[str, Tensor]) -> Tensor:
         kept = {name: buffer.clone() if name in program.moving else buffer for name, buffer in buffers.items()}
-        terms, _ = _objective(program, state, params, kept, batch, memory, own)
+        terms, _ = _objective(program, state, params, kept, rows, memory, own)
         return torch.stack([*terms.values()]).sum()
 
     found: dict[str, Tensor] = torch.func.grad(objective)(there)
@@ -240,6 +242,8 @@ def _member(program: Program, state: State, own: dict[str, Any]) -> tuple[Recipe
         columns=program.columns,
         classes=program.classes,
         blocks=program.blocks,
+        loss=program.loss,
+        teacher=partial(_taught, program.teacher),
     )
     return program.recipe.resolve(own["dials"], state.step), ctx
 

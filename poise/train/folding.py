@@ -1,0 +1,149 @@
+"""A recipe in one run of the user's own loop: its memory, its draws, and how each of its stages is folded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from poise.core.context import Batch, Context
+from poise.core.errors import ArgumentError
+from poise.core.recipe import Recipe
+from poise.core.rng import Rng, key
+from poise.core.select import roles_of
+from poise.core.trees import map_tree
+from poise.train.distributions import Classes
+from poise.train.groups import groups_of, scales_of
+from poise.train.layers import set_layers
+from poise.train.losses import usual_loss
+from poise.train.ranks import keep_own_draws, rank_and_world
+from poise.train.replay import Replay, forward_again, gradient_again, kept_generators
+from poise.train.tasks import TaskGradients
+from poise.train.watch import Watch
+
+__all__ = ["Folding"]
+
+
+class Folding:
+    """What all stages of a run share. `Run` is this with the calls of a training loop."""
+
+    def __init__(self, recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | None, classes: Classes) -> None:
+        self.recipe = self.started = recipe
+        self.model = model
+        self.roles = roles_of(model)
+        self.seed = seed
+        self.columns = columns
+        self.classes = classes
+        self.teacher: Callable[[Any], Any] | None = None
+        self.loss: Callable[[Any, Any], Tensor] | None = None
+        self.rank, self.world = rank_and_world()
+        keep_own_draws(model)
+        self.step_number = 0
+        self.draws = 0  # batches seen: micro-batches of one step draw differently
+        self.memory = recipe.remember(self._params())
+        self.terms: dict[str, Tensor] = {}
+        self.averaged: dict[str, Tensor] | None = None
+        self._pending = False  # an objective was computed since the last update
+        self._batch: Batch | None = None
+        self._tasks = TaskGradients(recipe)
+        self._replay: Replay | None = None  # how to find the gradient of this step at other weights
+        self._watch = Watch(recipe, model)
+        self._estimated: dict[str, Tensor] = {}  # buffers that the last evaluation re-estimated, until the next step
+        self._checked: WeakSet[Optimizer] = WeakSet()
+
+    def _params(self) -> dict[str, Tensor]:
+        named = dict(self.model.named_parameters())
+        return {name: named[name] for name in self.roles}
+
+    def _context(self, **facts: Any) -> Context:
+        params = facts.get("params") or self._params()
+
+        teacher = self.teacher
+
+        def loss(outputs: Any, batch: Batch) -> Tensor:
+            return usual_loss(outputs, batch, self.classes) if self.loss is None else self.loss(outputs, batch.targets)
+
+        def taught(inputs: Any) -> Any:
+            with torch.no_grad():
+                return teacher(inputs) if teacher else None
+
+        ctx = Context(
+            step=self.step_number,
+            rng=Rng(self._key()),
+            roles=self.roles,
+            columns=self.columns,
+            classes=self.classes,
+            buffers=dict(self.model.named_buffers()),
+            forward=partial(forward_again, self.model, dict(params)),
+            loss=loss,
+            teacher=taught,
+        )
+        return replace(ctx, **facts)
+
+    def _fold(self, stage: str, value: Any, **facts: Any) -> Any:
+        recipe = self.recipe.resolve({}, self.step_number)
+        fold = self._watch.fold if self._watch.left else Recipe.fold
+        return fold(recipe, stage, value, self.memory, self._context(**facts))
+
+    def _edit(self, stage: str, optimizers: Sequence[Optimizer], params: dict[str, Tensor]) -> None:
+        """Fold a weights stage over the parameters that have a gradient, each with its group's rate; write back."""
+        if not self.recipe.stage(stage):
+            return
+        rates: dict[str, Any] = {}
+        scale: dict[str, Tensor] = {}
+        for one in optimizers:
+            for names, group in groups_of(one, params):
+                rates |= dict.fromkeys(names, group["lr"])
+                scale |= scales_of(self.recipe, one, group, params, names) if stage == "update" else {}
+        chosen = {name: params[name].detach() for name in params if name in rates}
+        facts = {"params": chosen, "roles": {name: self.roles[name] for name in chosen}, "rates": rates, "scale": scale}
+        edited, self.memory = self._fold(stage, chosen, lr=next(iter(rates.values()), 0.0), **facts)
+        for name, value in edited.items():
+            if value is not chosen[name]:
+                params[name].copy_(value)
+
+    def _gradient_at(self, there: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the gradient of this step's objective at other weights, in this step's own draws."""
+        if self._replay is None:
+            raise ArgumentError(
+                "a part of this recipe needs the gradient at other weights: call `run.step(optimizer, closure)`, "
+                "closure running batch, forward, objective and backward, in place of `run.update(optimizer)`."
+            )
+        replay = self._replay
+        kept = self.memory, self.draws, self.terms, self._tasks, self._batch
+        self.memory, self.draws, self._tasks = replay.memory, replay.draws, TaskGradients(Recipe())
+        self._set_layers()
+        try:
+            with kept_generators(replay.generator):
+                grads = gradient_again(self.model, self._params(), there, replay.closure)
+        finally:
+            self.memory, self.draws, self.terms, self._tasks, self._batch = kept
+            self._set_layers()
+        scale = 1.0 if replay.scaler is None else replay.scaler.get_scale()
+        return grads if scale == 1.0 else {name: grad / scale for name, grad in grads.items()}
+
+    def _end_step(self, params: Mapping[str, Tensor]) -> None:
+        for p in params.values():
+            p.grad = None
+        if not self._pending:
+            self.draws += 1
+        self._pending, self._batch, self._replay, self._estimated = False, None, None, {}
+        self._set_layers()
+
+    def _key(self) -> Tensor:
+        # W processes draw as W micro-batches of one process do.
+        return key(self.seed, 0, self.draws * self.world + self.rank)
+
+    def _set_layers(self) -> None:
+        set_layers(self.model, self.recipe.resolve({}, self.step_number), self._key())
+
+    def _evaluated(self) -> dict[str, dict[str, Tensor]]:
+        weights = self.averaged if self.averaged is not None else self._params()
+        state = {"weights": dict(weights), "buffers": dict(self.model.named_buffers()) | self._estimated}
+        return map_tree(lambda t: t.detach().clone(), state)  # type: ignore[no-any-return]  # same structure as its input
