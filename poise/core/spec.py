@@ -43,6 +43,8 @@ def _plain(value: Any) -> Any:
         return {type(value).__name__.lower(): inner}
     if isinstance(value, Tensor):
         return value.tolist()
+    if isinstance(value, tuple) and value and all(isinstance(item, Regularizer) for item in value):
+        return {item.name: _part_spec(item) for item in value}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -110,6 +112,9 @@ def _refuse_too_many(place: str, value: Any) -> None:
 
 
 def _structure(value: Any) -> Any:
+    """Return a plain field's value: lists are tuples, a mapping is a tuple of parts."""
+    if isinstance(value, dict):
+        return tuple(_part(name, fields) for name, fields in value.items())
     return tuple(_structure(v) for v in value) if isinstance(value, list) else value
 
 

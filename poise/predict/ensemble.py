@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from poise.core.errors import ArgumentError, shown
+from poise.core.errors import ArgumentError
+from poise.predict.averaged import Averaged, check_space, shares
 
-__all__ = ["Ensemble", "average_probabilities", "weighted_mean"]
+__all__ = ["Ensemble", "average_probabilities"]
 
 
-@dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Averaged):
     """Averages its members' class probabilities ("probability") or their outputs ("output").
 
-    sum_m a_m softmax(outputs_m), or sum_m a_m outputs_m; a = weights / sum of weights, equal if None. Members whose
+    log sum_m a_m softmax(outputs_m), or sum_m a_m outputs_m; a = weights / sum of weights, equal if None. The result
+    is log-probabilities, which are logits too: a loss, a temperature or another ensemble takes them. Members whose
     errors have variance v and covariance c leave v / k + (k - 1) c / k. Use "probability" for classes, "output" for
-    regression. It costs every member's forward pass. One member is returned as it is.
+    regression. It costs every member's forward pass. A module, whose members are its children if all are modules.
 
-    Neutral: one member.
-    Shapes: each predictor maps inputs to outputs (N, K), logits in probability space; the result is (N, K).
-    Units: probabilities that sum to 1, or the outputs' own.
-    Raises: ArgumentError if there is no predictor, weights are not one number >= 0 each with a positive sum, or
-    space is neither "probability" nor "output".
+    Neutral: one member, which is returned as it is.
+    Shapes: each predictor maps inputs to outputs (N, ..., K), classes last; the result has that shape.
+    Units: log-probabilities, or the outputs' own.
+    Raises: ArgumentError if there is no predictor, weights are not one number >= 0 each with a positive sum, space is
+    neither "probability" nor "output", or probabilities are asked of a single output.
     Source: Breiman 1996, "Bagging predictors"; Goodfellow, Bengio and Courville 2016, equation 7.50.
 
     >>> Ensemble((lambda x: x, lambda x: 3 * x), space="output")(torch.tensor([[1.0]]))
@@ -34,22 +34,24 @@ class Ensemble:
     """
 
     predictors: Sequence[Callable[[Any], Tensor]]
-    weights: Sequence[float] | Tensor | None = None
-    space: str = "probability"
 
-    def __post_init__(self) -> None:
-        if not self.predictors:
+    def __init__(
+        self,
+        predictors: Sequence[Callable[[Any], Tensor]],
+        weights: Sequence[float] | Tensor | None = None,
+        space: str = "probability",
+    ) -> None:
+        super().__init__(weights, space)
+        if not predictors:
             raise ArgumentError("`Ensemble.predictors` must hold at least one predictor; got none.")
-        if self.space not in ("probability", "output"):
-            raise ArgumentError(f'`Ensemble.space` must be "probability" or "output"; got {shown(self.space)}.')
-        shares(self.weights, len(self.predictors))
+        check_space("Ensemble", space)
+        shares(weights, len(predictors))
+        modules = [predictor for predictor in predictors if isinstance(predictor, nn.Module)]
+        self.predictors = nn.ModuleList(modules) if len(modules) == len(predictors) else tuple(predictors)
 
-    def __call__(self, inputs: Any) -> Tensor:
-        """Return the mean prediction (N, K): probabilities, or outputs."""
-        outputs = torch.stack([predictor(inputs) for predictor in self.predictors])
-        if self.space == "probability":
-            return average_probabilities(outputs, self.weights)
-        return weighted_mean(outputs, self.weights)
+    def answers(self, inputs: Any) -> Tensor:
+        """Return each member's outputs (M, N, ..., K)."""
+        return torch.stack([predictor(inputs) for predictor in self.predictors])
 
 
 def average_probabilities(outputs: Tensor, weights: Sequence[float] | Tensor | None = None) -> Tensor:
@@ -61,33 +63,6 @@ def average_probabilities(outputs: Tensor, weights: Sequence[float] | Tensor | N
     tensor([[0.7500, 0.2500]])
     """
     wide = torch.promote_types(outputs.dtype, torch.float32)
-    return weighted_mean(torch.softmax(outputs, dim=-1, dtype=wide), weights).to(outputs.dtype)
-
-
-def weighted_mean(values: Tensor, weights: Sequence[float] | Tensor | None = None) -> Tensor:
-    """Return sum_m a_m values_m over the first dimension, a = weights / sum of weights (1 / M if None).
-
-    Shapes: values (M, ...), weights (M,) -> (...).
-    """
-    wide = values.to(torch.promote_types(values.dtype, torch.float32))
-    share = shares(weights, values.shape[0]).to(wide)
-    share = share.reshape(-1, *[1] * (values.dim() - 1))
+    share = shares(weights, outputs.shape[0]).to(outputs.device, wide).reshape(-1, *[1] * (outputs.dim() - 1))
     # A member without weight has no say, also where it diverged: 0 * inf would be NaN.
-    return torch.where(share > 0, wide * share, torch.zeros_like(wide)).sum(0).to(values.dtype)
-
-
-def shares(weights: Sequence[float] | Tensor | None, members: int) -> Tensor:
-    """Return the members' shares (M,) in float64, which sum to 1."""
-    if weights is None:
-        return torch.full((members,), 1 / members, dtype=torch.float64)
-    given = torch.as_tensor(weights, dtype=torch.float64)
-    if (
-        given.shape != (members,)
-        or not bool((torch.isfinite(given) & (given >= 0)).all())
-        or not float(given.sum()) > 0
-    ):
-        raise ArgumentError(
-            f"`Ensemble.weights` must be one finite number >= 0 for each of {members} members, with a positive sum; "
-            f"got {shown(given.tolist())}."
-        )
-    return given / given.sum()
+    return torch.where(share > 0, share * torch.softmax(outputs, dim=-1, dtype=wide), 0.0).sum(0).to(outputs.dtype)

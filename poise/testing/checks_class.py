@@ -90,12 +90,15 @@ def _same(part: Regularizer, other: Any) -> bool:
 def check_round_trip(trial: Trial) -> int:
     """The part comes back from YAML, from JSON and from its repr with every field, also under another name."""
     kind = type(trial.part)
+    # All of them, because a part may hold parts.
+    names = {"Recipe": Recipe} | {known.__name__: known for known in Regularizer.registry.values()}
+    names |= {kind.__name__: kind}
     for part in (trial.part, changed(trial.part, name="on")):
         recipe = Recipe(part)
         back = {
             "YAML": Recipe.from_yaml(recipe.to_yaml()),
             "JSON": from_json(to_json(recipe)),
-            "repr": eval(repr(recipe), {"Recipe": Recipe, kind.__name__: kind}),
+            "repr": eval(repr(recipe), names),
         }
         for way, other in back.items():
             assert _same(part, other[part.name]), f"{way} gives {other!r} for {recipe!r}"

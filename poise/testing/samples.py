@@ -147,6 +147,7 @@ def sample_for(part: Regularizer) -> Sample:
         LockedDropout,
         RecurrentDropConnect,
         SpatialDropout,
+        TemporalPenalty,
     )
     from poise.network.branches import AtBranches
     from poise.objective import SoftSharing
@@ -159,7 +160,7 @@ def sample_for(part: Regularizer) -> Sample:
         return twins_sample()
     if isinstance(part, DropoutAtTest):
         return dataclasses.replace(table_sample(), module=_dropping_network)
-    if isinstance(part, (AttentionDropout, EmbeddingDropout, LockedDropout, RecurrentDropConnect)):
+    if isinstance(part, (AttentionDropout, EmbeddingDropout, LockedDropout, RecurrentDropConnect, TemporalPenalty)):
         return sequence_sample()
     if isinstance(part, (DropBlock, SpatialDropout)):
         return image_sample()

@@ -6,6 +6,7 @@ members and mapped by `torch.vmap`, cloned, and compared leaf by leaf.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from poise.core.regularizer import Regularizer
 from poise.core.rng import Rng, key
 from poise.core.select import Role, roles_of
 from poise.core.terms import task_of
+from poise.predict.copies import copy_with
 from poise.testing.samples import Sample
 
 __all__ = ["Case", "Trial", "cast", "copied", "equal", "tensors", "trial_of", "worst"]
@@ -133,6 +135,13 @@ class Trial:
         state = weights | copied(case["buffers"]) | layers
         return functional_call(self.module, state, (case["batch"]["inputs"] if inputs is None else inputs,))
 
+    def predictor(self, case: Case) -> nn.Module:
+        """Return the network in evaluation mode on the member's weights: what the predict stage receives."""
+        network = copy_with(self.module, case["params"]).eval()
+        for _, layer in inserted_layers(network):
+            layer.key = case["key"]
+        return network
+
     def plain_outputs(self, case: Case, inputs: Any = None) -> Any:
         """Return the outputs of the network without the part's layers, on the same weights."""
         weights = {name: case["params"][name] for name, _ in self.plain.named_parameters()}
@@ -193,7 +202,7 @@ class Trial:
             return self.losses(self.outputs(case), Batch(**case["batch"]))
         made: dict[str, Callable[[], Any]] = {
             "network": lambda: self.plain_outputs(case),
-            "predict": lambda: self.plain_outputs(case),
+            "predict": lambda: self.predictor(case)(case["batch"]["inputs"]),
             "batch": lambda: Batch(**case["batch"]),
             "gradient": lambda: case["grads"],
             "stop": lambda: case["stopped"],
@@ -207,7 +216,7 @@ class Trial:
             return self.outputs(case), memory
         ctx = self.context(case, step, stage)
         if stage == "predict":
-            predictor = part.predict(lambda inputs: self.outputs(case, None, inputs), ctx)
+            predictor = part.predict(self.predictor(case), dataclasses.replace(ctx, memory=memory))
             return predictor(case["batch"]["inputs"]), memory
         return getattr(part, stage)(self.value(case, stage), memory, ctx)  # type: ignore[no-any-return]  # the stage's shape
 
