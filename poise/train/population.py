@@ -38,7 +38,7 @@ __all__ = ["Population", "Rows", "Score", "member_seed"]
 
 _RESTATE_ROWS = 1024  # of a member's training rows, evenly spaced: enough for a mean and a variance
 
-Score = Callable[[Tensor, Batch], Tensor]
+Score = Callable[[Any, Batch], Tensor]
 """Takes every member's outputs (M, n, ...) and rows (Batch of (M, n, ...)), returns scores (M,), lower is better."""
 
 
@@ -174,7 +174,7 @@ class Population:
         self._restated = restated_buffers(self.program, self.state, take(data.inputs, rows))
         return self._restated
 
-    def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, best: bool = False, chunk: int = 512) -> Tensor:
+    def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, best: bool = False, chunk: int = 512) -> Any:
         """Return every member's outputs (M, n, ...) in evaluation mode, of the best or the current weights.
 
         All members answer on the same inputs (n, ...), or each on its own `rows` (M, n) of them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,23 +11,26 @@ from torch import Tensor
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError
 from poise.core.rng import Rng
+from poise.core.trees import leaves, map_tree
 
 __all__ = ["Rows", "epoch_order", "rows_of", "shared_rows", "take"]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A data set in memory. Shapes: inputs (N, ...), targets (N, K) or (N,) or (N, T), weights (N,) or None.
+    """A data set in memory.
 
+    Shapes: inputs (N, ...); targets (N, K) or (N,) or (N, T), or a dict of these by task; weights (N,) or None.
     Raises: ArgumentError if the lengths differ, or there is no row.
     """
 
     inputs: Tensor
-    targets: Tensor
+    targets: Any
     weights: Tensor | None = None
 
     def __post_init__(self) -> None:
-        lengths = [len(tensor) for tensor in (self.inputs, self.targets, self.weights) if tensor is not None]
+        given = [self.inputs, *leaves(self.targets), self.weights]
+        lengths = [len(tensor) for tensor in given if tensor is not None]
         if len(set(lengths)) != 1 or lengths[0] == 0:
             raise ArgumentError(
                 f"`Rows` must hold one input, target and weight a row, of 1 row or more; got {lengths}."
@@ -37,7 +41,8 @@ class Rows:
 
     def select(self, rows: Tensor) -> Rows:
         """Return the data set of the given rows."""
-        return Rows(self.inputs[rows], self.targets[rows], None if self.weights is None else self.weights[rows])
+        targets = map_tree(lambda tensor: tensor[rows], self.targets)
+        return Rows(self.inputs[rows], targets, None if self.weights is None else self.weights[rows])
 
 
 def take(tensor: Tensor, index: Tensor) -> Tensor:
@@ -48,14 +53,17 @@ def take(tensor: Tensor, index: Tensor) -> Tensor:
 def rows_of(data: Rows, index: Tensor) -> Batch:
     """Return each member's own rows: index (M, B) -> a batch of (M, B, ...)."""
     weights = None if data.weights is None else take(data.weights, index)
-    return Batch(take(data.inputs, index), take(data.targets, index), weights)
+    return Batch(take(data.inputs, index), map_tree(lambda tensor: take(tensor, index), data.targets), weights)
 
 
 def shared_rows(data: Rows, members: int) -> Batch:
     """Return the same rows for every member, without a copy."""
-    own = [None if tensor is None else tensor.expand(members, *tensor.shape) for tensor in
-           (data.inputs, data.targets, data.weights)]  # fmt: skip
-    return Batch(*own)  # type: ignore[arg-type]  # only weights may be None
+
+    def own(tensor: Tensor) -> Tensor:
+        return tensor.expand(members, *tensor.shape)
+
+    weights = None if data.weights is None else own(data.weights)
+    return Batch(own(data.inputs), map_tree(own, data.targets), weights)
 
 
 def epoch_order(keys: Tensor, epoch: int, count: int) -> Tensor:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from poise.core.kinds import inserted_layers
+from poise.core.trees import map_tree
 
 __all__ = ["Stack", "map_stack"]
 
@@ -29,17 +31,20 @@ class Stack:
     def __len__(self) -> int:
         return int(next(iter(self.weights.values())).shape[0])
 
-    def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, chunk: int = 512) -> Tensor:
-        """Return every member's outputs (M, n, ...): on the same inputs (n, ...), or each on its own `rows` (M, n)."""
+    def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, chunk: int = 512) -> Any:
+        """Return every member's outputs (M, n, ...): on the same inputs (n, ...), or each on its own `rows` (M, n).
 
-        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-            answer: Tensor = functional_call(self.module, (weights, buffers), (x,))
-            return answer
+        A network that returns a dict by task gives such a dict.
+        """
+
+        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Any:
+            return functional_call(self.module, (weights, buffers), (x,))
 
         answer = torch.vmap(one, in_dims=(0, 0, None if rows is None else 0))
         with torch.no_grad():
             parts = inputs.split(chunk) if rows is None else [inputs[part] for part in rows.split(chunk, dim=1)]
-            return torch.cat([answer(self.weights, self.buffers, part) for part in parts], dim=1)
+            found = [answer(self.weights, self.buffers, part) for part in parts]
+            return map_tree(lambda *pieces: torch.cat(pieces, dim=1), *found)
 
     def select(self, members: Tensor) -> Stack:
         """Return the given members."""
