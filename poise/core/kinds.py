@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,10 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.context import Batch, Context
-from poise.core.dial import dials_of
 from poise.core.errors import ArgumentError
+from poise.core.inserted import (
+    Aside,
+    Inserted,
+    Recorder,
+    count_calls,
+    drawing,
+    forget_calls,
+    inserted_layers,
+    may_call_children,
+    recordings,
+)
 from poise.core.regularizer import Memory, Regularizer
-from poise.core.rng import Rng, key
+from poise.core.rng import Rng
 from poise.core.select import check_selection, select
 
 __all__ = [
@@ -110,134 +119,6 @@ class Transform(Regularizer, abstract=True):
         return self.apply(batch, self.draw(ctx.rng, batch, ctx), ctx), memory
 
 
-class Inserted(nn.Module):
-    """Base of the layers that a recipe inserts: dials and the random key travel as non-persistent buffers.
-
-    A non-persistent buffer is absent from state_dict, so a model with inserted layers saves and loads as without.
-    A layer that is called several times in one forward pass (a reused activation, a time step) counts its calls, so
-    that each call draws anew; the count restarts with the root's forward pass.
-    """
-
-    def __init__(self, part: Regularizer) -> None:
-        super().__init__()
-        self.part = part.name
-        self.label = part.name
-        self.calls = 0
-        self.draw = 0  # another number gives other masks on the same key: a second pass in one step
-        self.watched = self.called = self.acted = False  # the no-op detector's: see poise.train.watch
-        self.idle = False  # set where every member's dials are neutral: the layer is then passed by
-        self.register_buffer("key", key(0), persistent=False)
-        self.key: Tensor
-        self.dials = tuple(dials_of(part))
-        for name in self.dials:
-            value = part.dials()[name]
-            start = value(0) if callable(value) else value
-            self.register_buffer(name, torch.as_tensor(start, dtype=torch.float32), persistent=False)
-
-    def rng(self) -> Rng:
-        """Return the generator of this call."""
-        call, self.calls = self.calls, self.calls + 1
-        return Rng(self.key, f"{self.label}/{call}" + (f"/{self.draw}" if self.draw else ""))
-
-    def settings(self) -> dict[str, float]:
-        """Return the strengths that hold here, for a listing."""
-        return {name: float(getattr(self, name)) for name in self.dials}
-
-    def note(self, before: Any, after: Any) -> None:
-        """Remember, while watched, that this layer was called in training and whether it changed what it was given."""
-        if self.watched and self.training and not self.acted:
-            self.called = True
-            # Compiled code cannot look at values; there a call counts as an effect.
-            self.acted = torch.compiler.is_compiling() or _changed(before, after)
-
-
-def _changed(before: Any, after: Any) -> bool:
-    if not (isinstance(before, Tensor) and isinstance(after, Tensor)):
-        return after is not before
-    return before is not after and (before.shape != after.shape or not torch.equal(before, after))
-
-
-class Aside(nn.Module):
-    """Holds an inserted layer in a host that may call all its children in turn, as nn.Sequential does: the identity."""
-
-    def __init__(self, layer: Inserted) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Any) -> Any:
-        return x
-
-
-class Recorder(Inserted):
-    """A layer that keeps what passes through it while training, for its part's objective stage, and passes it on."""
-
-    def __init__(self, part: Regularizer) -> None:
-        super().__init__(part)
-        self.seen: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.seen.append(x)
-        return x
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"seen": []}  # activations have a graph: they can neither be copied nor saved
-
-
-@contextmanager
-def drawing(module: nn.Module, draw: int) -> Iterator[None]:
-    """Let the inserted layers draw other numbers on the same key, as a second pass within one step needs them."""
-    layers = [layer for _path, layer in inserted_layers(module)]
-    try:
-        for layer in layers:
-            layer.draw = draw
-        yield
-    finally:
-        for layer in layers:
-            layer.draw = 0
-
-
-def recordings(module: nn.Module) -> dict[str, dict[str, tuple[Tensor, ...]]]:
-    """Return what each part's recorders saw since the root's forward pass began, by part and site, and forget it."""
-    found: dict[str, dict[str, tuple[Tensor, ...]]] = {}
-    for _path, layer in inserted_layers(module):
-        if isinstance(layer, Recorder):
-            site = layer.label.partition("/")[2]
-            found.setdefault(layer.part, {})[site] = tuple(layer.seen)
-            layer.seen = []
-    return found
-
-
-def inserted_layers(module: nn.Module) -> Iterator[tuple[str, Inserted]]:
-    """Yield the inserted layers of a module with their paths, in module order."""
-    for path, child in module.named_modules():
-        if isinstance(child, Inserted):
-            yield path, child
-
-
-def _restart_calls(root: nn.Module, _: Any) -> None:
-    for _path, layer in inserted_layers(root):
-        layer.calls = 0
-        if isinstance(layer, Recorder):
-            layer.seen = []
-
-
-def count_calls(module: nn.Module) -> nn.Module:
-    """Let the inserted layers of this root count their calls anew in each of its forward passes; return the root."""
-    if not getattr(module, "_poise_counts_calls", False):
-        module.register_forward_pre_hook(_restart_calls)
-        module._poise_counts_calls = True  # type: ignore[assignment]  # a plain flag on the user's module
-    return module
-
-
-def forget_calls(module: nn.Module) -> None:
-    """Undo `count_calls`."""
-    for number, hook in list(module._forward_pre_hooks.items()):
-        if hook is _restart_calls:
-            del module._forward_pre_hooks[number]
-    module.__dict__.pop("_poise_counts_calls", None)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Insertion(Regularizer, abstract=True):
     """Layers placed into the network before training, at the sites that a rule names.
@@ -281,8 +162,7 @@ class Insertion(Regularizer, abstract=True):
             )
         layer.train(host.training)  # a new layer is in training mode, whatever its host is in
         layer.label = f"{self.name}/{path}"
-        container = any(not isinstance(one, (Inserted, Aside)) for one in host.children())
-        host.add_module(child, Aside(layer) if container else layer)
+        host.add_module(child, Aside(layer) if may_call_children(host) else layer)
         self.insert(host, layer)
 
     def network(self, module: nn.Module) -> nn.Module:

@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["chi_square", "kolmogorov", "philox_words", "prox_by_search", "tail_of_kolmogorov"]
+__all__ = [
+    "chi_square",
+    "kolmogorov",
+    "mean_p_value",
+    "philox_words",
+    "prox_by_search",
+    "rate_p_value",
+    "tail_of_kolmogorov",
+]
 
 
 def philox_words(key: Sequence[int], counter: Sequence[int], count: int) -> list[int]:
@@ -68,6 +76,26 @@ def chi_square(counts: Sequence[int], expected: Sequence[float]) -> float:
     statistic = sum((c - e) ** 2 / e for c, e in zip(counts, expected, strict=True))
     half = torch.tensor([(len(expected) - 1) / 2], dtype=torch.float64)
     return float(torch.special.gammaincc(half, torch.tensor([statistic / 2], dtype=torch.float64)))
+
+
+def rate_p_value(hits: Tensor, rate: float) -> float:
+    """Return the p-value that the hits (bool, independent) have the rate.
+
+    >>> round(rate_p_value(torch.arange(100) < 60, 0.5), 4)
+    0.0455
+    """
+    found, count = int(hits.sum()), hits.numel()
+    return chi_square([found, count - found], [rate * count, (1 - rate) * count])
+
+
+def mean_p_value(values: Tensor, mean: float, deviation: float) -> float:
+    """Return the p-value that many independent values of known deviation have the mean, by the normal law.
+
+    >>> round(mean_p_value(torch.full((100,), 0.5196), 0.5, 0.1), 2)
+    0.05
+    """
+    z = (float(values.double().mean()) - mean) / (deviation / math.sqrt(values.numel()))
+    return math.erfc(abs(z) / math.sqrt(2))
 
 
 def prox_by_search(weight: Tensor, penalty: Tensor, scale: float, grid: Tensor) -> Tensor:
