@@ -24,8 +24,10 @@ KINDS = {key: kind for key, kind in sorted(Regularizer.registry.items()) if kind
 # Values at which a part acts on the small sample, where its default would not, or has none.
 FIELDS: dict[str, dict[str, Any]] = {
     "augmentation_at_test": {"transforms": (InputNoise(0.3),), "samples": 3},
+    "adaptive_clip": {"limit": 0.05},
     "budget": {"steps": 4},
     "clip_norm": {"limit": 0.5},
+    "clip_value": {"limit": 0.3},
     "dynamic_weights": {"tasks": ("a", "b", "c"), "window": 1},
     "drop_block": {"size": 2},
     "elastic_net": {"weight": 2.0},
@@ -51,6 +53,9 @@ FIELDS: dict[str, dict[str, Any]] = {
 # Where a member of a population equals the same member alone to 2e-6 (float32) and 1e-12 (float64) but not bit for
 # bit: a batched product or sum runs in another order. Everywhere else the battery demands equality.
 ORDERED_SUMS = {
+    "activation_penalty", "adversarial", "confidence_penalty", "distillation", "input_gradient_penalty",
+    "jacobian_penalty", "orthogonal", "pull_to_start", "r_drop", "sam", "spectral_decoupling", "temporal_penalty",
+    "virtual_adversarial",
     "augmentation_at_test", "dropout_at_test", "snapshot_ensemble", "swag", "temperature",
     "alpha_dropout", "attention_dropout", "batch_norm", "drop_block", "drop_connect", "drop_path", "dropout",
     "dynamic_weights", "elastic_net", "embedding_dropout", "gaussian_dropout", "ghost_batch_norm", "grad_norm",
@@ -106,7 +111,9 @@ def _trained(key: str, saved: bool) -> dict[str, torch.Tensor]:
 
     def begin() -> tuple[Any, torch.optim.Optimizer]:
         torch.manual_seed(5)
-        run = Recipe(part_of(key)).start(sample.module(), seed=4, columns=sample.columns, classes=sample.classes)
+        teacher = sample.module() if "teacher" in KINDS[key].needs else None
+        facts = {"columns": sample.columns, "classes": sample.classes, "teacher": teacher}
+        run = Recipe(part_of(key)).start(sample.module(), seed=4, **facts)
         return run, torch.optim.AdamW(run.model.parameters(), lr=0.05, weight_decay=0.0)
 
     run, optimizer = begin()
@@ -119,12 +126,17 @@ def _trained(key: str, saved: bool) -> dict[str, torch.Tensor]:
             run, optimizer = begin()
             for target, state in zip((run, run.model, optimizer), states, strict=True):
                 target.load_state_dict(state)
-        x, y = run.batch(inputs, targets)
-        out = run.model(x)
-        loss = torch.nn.functional.cross_entropy
-        several = {task: loss(out, own) for task, own in sample.task_targets(y).items()}
-        run.objective(several or loss(out, y), outputs=out).backward()
-        run.update(optimizer)
+
+        def closure(run: Any = run, inputs: Any = inputs, targets: Any = targets) -> torch.Tensor:
+            x, y = run.batch(inputs, targets)
+            out = run.model(x)
+            loss = torch.nn.functional.cross_entropy
+            several = {task: loss(out, own) for task, own in sample.task_targets(y).items()}
+            total: torch.Tensor = run.objective(several or loss(out, y), outputs=out)
+            total.backward()
+            return total
+
+        run.step(optimizer, closure)
         run.stop(1.0 + 0.1 * step)
     with run.evaluation() as model:
         evaluated = {f"evaluated {name}": t.detach().clone() for name, t in model.state_dict().items()}

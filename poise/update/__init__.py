@@ -3,7 +3,9 @@
 from poise.update.decay import Decay
 from poise.update.elastic_net import ElasticNet
 from poise.update.group_lasso import GroupLasso
+from poise.update.hierarchical_lasso import HierarchicalLasso
 from poise.update.l1 import L1
 from poise.update.max_norm import MaxNorm
+from poise.update.unit_lasso import UnitLasso
 
-__all__ = ["L1", "Decay", "ElasticNet", "GroupLasso", "MaxNorm"]
+__all__ = ["L1", "Decay", "ElasticNet", "GroupLasso", "HierarchicalLasso", "MaxNorm", "UnitLasso"]

@@ -9,9 +9,9 @@ from poise.update.group_lasso import group_sums
 
 __all__ = ["hierarchical_threshold"]
 
-# Each step follows one straight piece of a concave curve. On weights and steps that spread over 8 orders of magnitude
-# 24 steps leave 1e-9 of the radius; on those of a network in training, 8 are at rounding error.
-_NEWTON_STEPS = 24
+# Each step follows one straight piece of a concave curve. Tried on weights and steps that spread over 8 orders of
+# magnitude: 10 steps reached rounding error in each of 150 problems, 6 did not in 26 of them.
+_NEWTON_STEPS = 12
 
 
 def hierarchical_threshold(

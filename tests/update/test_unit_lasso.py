@@ -1,0 +1,115 @@
+"""Unit lasso: the rows of a layer with its bias as groups, the output layer left alone, exact zeros after training."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from poise import Recipe, UnitLasso
+from poise.core.context import Context
+from poise.core.rng import Rng, key
+from poise.core.select import roles_of
+from poise.testing import check_regularizer
+from poise.testing.samples import image_sample
+
+
+def context(module: nn.Module, scale: dict[str, torch.Tensor] | None = None) -> Context:
+    params = {name: p.detach() for name, p in module.named_parameters()}
+    steps = scale or {name: torch.full_like(p, 0.1) for name, p in params.items()}
+    return Context(0, Rng(key(0)), params=params, roles=roles_of(module), scale=steps)
+
+
+def updated(module: nn.Module, part: UnitLasso) -> dict[str, torch.Tensor]:
+    ctx = context(module)
+    return part.update(dict(ctx.params), {}, ctx)[0]
+
+
+def mlp() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 2)).double()
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.5])
+def test_one_step_for_all_gives_the_closed_form_unit_by_unit(weight: float) -> None:
+    module, new = mlp(), updated(mlp(), UnitLasso(weight))
+    for layer, bias in ((0, True), (2, False)):
+        own = module[layer]
+        rows = torch.cat([own.weight, own.bias[:, None]], 1) if bias else own.weight
+        threshold = 0.1 * weight * rows.shape[1] ** 0.5
+        expected = (rows * (1 - threshold / rows.norm(dim=1, keepdim=True)).clamp(min=0)).detach()
+        found = new[f"{layer}.weight"]
+        found = torch.cat([found, new[f"{layer}.bias"][:, None]], 1) if bias else found
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_the_output_layer_is_left_alone() -> None:
+    module, new = mlp(), updated(mlp(), UnitLasso(1e6))
+    assert torch.equal(new["4.weight"], module[4].weight)
+    assert torch.equal(new["4.bias"], module[4].bias)
+    assert not any(new[name].any() for name in ("0.weight", "0.bias", "2.weight"))
+
+
+def test_a_convolutions_unit_is_an_output_channel_with_its_bias() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten(), nn.Linear(16, 2)).double()
+    new = updated(module, UnitLasso(0.4))
+    rows = torch.cat([module[0].weight.flatten(1), module[0].bias[:, None]], 1).detach()
+    expected = rows * (1 - 0.1 * 0.4 * 13**0.5 / rows.norm(dim=1, keepdim=True)).clamp(min=0)
+    torch.testing.assert_close(new["0.weight"].flatten(1), expected[:, :-1], rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(new["0.bias"], expected[:, -1], rtol=1e-12, atol=1e-15)
+
+
+def test_unequal_steps_satisfy_the_optimality_conditions() -> None:
+    module = mlp()
+    own = torch.Generator().manual_seed(3)
+    steps = {n: 10 ** (-3 * torch.rand(p.shape, generator=own, dtype=p.dtype)) for n, p in module.named_parameters()}
+    ctx = context(module, steps)
+    new = UnitLasso(0.2).update(dict(ctx.params), {}, ctx)[0]
+
+    def rows(values: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([values["0.weight"], values["0.bias"][:, None]], 1)
+
+    z, v, s, limit = rows(new), rows(ctx.params), rows(steps), 0.2 * 5**0.5
+    kept = (z != 0).any(1)
+    assert 0 < int(kept.sum()) < 6
+    torch.testing.assert_close((z + s * limit * z / z.norm(dim=1, keepdim=True))[kept], v[kept], rtol=1e-11, atol=1e-13)
+    assert bool(((v / s).norm(dim=1)[~kept] <= limit).all())
+
+
+def test_reported_term_is_the_sum_of_weighted_unit_norms() -> None:
+    module = mlp()
+    ctx = context(module)
+    terms, _ = UnitLasso(0.7).objective({}, {}, ctx)
+    first = torch.cat([module[0].weight, module[0].bias[:, None]], 1).norm(dim=1).sum() * 5**0.5
+    second = module[2].weight.norm(dim=1).sum() * 6**0.5
+    torch.testing.assert_close(terms["unit_lasso"], 0.7 * (first + second).detach())
+
+
+def test_layers_with_several_weights_are_left_alone() -> None:
+    module = nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 2))
+    new = updated(module, UnitLasso(1e6))
+    assert all(torch.equal(new[name], p) for name, p in module.named_parameters())
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_training_leaves_whole_units_exactly_zero(optimizer: type[torch.optim.Optimizer]) -> None:
+    own = torch.Generator().manual_seed(1)
+    x = torch.randn(256, 6, generator=own)
+    y = torch.stack([x[:, 0].relu() - x[:, 1].relu(), x[:, 2]], 1)
+    torch.manual_seed(2)
+    run = Recipe(UnitLasso(0.01)).start(nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 2)))
+    options = {"lr": 0.1} if optimizer is torch.optim.SGD else {"lr": 0.01, "weight_decay": 0.0}
+    stepper = optimizer(run.model.parameters(), **options)
+    for _ in range(300):
+        run.objective(F.mse_loss(run.model(x), y)).backward()
+        run.update(stepper)
+    layer = run.model[0]
+    rows = torch.cat([layer.weight, layer.bias[:, None]], 1)
+    zero = (rows == 0).all(1)
+    assert 15 <= int(zero.sum()) <= 38
+    assert bool((rows[~zero].norm(dim=1) > 1e-3).all())  # zero or plainly there, nothing in between
+    assert float(F.mse_loss(run.model(x), y)) < 0.15
+
+
+def test_it_passes_the_battery_on_convolutions() -> None:
+    assert check_regularizer(UnitLasso(2.0), sample=image_sample()).count >= 20
