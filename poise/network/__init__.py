@@ -1,5 +1,6 @@
 """Before training: layers inserted into the network (dropout, noise in units and weights, normalisation)."""
 
+from poise.network.activation_penalty import ActivationPenalty
 from poise.network.alpha_dropout import AlphaDropout
 from poise.network.attention_dropout import AttentionDropout
 from poise.network.batch_norm import BatchNorm
@@ -23,11 +24,13 @@ from poise.network.shake_shake import ShakeShake
 from poise.network.spatial_dropout import SpatialDropout
 from poise.network.spectral_norm import SpectralNorm
 from poise.network.statistics import reestimate
+from poise.network.temporal_penalty import TemporalPenalty
 from poise.network.weight_noise import WeightNoise
 from poise.network.weight_norm import WeightNorm
 from poise.network.weight_standardization import WeightStandardization
 
 __all__ = [
+    "ActivationPenalty",
     "AlphaDropout",
     "AttentionDropout",
     "BatchNorm",
@@ -50,6 +53,7 @@ __all__ = [
     "ShakeShake",
     "SpatialDropout",
     "SpectralNorm",
+    "TemporalPenalty",
     "WeightNoise",
     "WeightNorm",
     "WeightStandardization",

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError
+from poise.core.means import row_mean, wide
 from poise.core.regularizer import Memory, Regularizer
-from poise.objective.rows import outputs_of, row_mean, tasks_of, weights_of, wide
+from poise.objective.rows import outputs_of, tasks_of, weights_of
 
 __all__ = ["ConfidencePenalty"]
 

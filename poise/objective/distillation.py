@@ -9,9 +9,10 @@ from torch import Tensor
 
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
+from poise.core.means import row_mean
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.terms import data_keys
-from poise.objective.rows import batch_of, divergence, outputs_of, row_mean
+from poise.objective.rows import batch_of, divergence, outputs_of
 
 __all__ = ["Distillation"]
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
+from poise.core.means import wide
 from poise.core.regularizer import Memory, Regularizer
-from poise.objective.rows import batch_of, float_inputs, wide
+from poise.objective.rows import batch_of, float_inputs
 
 __all__ = ["InputGradientPenalty"]
 

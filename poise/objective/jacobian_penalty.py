@@ -11,8 +11,9 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError, shown
+from poise.core.means import row_mean, wide
 from poise.core.regularizer import Memory, Regularizer
-from poise.objective.rows import batch_of, float_inputs, row_mean, wide
+from poise.objective.rows import batch_of, float_inputs
 
 __all__ = ["JacobianPenalty"]
 

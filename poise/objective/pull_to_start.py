@@ -11,9 +11,9 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.kinds import summed
+from poise.core.means import wide
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.select import check_selection, output_layer, select
-from poise.objective.rows import wide
 
 __all__ = ["PullToStart"]
 

@@ -1,4 +1,4 @@
-"""What terms over rows share: weighted means, and how far two outputs are from one another."""
+"""What terms over rows share: the rows and outputs of the step, and how far two outputs are from one another."""
 
 from __future__ import annotations
 
@@ -11,42 +11,9 @@ from torch.nn import functional as F
 from poise.core.context import Batch, Context
 from poise.core.dial import DialValue, like
 from poise.core.errors import ArgumentError, shown
+from poise.core.means import each_row, wide
 
-__all__ = [
-    "batch_of",
-    "classifies",
-    "divergence",
-    "float_inputs",
-    "outputs_of",
-    "row_mean",
-    "tasks_of",
-    "weights_of",
-    "wide",
-]
-
-
-def wide(values: Tensor) -> Tensor:
-    """Return the values in float32 at least: a sum of squares overflows in fp16."""
-    return values if values.dtype.itemsize > 2 else values.float()
-
-
-def row_mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean over rows of each row's mean; with row weights sum(w v) / sum(w), 0 if all are 0.
-
-    Shapes: values (B, ...), weights (B,) or None.
-
-    >>> row_mean(torch.tensor([[1.0, 3.0], [8.0, 8.0]]), torch.tensor([3.0, 1.0]))
-    tensor(3.5000)
-    """
-    rows = _each_row(values)
-    if weights is None:
-        return rows.mean()
-    weights = weights.to(rows)
-    return (rows * weights).sum() / weights.sum().clamp(min=torch.finfo(rows.dtype).tiny)
-
-
-def _each_row(values: Tensor) -> Tensor:
-    return values.flatten(1).mean(1) if values.dim() > 1 else values
+__all__ = ["batch_of", "classifies", "divergence", "float_inputs", "outputs_of", "tasks_of", "weights_of"]
 
 
 def classifies(ctx: Context) -> bool:
@@ -84,7 +51,7 @@ def divergence(reference: Tensor, answers: Tensor, ctx: Context, temperature: Di
             gaps = degree * degree * (first.exp() * (first - second)).sum(-1)
         else:
             gaps = (expected - got).square()
-        found.append(_each_row(gaps))
+        found.append(each_row(gaps))
     return torch.stack(found).mean(0)
 
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
+from poise.core.means import row_mean, wide
 from poise.core.regularizer import Memory, Regularizer
-from poise.objective.rows import outputs_of, row_mean, weights_of, wide
+from poise.objective.rows import outputs_of, weights_of
 
 __all__ = ["SpectralDecoupling"]
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError, shown
+from poise.core.means import row_mean
 from poise.core.regularizer import Memory, Regularizer
-from poise.objective.rows import batch_of, divergence, float_inputs, outputs_of, row_mean
+from poise.objective.rows import batch_of, divergence, float_inputs, outputs_of
 
 __all__ = ["VirtualAdversarial"]
 
