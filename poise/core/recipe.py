@@ -16,6 +16,8 @@ from poise.core.regularizer import EVERY_STAGE, Memory, Regularizer
 from poise.core.schedule import Schedule
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from poise.train.run import Run
 
 __all__ = ["Recipe"]
@@ -212,11 +214,14 @@ class Recipe:
         read = from_json if Path(path).suffix.lower() == ".json" else from_yaml
         return read(Path(path).read_text(encoding="utf-8"))
 
-    def explain(self, module: nn.Module | None = None) -> str:
-        """Return the receipt: each part, its stage, formula, what it touches, what it costs; and conflicts."""
+    def explain(self, module: nn.Module | None = None, optimizer: Optimizer | None = None) -> str:
+        """Return the receipt: each part, its stage, formula, what it touches, what it costs; and conflicts.
+
+        With an optimizer, also which formula its own weight decay is, and on what.
+        """
         from poise.core.explain import receipt
 
-        return receipt(self, module)
+        return receipt(self, module, optimizer)
 
     def start(
         self,
@@ -224,7 +229,7 @@ class Recipe:
         *,
         seed: int = 0,
         columns: Tensor | None = None,
-        classes: int | None = None,
+        classes: int | Mapping[str, int] | None = None,
         teacher: Callable[[Any], Any] | None = None,
         loss: Callable[[Any, Any], Tensor] | None = None,
     ) -> Run:

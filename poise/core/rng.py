@@ -88,7 +88,7 @@ def _keyed_words(keys: Tensor, name: str, count: int) -> Tensor:
     return keyed_words(keys, stream(name), count)
 
 
-@torch.library.register_fake("poise::keyed_words", lib=_operators)
+@torch.library.register_fake("poise::keyed_words", lib=_operators)  # type: ignore[untyped-decorator]
 def _keyed_words_shape(keys: Tensor, name: str, count: int) -> Tensor:
     return keys.new_empty((*keys.shape[:-1], count), dtype=torch.int64)
 

@@ -7,15 +7,16 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from poise.core.conflicts import conflicts
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError, PoiseWarning, shown
-from poise.core.explain import conflicts
 from poise.core.kinds import recordings
 from poise.core.recipe import Recipe
 from poise.core.terms import DATA, data_terms
@@ -28,7 +29,7 @@ from poise.train.half import as_list, skip_step, unscaled
 from poise.train.ranks import mean_over_ranks
 from poise.train.replay import Replay
 from poise.train.run_state import load_run, state_of
-from poise.train.start import check_start, warn_of_idle_parts
+from poise.train.start import check_start, warn_of_idle_parts, warn_of_mixed_targets
 from poise.train.swap import kept_modes, kept_tensors, load_tensors
 
 __all__ = ["Run", "TrainingError"]
@@ -90,6 +91,8 @@ class Run(Folding):
         if not self.recipe.stage("batch"):
             self._batch = Batch(inputs, targets, weights)
         else:
+            if not self.draws:
+                warn_of_mixed_targets(self.recipe, targets, self.classes)
             dtype = next(iter(self._params().values())).dtype
             targets, self.classes = encoded(self.model, inputs, targets, self.classes, dtype)
             with torch.no_grad():
@@ -117,7 +120,7 @@ class Run(Folding):
         self.terms = {name: term.detach() for name, term in terms.items()}
         self._pending = True
         self.draws += 1
-        self._set_layers()
+        self._set_layers(later=True)  # backward() may repeat this forward pass
         total: Tensor = terms[next(iter(data))]
         for name, term in terms.items():
             total = total if name == next(iter(data)) else total + term.to(total.dtype)

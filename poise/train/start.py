@@ -16,7 +16,7 @@ from poise.core.schedule import Schedule
 from poise.core.select import roles_of
 from poise.train.columns import check_columns
 
-__all__ = ["check_start", "warn_of_idle_parts"]
+__all__ = ["check_start", "warn_of_idle_parts", "warn_of_mixed_targets"]
 
 
 def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | None, teacher: object = None) -> None:
@@ -82,3 +82,18 @@ def warn_of_idle_parts(recipe: Recipe, memory: Mapping[str, Any], steps: int, ev
                 PoiseWarning,
                 stacklevel=3,
             )
+
+
+def warn_of_mixed_targets(recipe: Recipe, targets: object, classes: object) -> None:
+    """Warn if the first batch's targets are mixed or smoothed already and a part does it again; torch is silent."""
+    again = [part.name for part in recipe if type(part).__name__ in ("CutMix", "LabelSmoothing", "Mixup")]
+    if not again or classes is None or not isinstance(targets, Tensor) or targets.dim() != 2 or targets.numel() == 0:
+        return
+    soft = int((targets.amax(1) < 1).sum())
+    if soft:
+        warnings.warn(
+            f"{soft} of {len(targets)} rows of the first batch have targets that are mixed or smoothed already, and "
+            f"{' and '.join(again)} will do so again. Leave it to one of them: the loader's collate, or the recipe.",
+            PoiseWarning,
+            stacklevel=3,
+        )

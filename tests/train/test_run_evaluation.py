@@ -150,6 +150,15 @@ def test_conflicts_of_the_recipe_are_warned_of_at_the_start(loop: Any) -> None:
         Recipe(L2(0.1), Decay(0.1)).start(loop.network())
 
 
+def test_targets_that_are_mixed_already_are_warned_of_once(table: Rows, loop: Any) -> None:
+    run = Recipe(Mixup(0.4)).start(loop.network(), classes=3)
+    soft = 0.9 * table.targets + 0.1 / 3
+    with pytest.warns(PoiseWarning, match="90 of 90 rows of the first batch .* mixup will do so again"):
+        run.batch(table.inputs, soft)
+    hard = Recipe(Mixup(0.4)).start(loop.network(), classes=3)
+    hard.batch(table.inputs, table.targets)  # a warning would be an error
+
+
 def test_an_average_that_never_began_is_warned_of_and_plain_weights_predict(table: Rows, loop: Any) -> None:
     run, _ = loop.started(table, Recipe(Swa(start=100)))
     with pytest.warns(PoiseWarning, match="swa starts at step 100, but training ended after 8 steps"):
