@@ -25,7 +25,7 @@ def canonical(
     seen often: fewer than 6 different rows, above 8 copies a row, or equal inputs with different targets in more
     than 5 % of them. There, a fold of different rows would be a fold of cases never met in training.
 
-    Shapes: inputs (N, F) float32, targets (N,), weights (N,) >= 0, groups (N,).
+    Shapes: inputs (N, F) float32, targets (N,) or (N, T), weights (N,) >= 0, groups (N,).
 
     >>> rows = np.arange(12.0, dtype=np.float32)
     >>> twice = np.concatenate([rows, rows[:3]])
@@ -36,17 +36,19 @@ def canonical(
     True
     """
     kept = np.arange(len(inputs)) if weights is None else np.flatnonzero(weights > 0)
-    inputs, targets = inputs[kept] + np.float32(0), np.asarray(targets, np.float64)[kept] + 0.0  # -0.0 becomes 0.0
+    inputs = inputs[kept] + np.float32(0)  # -0.0 becomes 0.0
+    targets = np.asarray(targets, np.float64).reshape(len(targets), -1)[kept] + 0.0
     owners = np.zeros(len(kept), np.int64) if groups is None else np.asarray(groups, np.int64)[kept]
     of_inputs = _hashes(inputs, 0)
-    hashes = of_inputs + _hashes(targets[:, None], inputs.shape[1]) + _hashes(owners[:, None], inputs.shape[1] + 2)
+    place = inputs.shape[1]
+    hashes = of_inputs + _hashes(targets, place) + _hashes(owners[:, None], place + 2 * targets.shape[1])
     order = np.argsort(hashes, kind="stable")
     first = np.ones(len(kept), dtype=bool)
     alike = 1 + np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
     one, other = order[alike - 1], order[alike]
     # Equal hashes only propose: what is merged has been compared.
     first[alike] = (
-        (inputs[one] != inputs[other]).any(1) | (targets[one] != targets[other]) | (owners[one] != owners[other])
+        (inputs[one] != inputs[other]).any(1) | (targets[one] != targets[other]).any(1) | (owners[one] != owners[other])
     )
     different = int(first.sum())
     own = np.ones(len(kept)) if weights is None else np.asarray(weights, np.float64)[kept]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -11,16 +9,32 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from poise.core.errors import ArgumentError, DataError, PoiseWarning, shown
+from poise.core.errors import ArgumentError, DataError, shown
 from poise.core.recipe import Recipe
-from poise.data import Encoder, Target
+from poise.data import Encoder
 from poise.data.arguments import choice, whole
-from poise.data.frames import as_frame, as_vector, check_lengths, check_size, first_row, has_names
+from poise.data.frames import as_frame, as_vector, check_lengths, check_size, has_names
 from poise.data.kinds import numbers_of
+from poise.study.answer import Answer
 from poise.study.canonical import canonical
 from poise.study.clock import Clock, parse_budget
+from poise.study.estimator_rows import (
+    asked_of_each,
+    class_weights_of,
+    compared,
+    outputs_of,
+    row_groups,
+    row_weights,
+    standardised,
+    target_of,
+    without_zeros,
+)
 from poise.study.fit import Fitted, Settings, fit
+from poise.study.gap import answers_of
+from poise.study.heads import Head
+from poise.study.labels import encoded, is_known, strata
 from poise.study.problem import Design, Problem
 from poise.study.space import Space
 from poise.study.table_model import TableModel, plan_of
@@ -54,71 +68,90 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
 
     def _train(self, X: object, y: object, sample_weight: object, groups: object, class_weight: Any) -> None:
         _check(self)
-        frame, target = as_frame(X), Target.fit(y, task=self._task)
+        columns = outputs_of(y)
+        several = len(columns) > 1
+        frame, targets = as_frame(X), [target_of(column, self._task, several=several) for column in columns]
         check_size(frame)
-        check_lengths(X=len(frame), y=len(as_vector(y)))
-        own = _row_weights(sample_weight, len(frame))
-        owners = _row_groups(groups, len(frame))
+        vectors = [as_vector(column) for column in columns]
+        check_lengths(X=len(frame), y=len(vectors[0]))
+        own = row_weights(sample_weight, len(frame))
+        owners = row_groups(groups, len(frame))
+        labelled = np.any([vector.notna() for vector in vectors], axis=0)
+        if not labelled.all():
+            own = labelled * (np.ones(len(frame)) if own is None else own)
         encoder = Encoder().fit(X, weights=own)
-        inputs, labels = _without_zeros(encoder, X, as_vector(y), own)
+        inputs, labels = without_zeros(encoder, X, vectors, own)
         if own is not None:
-            target = Target.fit(labels, task=self._task)  # a class whose rows all weigh nothing is none
+            # A class whose rows all weigh nothing is none.
+            targets = [target_of(values, self._task, several=several) for values in labels]
             owners, own = None if owners is None else owners[own > 0], own[own > 0]
-        classes = len(target.labels) if self._task == "classification" else None
-        plain = target.encode(labels) if classes else numbers_of(labels)
-        places, own = canonical(inputs, plain, own, None if owners is None else pd.factorize(owners, sort=True)[0])
-        inputs, plain = inputs[places], plain[places]
-        if classes is None:
-            target = _standardised(plain, own)
-        codes = plain if classes else np.asarray((plain - target.mean) / target.scale, np.float32)
+        of_classes = self._task == "classification"
+        plain = [
+            encoded(t, values) if of_classes else numbers_of(values) for t, values in zip(targets, labels, strict=True)
+        ]
+        rows_owners = None if owners is None else pd.factorize(owners, sort=True)[0]
+        places, own = canonical(inputs, compared(plain), own, rows_owners)
+        inputs, plain = inputs[places], [values[places] for values in plain]
+        known = [is_known(values) for values in plain]
+        if not of_classes:
+            targets = [standardised(target.name, values[held], None if own is None else own[held])
+                       for target, values, held in zip(targets, plain, known, strict=True)]  # fmt: skip
+        codes = [values if of_classes else np.asarray((values - target.mean) / target.scale, np.float32)
+                 for target, values in zip(targets, plain, strict=True)]  # fmt: skip
 
-        self.n_features_in_ = frame.shape[1]
+        self.n_features_in_, self.n_outputs_ = frame.shape[1], len(targets)
         if has_names(X):
             self.feature_names_in_ = np.asarray(encoder.input_names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        self._encoder, self._target = encoder, target
+        self._encoder, self._targets = encoder, targets
         self.model_: TableModel | None = None
         self.fitted_: Fitted | None = None
         self.recipe_ = Recipe()
-        if classes == 1 or (classes is None and bool((plain == plain[0]).all())):
-            return  # what is always the same is predicted, as scikit-learn's classifiers have it
+        # What is always the same is predicted, as scikit-learn's classifiers have it, and needs no head.
+        self._learned = [place for place, (values, held) in enumerate(zip(plain, known, strict=True))
+                         if not bool((values[held] == values[held][0]).all())]  # fmt: skip
+        if not self._learned:
+            return
 
-        class_weights = _class_weights(class_weight, target, codes, own) if classes else None
+        heads, asked = [], asked_of_each(class_weight, len(targets))
+        for place in self._learned:
+            target, held = targets[place], known[place]
+            weights = None
+            if of_classes:
+                own_codes, shares = codes[place][held], None if own is None else own[held]
+                weights = class_weights_of(asked[place], target, own_codes, shares)
+            heads.append(Head.of(target.name, len(target.labels) if of_classes else None, weights))
         design = Design(width=int(self.width), depth=int(self.depth), embedding=self.embedding)
-        problem = Problem.of(
-            inputs,
-            codes,
-            task=target.task,
-            classes=classes,
-            plan=plan_of(encoder),
-            class_weights=class_weights,
-            weights=own,
-            design=design,
-        )
-        space = Space(self.parts, classification=classes is not None)
+        learned = [codes[place] for place in self._learned]
+        problem = Problem.of(inputs, learned, heads, plan=plan_of(encoder), weights=own, design=design)
+        space = Space(self.parts, classification=of_classes)
         clock = Clock(parse_budget(self.budget))
         jobs = self.jobs or (default_jobs() if clock.budget.seconds >= 15 and clock.budget.trials > 30 else 1)
         owners = None if owners is None else pd.factorize(owners[places], sort=True)[0]
-        fitted = fit(problem, codes, space, clock, Settings(int(self.seed), int(jobs)), groups=owners)
+        settings = Settings(int(self.seed), int(jobs))
+        fitted = fit(problem, strata(learned[problem.lead]), space, clock, settings, groups=owners)
         self.fitted_ = fitted
         self.recipe_ = space.recipe_of(fitted.best)
         self.model_ = TableModel(
             fitted.stack,
             fitted.shares,
-            fitted.temperature,
-            None if problem.class_weights is None else problem.class_weights.double().numpy(),
-            class_weights,
+            answers_of([targets[place] for place in self._learned], problem.heads, fitted.temperatures),
             encoder,
-            target,
             Recipe(*space.recipe.stage("network")),
             design,
             problem.edges(),
         )
 
-    def _encoded(self, X: object) -> np.ndarray:
+    def _answered(self, X: object) -> tuple[int, dict[int, tuple[Answer, Tensor]]]:
+        """Return the number of rows, and for each target that was learned its answer and the networks' outputs."""
         check_is_fitted(self, "model_")
-        return self._encoder.transform(X)
+        inputs = self._encoder.transform(X)
+        if self.model_ is None:
+            return len(inputs), {}
+        return len(inputs), dict(
+            zip(self._learned, zip(self.model_.answers, self.model_.outputs(inputs), strict=True), strict=True)
+        )
 
     def save(self, folder: str) -> None:
         """Write the fitted model for `poise.study.load_model` and `poise predict`; no pickle."""
@@ -131,6 +164,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True  # the encoder fills numbers and marks what was missing
         tags.input_tags.sparse = True  # made dense
+        tags.target_tags.multi_output = True
         return tags
 
 
@@ -141,6 +175,10 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
     search (all of `poise.study.PARTS`; () is the unregularized network), `class_weight`: None, "balanced" or
     {label: weight} as in scikit-learn, `device`: "auto" or "cpu", `jobs`: worker processes, `width`, `depth`,
     `embedding`: the network.
+
+    A y of several columns is learned by one network with a head a column, as scikit-learn's multi-output estimators
+    have it: `predict` is (n, T), `predict_proba` and `classes_` are lists. A row may lack some of its labels (NaN,
+    None) and then teaches the others. `class_weight` is one for all columns, or a list.
 
     `predict_proba` gives calibrated probabilities of the classes as they occur; `predict` gives the class of the
     largest probability times class weight, so with `class_weight="balanced"` it aims at balanced accuracy.
@@ -168,24 +206,44 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
         self.class_weight = class_weight
 
     def fit(self, X: object, y: object, sample_weight: object = None, groups: object = None) -> Self:
-        """Search and train. Shapes: X (n, columns) frame, array or sparse, y (n,), sample_weight (n,), groups (n,)."""
+        """Search and train. Shapes: X (n, columns) frame, array or sparse, y (n,) or (n, T)."""
         self._train(X, y, sample_weight, groups, self.class_weight)
-        labels = self._target.labels
         # scikit-learn keeps the type of the labels; the target keeps text as objects.
-        self.classes_ = labels.astype(str) if _kind(y) == "U" else labels
+        text = _kind(y) == "U"
+        classes = [target.labels.astype(str) if text else target.labels for target in self._targets]
+        self.classes_ = classes[0] if len(classes) == 1 else classes
         return self
 
-    def predict_proba(self, X: object) -> np.ndarray:
-        """Return (n, K) probabilities in the order of `classes_`."""
-        inputs = self._encoded(X)
-        return np.ones((len(inputs), 1)) if self.model_ is None else self.model_.probabilities(inputs)
+    def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
+        """Return (n, K) probabilities in the order of `classes_`; a list of these for a y of several columns."""
+        rows, answered = self._answered(X)
+        found = [self._chances(answered, place, rows) for place in range(self.n_outputs_)]
+        return found[0] if len(found) == 1 else found
 
     def predict(self, X: object) -> np.ndarray:
-        """Return (n,) labels."""
-        inputs = self._encoded(X)
-        if self.model_ is None:
-            return np.repeat(self.classes_, len(inputs))
-        return np.asarray(self.classes_[self.model_.decide(self.model_.probabilities(inputs))])
+        """Return (n,) labels; (n, T) for a y of T columns."""
+        rows, answered = self._answered(X)
+        found = []
+        for place in range(self.n_outputs_):
+            chances = self._chances(answered, place, rows)
+            decided = answered[place][0].decide(chances) if place in answered else np.zeros(rows, np.int64)
+            found.append((self.classes_ if self.n_outputs_ == 1 else self.classes_[place])[decided])
+        if len(found) == 1:
+            return np.asarray(found[0])
+        # Text beside numbers would turn the numbers into text.
+        kinds = {labels.dtype.kind for labels in found}
+        return np.column_stack(found if len(kinds) == 1 else [labels.astype(object) for labels in found])
+
+    def _chances(self, answered: dict[int, tuple[Answer, Tensor]], place: int, rows: int) -> np.ndarray:
+        if place not in answered or self.model_ is None:
+            return np.ones((rows, 1))
+        answer, outputs = answered[place]
+        return answer.probabilities(outputs, self.model_.shares)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
 
 class Regressor(RegressorMixin, _TableEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -194,14 +252,21 @@ class Regressor(RegressorMixin, _TableEstimator):  # type: ignore[misc]  # sciki
     _task = "regression"
 
     def fit(self, X: object, y: object, sample_weight: object = None, groups: object = None) -> Self:
-        """Search and train. Shapes: X (n, columns) frame, array or sparse, y (n,), sample_weight (n,), groups (n,)."""
+        """Search and train. Shapes: X (n, columns) frame, array or sparse, y (n,) or (n, T)."""
         self._train(X, y, sample_weight, groups, None)
         return self
 
     def predict(self, X: object) -> np.ndarray:
-        """Return (n,) numbers in the target's units."""
-        inputs = self._encoded(X)
-        return np.full(len(inputs), self._target.mean) if self.model_ is None else self.model_.values(inputs)
+        """Return (n,) numbers in the target's units; (n, T) for a y of T columns."""
+        rows, answered = self._answered(X)
+        found = []
+        for place, target in enumerate(self._targets):
+            if place in answered and self.model_ is not None:
+                answer, outputs = answered[place]
+                found.append(answer.values(outputs, self.model_.shares))
+            else:
+                found.append(np.full(rows, target.mean))
+        return found[0] if len(found) == 1 else np.column_stack(found)
 
 
 def _check(estimator: _TableEstimator) -> None:
@@ -221,75 +286,3 @@ def _check(estimator: _TableEstimator) -> None:
 
 def _kind(y: object) -> str:
     return np.asarray(y).dtype.kind if isinstance(y, np.ndarray | list | tuple) else "O"
-
-
-def _row_weights(weights: object, rows: int) -> np.ndarray | None:
-    if weights is None:
-        return None
-    values = numbers_of(as_vector(weights))
-    check_lengths(X=rows, sample_weight=len(values))
-    wrong = ~(np.isfinite(values) & (values >= 0))
-    if wrong.any():
-        row = first_row(wrong)
-        raise DataError(f"`sample_weight` must be finite and 0 or more; got {values[row]} in row {row}.")
-    if not (values > 0).any():
-        raise DataError(f"`sample_weight` must hold a weight above zero; all {rows} weights are zero.")
-    return values
-
-
-def _row_groups(groups: object, rows: int) -> np.ndarray | None:
-    if groups is None:
-        return None
-    values = as_vector(groups)
-    check_lengths(X=rows, groups=len(values))
-    gone = values.isna().to_numpy()
-    if gone.any():
-        raise DataError(f"groups, row {first_row(gone)}: the group is missing. Fill it or drop the row.")
-    return np.asarray(values.to_numpy(dtype=object))
-
-
-def _without_zeros(
-    encoder: Encoder, X: object, labels: pd.Series, weights: np.ndarray | None
-) -> tuple[np.ndarray, pd.Series]:
-    """Return encoded inputs and labels without the rows of weight 0."""
-    if weights is None or bool((weights > 0).all()):
-        return encoder.transform(X), labels
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PoiseWarning)  # only the rows that are left out can hold anything unseen
-        inputs = encoder.transform(X)
-    kept = weights > 0
-    return inputs[kept], labels[kept].reset_index(drop=True)
-
-
-def _standardised(numbers: np.ndarray, weights: np.ndarray | None) -> Target:
-    """Return the target of rows that are already merged: their weights count in the mean and the deviation."""
-    target = Target.fit(numbers, task="regression")
-    if weights is None:
-        return target
-    mean = float(np.average(numbers, weights=weights))
-    scale = float(np.sqrt(np.average(np.square(numbers - mean), weights=weights)))
-    return dataclasses.replace(target, mean=mean, scale=scale if scale > 1e-12 * abs(mean) else 1.0)
-
-
-def _class_weights(asked: Any, target: Target, codes: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
-    """Return one weight a class. "balanced" counts rows by their weights; a class may be missing from this fit."""
-    rare = np.bincount(codes) < 3
-    if rare.any():
-        place = first_row(rare)
-        told = f"class {shown(target.labels[place])} has fewer than 3 rows: not every fold of the search can hold it."
-        warnings.warn(told, PoiseWarning, stacklevel=4)
-    if asked is None:
-        return None
-    if isinstance(asked, str) and asked == "balanced":
-        counts = np.bincount(codes, weights)
-        return np.asarray(counts.sum() / (len(counts) * counts))
-    own = target.labels.tolist()
-    if isinstance(asked, Mapping) and all(label in asked for label in own):
-        asked = {label: asked[label] for label in own}  # cross-validation may leave out all rows of a class
-    found = target.class_weights(asked)
-    wrong = ~(np.isfinite(found) & (found > 0))
-    if wrong.any():
-        place = first_row(wrong)
-        raise ArgumentError(f"`class_weight` must be finite and above 0; got {found[place]} for class "
-                            f"{shown(own[place])}. Leave its rows out instead.")  # fmt: skip
-    return found
