@@ -65,6 +65,13 @@ def test_schedules_move_their_dials(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("seeded")
+def test_multitask_borrows_from_related_tasks_only(capsys: pytest.CaptureFixture[str]) -> None:
+    alone, related, *_, coin = (numbers(line)[0] for line in printed("multitask.py", capsys).splitlines())
+    assert related > alone + 0.05
+    assert coin < alone + 0.02
+
+
+@pytest.mark.usefixtures("seeded")
 def test_early_stopping_shows_the_turn(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed("early_stopping.py", capsys)
     curve = [numbers(line) for line in text.splitlines() if re.match(r" *\d+ ", line)]
