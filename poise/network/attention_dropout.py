@@ -103,7 +103,7 @@ class AttentionDropout(Insertion):
     Units: p is the share of weights dropped, not the share kept; 0.1 is usual.
     Raises: ArgumentError if p is outside [0, 1], or the model has a subclass of
         nn.MultiheadAttention, whose forward may be another (when the layers are inserted, before any is).
-    Source: Vaswani et al. 2017, "Attention is all you need", in the authors' code; torch.nn.MultiheadAttention(dropout=p).
+    Source: the code of Vaswani et al. 2017, "Attention is all you need"; torch.nn.MultiheadAttention(dropout=p).
 
     >>> model = AttentionDropout(0.5).network(nn.MultiheadAttention(4, 2))
     >>> x = torch.zeros(8, 1, 4)

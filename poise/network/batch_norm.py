@@ -78,7 +78,7 @@ class BatchNormLayer(Inserted):
         return out.to(x.dtype)
 
     def standardized(self, x: Tensor, gain: Tensor, offset: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the output, and the mean (F,) and variance (F,) of the rows, the latter divided by their number - 1."""
+        """Return the output, and the mean (F,) and variance (F,) of the rows, divided by their number less 1."""
         rows = x.numel() // x.shape[self.dim]
         if rows == 1:
             raise ArgumentError(

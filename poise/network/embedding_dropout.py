@@ -62,7 +62,7 @@ class EmbeddingDropout(InWeights):
             for option in ("sparse", "max_norm"):
                 if value := getattr(host, option):
                     raise ArgumentError(
-                        f"`EmbeddingDropout` must meet embeddings without `{option}`; got {option}={value} in {path!r}. "
+                        f"`EmbeddingDropout` must meet embeddings without `{option}`; got {value} in {path!r}. "
                         "Build the embedding without it; MaxNorm limits word vectors too."
                     )
         return super().network(module)

@@ -20,12 +20,13 @@ class PlainRnn(nn.RNN):
     True
     """
 
-    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        own: Any = self._parameters  # where a part that edits weights puts the edited ones
         state = input.new_zeros(input.shape[0], self.hidden_size) if hx is None else hx[0]
         states = []
         for x in input.unbind(1):
-            entering = nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)
-            state = torch.tanh(entering + nn.functional.linear(state, self.weight_hh_l0, self.bias_hh_l0))
+            entering = nn.functional.linear(x, own["weight_ih_l0"], own["bias_ih_l0"])
+            state = torch.tanh(entering + nn.functional.linear(state, own["weight_hh_l0"], own["bias_hh_l0"]))
             states.append(state)
         return torch.stack(states, 1), state[None]
 

@@ -100,7 +100,9 @@ def test_members_lose_words_as_they_would_alone(population) -> None:  # type: ig
 
 
 @pytest.mark.parametrize("option", [{"sparse": True}, {"max_norm": 1.0}])
-def test_embeddings_that_edit_their_own_weight_are_refused_and_the_model_is_left_alone(option: dict[str, object]) -> None:
+def test_embeddings_that_edit_their_own_weight_are_refused_and_the_model_is_left_alone(
+    option: dict[str, object],
+) -> None:
     model = nn.Sequential(nn.Embedding(3, 2), nn.Embedding(3, 2, **option))  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=rf"without `{next(iter(option))}`; got .* in '1'"):
         EmbeddingDropout(0.5).network(model)

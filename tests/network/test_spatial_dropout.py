@@ -90,7 +90,9 @@ def test_the_backward_mask_is_the_forward_mask() -> None:
 
 def test_sites_are_the_activations_of_convolutions() -> None:
     head = [nn.Flatten(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)]
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.ConvTranspose2d(2, 2, 3), nn.GELU(), *head)
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.ConvTranspose2d(2, 2, 3), nn.GELU(), *head
+    )
     assert [path for path, _ in convolution_activations(model)] == ["2", "4"]
 
 
