@@ -73,4 +73,5 @@ def unit_norm(values: Tensor) -> Tensor:
     """Return each unit's norm in float32 at least: (out, 1, ...) of (out, in, ...), (1,) of a vector (n,)."""
     inner = tuple(range(1, values.dim())) if values.dim() > 1 else None
     wide = torch.promote_types(values.dtype, torch.float32)
-    return torch.linalg.vector_norm(values, dim=inner, keepdim=True, dtype=wide)
+    norm: Tensor = torch.linalg.vector_norm(values, dim=inner, keepdim=True, dtype=wide)
+    return norm

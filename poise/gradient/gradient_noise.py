@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -54,6 +55,6 @@ class GradientNoise(Regularizer):
 
         def noisy(name: str, values: Tensor) -> Tensor:
             noise = ctx.rng.normal(name, tuple(values.shape), torch.promote_types(values.dtype, torch.float32))
-            return values + (sigma.to(noise) * noise).to(values.dtype)
+            return values + (sigma.to(noise) * noise).to(values)
 
-        return {name: map_values(lambda g, name=name: noisy(name, g), grad) for name, grad in grads.items()}, memory
+        return {name: map_values(partial(noisy, name), grad) for name, grad in grads.items()}, memory

@@ -42,4 +42,5 @@ def common_norm(grads: Iterable[Tensor]) -> Tensor:
     dense = [values_of(g) for g in grads]
     wide = [torch.promote_types(g.dtype, torch.float32) for g in dense]
     each = [torch.linalg.vector_norm(g, dtype=dtype) for g, dtype in zip(dense, wide, strict=True)]
-    return torch.linalg.vector_norm(torch.stack([n.to(max(wide, key=lambda d: d.itemsize)) for n in each]))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([n.to(max(wide, key=lambda d: d.itemsize)) for n in each]))
+    return norm

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError
-from poise.core.means import row_mean, wide
+from poise.core.means import row_mean
 from poise.core.regularizer import Memory, Regularizer
 from poise.objective.rows import outputs_of, tasks_of, weights_of
 
@@ -47,11 +47,13 @@ class ConfidencePenalty(Regularizer):
 
     def objective(self, terms: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         outputs = outputs_of(ctx, type(self).__name__)
-        tasks = [logits for logits, classes in tasks_of(wide(outputs), ctx) if classes or ctx.blocks is None]
+        alone = isinstance(outputs, Tensor) and ctx.blocks is None
+        tasks = [logits for logits, classes in tasks_of(outputs, ctx) if classes or alone]
         if not tasks or any(logits.dim() < 2 or logits.shape[-1] < 2 for logits in tasks):
+            shapes = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"tasks {', '.join(outputs)}"
             raise ArgumentError(
                 f"`ConfidencePenalty` must see logits of at least two classes, in the last dimension; got outputs of "
-                f"shape {tuple(outputs.shape)}. A prediction of numbers has no entropy: leave the part out."
+                f"{shapes}. A prediction of numbers has no entropy: leave the part out."
             )
         logs = [F.log_softmax(logits, -1) for logits in tasks]
         total = torch.stack([row_mean((log.exp() * log).sum(-1), weights_of(ctx)) for log in logs]).mean()

@@ -12,6 +12,7 @@ from poise.core.dial import DialValue, dial, like
 from poise.core.means import row_mean
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.terms import data_keys
+from poise.core.trees import map_tree
 from poise.objective.rows import batch_of, divergence, outputs_of
 
 __all__ = ["Distillation"]
@@ -54,6 +55,7 @@ class Distillation(Regularizer):
 
     def objective(self, terms: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         batch, outputs = batch_of(ctx, type(self).__name__), outputs_of(ctx, type(self).__name__)
-        gaps = divergence(ctx.teacher(batch.inputs).detach(), outputs, ctx, self.temperature)
+        expected = map_tree(Tensor.detach, ctx.teacher(batch.inputs))
+        gaps = divergence(expected, outputs, ctx, self.temperature)
         change = row_mean(gaps, batch.weights) - sum(terms[key] for key in data_keys(terms))
         return terms | {self.name: like(self.share, change) * change}, memory

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError, shown
 from poise.core.means import row_mean, wide
 from poise.core.regularizer import Memory, Regularizer
-from poise.objective.rows import batch_of, float_inputs
+from poise.objective.rows import Outputs, batch_of, float_inputs
 
 __all__ = ["JacobianPenalty"]
 
@@ -59,15 +60,21 @@ class JacobianPenalty(Regularizer):
 
     def objective(self, terms: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         inputs = float_inputs(ctx, type(self).__name__)
-        outputs, pull = torch.func.vjp(ctx.forward, inputs)
+        pulled: tuple[Tensor, Any] = torch.func.vjp(lambda x: _joined(ctx.forward(x)), inputs)  # type: ignore[assignment]  # a pair without has_aux
+        outputs, pull = pulled
         found = torch.zeros((), dtype=torch.promote_types(inputs.dtype, torch.float32), device=inputs.device)
         for number in range(self.projections):
             direction = ctx.rng.normal(f"projection/{number}", tuple(outputs.shape), wide(outputs).dtype)
             size = direction.flatten(1).norm(dim=1) if direction.dim() > 1 else direction.abs()
             unit = direction / size.reshape(-1, *[1] * (direction.dim() - 1))
-            (slope,) = pull(unit.to(outputs.dtype))
+            (slope,) = pull(unit.to(outputs))
             found = found + wide(slope).flatten(1).square().sum(1)
         total = (
             0.5 * outputs[0].numel() / self.projections * row_mean(found, batch_of(ctx, type(self).__name__).weights)
         )
         return terms | {self.name: like(self.weight, total) * total}, memory
+
+
+def _joined(outputs: Outputs) -> Tensor:
+    """Return the outputs of all tasks side by side: (B, ...) of one, (B, K) of several."""
+    return torch.cat([own.flatten(1) for own in outputs.values()], 1) if isinstance(outputs, Mapping) else outputs

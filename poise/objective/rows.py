@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,39 +11,49 @@ from torch.nn import functional as F
 
 from poise.core.context import Batch, Context
 from poise.core.dial import DialValue, like
-from poise.core.errors import ArgumentError, shown
+from poise.core.errors import ArgumentError
 from poise.core.means import each_row, wide
 
-__all__ = ["batch_of", "classifies", "divergence", "float_inputs", "outputs_of", "tasks_of", "weights_of"]
+__all__ = ["Outputs", "batch_of", "classifies", "divergence", "float_inputs", "outputs_of", "tasks_of", "weights_of"]
 
 
-def classifies(ctx: Context) -> bool:
+Outputs = Tensor | Mapping[str, Tensor]
+"""What a network answers: one tensor, or with a head for each task a dict of tensors."""
+
+
+def classifies(ctx: Context, task: str | None = None) -> bool:
     """Whether outputs are logits of classes: the run says how many, or the targets are class indices."""
     targets: Any = None if ctx.batch is None else ctx.batch.targets
-    return ctx.classes is not None or (isinstance(targets, Tensor) and not targets.is_floating_point())
+    classes: Any = ctx.classes
+    if task is not None:
+        targets = targets.get(task) if isinstance(targets, Mapping) else None
+        classes = classes.get(task) if isinstance(classes, Mapping) else None
+    return classes is not None or (isinstance(targets, Tensor) and not targets.is_floating_point())
 
 
-def tasks_of(outputs: Tensor, ctx: Context) -> list[tuple[Tensor, bool]]:
-    """Return each task's outputs and whether they are logits of classes; without `ctx.blocks` there is one task."""
+def tasks_of(outputs: Outputs, ctx: Context) -> list[tuple[Tensor, bool]]:
+    """Return each task's outputs, in float32 at least, and whether they are logits of classes."""
+    if isinstance(outputs, Mapping):
+        return [(wide(own), classifies(ctx, task)) for task, own in outputs.items()]
     if ctx.blocks is None:
-        return [(outputs, classifies(ctx))]
-    return [(ctx.blocks.own(outputs, task), k is not None) for task, k in enumerate(ctx.blocks.classes)]
+        return [(wide(outputs), classifies(ctx))]
+    return [(wide(ctx.blocks.own(outputs, task)), k is not None) for task, k in enumerate(ctx.blocks.classes)]
 
 
-def divergence(reference: Tensor, answers: Tensor, ctx: Context, temperature: DialValue = 1.0) -> Tensor:
+def divergence(reference: Outputs, answers: Outputs, ctx: Context, temperature: DialValue = 1.0) -> Tensor:
     """Return how far each row's answers are from the reference, 0 if they are equal; of several tasks the mean.
 
     For classes T^2 KL(softmax(reference / T) || softmax(answers / T)), over the last dimension. For numbers the mean
     squared difference, which is twice the divergence of two normal laws of variance 1, at any temperature.
 
-    Shapes: both (B, ...) of one shape; found (B,).
+    Shapes: both (B, ...) of one shape, or a dict of such tensors; found (B,).
 
     >>> from poise.core.rng import Rng, key
     >>> fair, biased = torch.zeros(1, 2), torch.tensor([[0.75, 0.25]]).log()
     >>> divergence(fair, biased, Context(0, Rng(key(0)), classes=2)).round(decimals=4)
     tensor([0.1438])
     """
-    pairs = zip(tasks_of(wide(reference), ctx), tasks_of(wide(answers), ctx), strict=True)
+    pairs = zip(tasks_of(reference, ctx), tasks_of(answers, ctx), strict=True)
     found = []
     for (expected, classes), (got, _) in pairs:
         if classes:
@@ -67,16 +78,17 @@ def weights_of(ctx: Context) -> Tensor | None:
     return None if ctx.batch is None else ctx.batch.weights
 
 
-def outputs_of(ctx: Context, owner: str) -> Tensor:
-    """Return the outputs of the step. Raises: ArgumentError if they were not given, or are not one tensor of floats."""
+def outputs_of(ctx: Context, owner: str) -> Outputs:
+    """Return the outputs of the step. Raises: ArgumentError if they were not given, or are not tensors of floats."""
     outputs: Any = ctx.outputs
-    if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
-        got = "none" if outputs is None else shown(type(outputs).__name__)
+    each = list(outputs.values()) if isinstance(outputs, Mapping) else [outputs]
+    if not each or not all(isinstance(own, Tensor) and own.is_floating_point() for own in each):
+        got = "none" if outputs is None else f"a {type(outputs).__name__}"
         raise ArgumentError(
-            f"`{owner}` must see the network's outputs, one tensor of floats; got {got}. "
+            f"`{owner}` must see the network's outputs, a tensor of floats or one for each task; got {got}. "
             "Pass them: run.objective(loss, outputs=out)."
         )
-    return outputs
+    return outputs  # type: ignore[no-any-return]  # checked above
 
 
 def float_inputs(ctx: Context, owner: str) -> Tensor:

@@ -13,6 +13,7 @@ from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError, shown
 from poise.core.means import row_mean
 from poise.core.regularizer import Memory, Regularizer
+from poise.core.trees import map_tree
 from poise.objective.rows import batch_of, divergence, float_inputs, outputs_of
 
 __all__ = ["VirtualAdversarial"]
@@ -65,15 +66,16 @@ class VirtualAdversarial(Regularizer):
 
     def objective(self, terms: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         batch, inputs = batch_of(ctx, type(self).__name__), float_inputs(ctx, type(self).__name__)
-        expected = outputs_of(ctx, type(self).__name__).detach()
+        expected = map_tree(torch.Tensor.detach, outputs_of(ctx, type(self).__name__))
 
         def gap(move: Tensor) -> Tensor:
             return divergence(expected, ctx.forward(inputs + move), ctx)
 
         def slope(move: Tensor, along: Tensor) -> Tensor:
-            return (torch.func.grad(lambda move: gap(move).sum())(move) * along).sum()
+            rise: Tensor = torch.func.grad(lambda move: gap(move).sum())(move)
+            return (rise * along).sum()
 
-        direction = _unit(ctx.rng.normal("direction", tuple(inputs.shape), inputs.dtype))
+        direction = _unit(ctx.rng.normal("direction", tuple(inputs.shape), inputs.dtype).to(inputs))
         with torch.no_grad():  # of everything but the move: nothing is differentiated through it
             for _ in range(self.iterations):
                 direction = _unit(torch.func.grad(slope)(torch.zeros_like(inputs), direction).detach())
@@ -86,5 +88,5 @@ def _unit(values: Tensor) -> Tensor:
     rows = values.flatten(1) if values.dim() > 1 else values[:, None]
     # First by the largest number: the squares of a curvature of 1e-20 would be 0 in float32.
     rows = rows / rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
-    size = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
+    size: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
     return (rows / size).reshape(values.shape)

@@ -12,7 +12,9 @@ from poise.core.select import Role
 from poise.gradient import AdaptiveClip
 from poise.testing import check_regularizer
 
-SHAPES = {"conv.weight": (4, 3, 2, 2), "conv.bias": (4,), "mid.weight": (5, 4), "head.weight": (2, 5), "head.bias": (2,)}  # fmt: skip
+SHAPES = {
+    "conv.weight": (4, 3, 2, 2), "conv.bias": (4,), "mid.weight": (5, 4), "head.weight": (2, 5), "head.bias": (2,),
+}  # fmt: skip
 ROLES = {name: Role("weight" if name.endswith("weight") else "bias") for name in SHAPES}
 
 
@@ -30,7 +32,8 @@ def slow(grad: torch.Tensor, weight: torch.Tensor, limit: float) -> torch.Tensor
     if grad.dim() < 2:
         size, most = math.sqrt(sum(float(v) ** 2 for v in grad)), limit * max(float(weight.norm()), 1e-3)
         return grad if size <= most else grad * (most / size)
-    return torch.stack([slow(g.flatten(), w.flatten(), limit).reshape(g.shape) for g, w in zip(grad, weight, strict=True)])  # fmt: skip
+    units = zip(grad, weight, strict=True)
+    return torch.stack([slow(g.flatten(), w.flatten(), limit).reshape(g.shape) for g, w in units])
 
 
 def test_it_passes_the_battery() -> None:

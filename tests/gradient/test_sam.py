@@ -183,7 +183,7 @@ def test_a_sparse_gradient_stays_sparse_and_is_the_dense_one() -> None:
         optimizer.register_step_pre_hook(lambda *_, m=model, seen=layouts: seen.append(m[0].weight.grad.is_sparse))
         for _ in range(3):
 
-            def closure() -> Tensor:
+            def closure(run: Any = run) -> Tensor:
                 total: Tensor = run.objective(run.model(torch.tensor([[0, 2], [2, 5]])).square().mean())
                 total.backward()
                 return total

@@ -26,7 +26,8 @@ def network() -> nn.Sequential:
 def answers(model: nn.Module, x: Tensor) -> list[Tensor]:
     """What each activation answers, each call in turn."""
     seen: list[Tensor] = []
-    hooks = [m.register_forward_hook(lambda *io: seen.append(io[2])) for m in model.modules() if isinstance(m, (nn.ReLU, nn.Tanh))]  # fmt: skip
+    sites = [module for module in model.modules() if isinstance(module, (nn.ReLU, nn.Tanh))]
+    hooks = [site.register_forward_hook(lambda *io: seen.append(io[2])) for site in sites]
     model(x)
     for hook in hooks:
         hook.remove()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def reference(states: Tensor, size: float, change: float, time: int) -> Tensor:
-    """alpha mean h^2 + beta mean (h_{t+1} - h_t)^2."""
+    """The sum alpha mean h^2 + beta mean (h_{t+1} - h_t)^2."""
     h = states.movedim(time, 0)
     return size * h.pow(2).mean() + change * (h[1:] - h[:-1]).pow(2).mean()
 

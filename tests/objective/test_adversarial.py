@@ -11,7 +11,7 @@ from poise.testing import check_regularizer
 
 
 def moved(step: Any, epsilon: float) -> torch.Tensor:
-    """x + epsilon sign(d loss / d x), by plain autograd."""
+    """Return x + epsilon sign(d loss / d x), by plain autograd."""
     inputs = step.inputs.clone().requires_grad_()
     (slope,) = torch.autograd.grad(step.but(inputs=inputs).data(), inputs)
     return step.inputs + epsilon * slope.sign()

@@ -1,4 +1,4 @@
-"""The confidence penalty against torch's entropy, and beside label smoothing as the other direction of one divergence."""
+"""The confidence penalty against torch's entropy, and label smoothing as the same divergence the other way."""
 
 from typing import Any
 
@@ -61,7 +61,8 @@ def test_of_several_tasks_those_with_classes_count(step: Any) -> None:
         ({"outputs": torch.zeros(5, 1)}, r"shape \(5, 1\)"),
         ({"outputs": torch.zeros(5)}, r"shape \(5,\)"),
         ({"outputs": None}, "got none"),
-        ({"outputs": {"a": torch.zeros(5, 2)}}, "got 'dict'"),
+        ({"outputs": [torch.zeros(5, 2)]}, "got a list"),
+        ({"outputs": {"a": torch.zeros(5, 2)}}, "outputs of tasks a"),
         ({"blocks": Blocks((None, None, None))}, r"shape \(5, 3\)"),
     ],
 )

@@ -13,7 +13,8 @@ from poise.core.select import Role
 from poise.objective import L2, PullToStart
 from poise.testing import check_regularizer
 
-ROLES = {"body.weight": Role("weight"), "body.bias": Role("bias"), "head.weight": Role("weight"), "head.bias": Role("bias")}  # fmt: skip
+SHAPES = {"body.weight": (3, 4), "body.bias": (3,), "head.weight": (2, 3), "head.bias": (2,)}
+ROLES = {name: Role(name.rpartition(".")[2]) for name in SHAPES}
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -21,8 +22,7 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def weights(seed: int) -> dict[str, torch.Tensor]:
-    shapes = {"body.weight": (3, 4), "body.bias": (3,), "head.weight": (2, 3), "head.bias": (2,)}
-    return {name: draw(*shape, seed=seed) for name, shape in shapes.items()}
+    return {name: draw(*shape, seed=seed) for name, shape in SHAPES.items()}
 
 
 def term(part: PullToStart, start: dict[str, Any], now: dict[str, Any], roles: Any = ROLES) -> torch.Tensor:
@@ -58,7 +58,7 @@ def test_from_a_start_of_zeros_it_is_l2() -> None:
 
 
 def test_minimum_of_a_quadratic_lies_between_the_goal_and_the_start() -> None:
-    """argmin (w - goal)' H (w - goal) / 2 + a/2 |w - start|^2 = (H + a I)^-1 (H goal + a start)."""
+    """The least of (w - goal)' H (w - goal) / 2 + a/2 |w - start|^2 is at (H + a I)^-1 (H goal + a start)."""
     root, goal, start, a = draw(4, 4), draw(4, seed=1), draw(4, seed=2), 0.7
     H, roles = root @ root.T, {"w": Role("weight")}
     part = PullToStart(a, new_head=False)
@@ -66,7 +66,9 @@ def test_minimum_of_a_quadratic_lies_between_the_goal_and_the_start() -> None:
     def objective(w: torch.Tensor) -> torch.Tensor:
         return (w - goal) @ H @ (w - goal) / 2 + term(part, {"w": start[None]}, {"w": w[None]}, roles)
 
-    found = start - torch.linalg.solve(torch.func.jacrev(torch.func.grad(objective))(start), torch.func.grad(objective)(start))
+    found = start - torch.linalg.solve(
+        torch.func.jacrev(torch.func.grad(objective))(start), torch.func.grad(objective)(start)
+    )
     closed = torch.linalg.solve(H + a * torch.eye(4, dtype=torch.float64), H @ goal + a * start)
     torch.testing.assert_close(found, closed, rtol=1e-12, atol=1e-13)
 
@@ -85,7 +87,7 @@ def test_the_memory_is_a_copy_that_training_does_not_move() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_distances_do_not_overflow_in_half_precision(dtype: torch.dtype) -> None:
-    start = {"w": torch.zeros(1, 4, dtype=dtype)}
-    found = term(PullToStart(1.0, new_head=False), start, {"w": torch.full((1, 4), 300.0, dtype=dtype)}, {"w": Role("weight")})  # fmt: skip
+    start, now = (torch.full((1, 4), value, dtype=dtype) for value in (0.0, 300.0))
+    found = term(PullToStart(1.0, new_head=False), {"w": start}, {"w": now}, {"w": Role("weight")})
     assert found.dtype == torch.float32
     assert float(found) == pytest.approx(2 * 300.0**2, rel=1e-2)

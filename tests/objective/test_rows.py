@@ -1,0 +1,105 @@
+"""What terms over rows share: weighted means, divergences, and heads for several tasks."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from poise.core.blocks import Blocks
+from poise.core.context import Batch, Context
+from poise.core.errors import ArgumentError
+from poise.core.means import row_mean
+from poise.core.rng import Rng, key
+from poise.objective import ConfidencePenalty, Distillation, JacobianPenalty, RDrop, SpectralDecoupling
+from poise.objective.rows import classifies, divergence
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def context(**facts: Any) -> Context:
+    return Context(0, Rng(key(0)), **facts)
+
+
+def kl(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return F.kl_div(second.log_softmax(-1), first.log_softmax(-1), reduction="none", log_target=True).sum(-1)
+
+
+HEADS = {"sex": draw(4, 2), "age": draw(4, 1, seed=1), "place": draw(4, 3, seed=2)}
+OTHER = {task: own.flip(0) for task, own in HEADS.items()}
+TARGETS = {"sex": torch.tensor([0, 1, 1, 0]), "age": draw(4, seed=3), "place": torch.eye(4, 3, dtype=torch.float64)}
+BY_TASK = {"batch": Batch(draw(4, 2), TARGETS), "classes": {"place": 3}}  # type: ignore[arg-type]  # targets by task
+
+
+def expected() -> torch.Tensor:
+    """Each row's mean over the three tasks: two of classes, one of numbers."""
+    sex, place = (kl(HEADS[task], OTHER[task]) for task in ("sex", "place"))
+    return (sex + (HEADS["age"] - OTHER["age"]).square()[:, 0] + place) / 3
+
+
+def test_of_a_dict_of_heads_each_is_measured_as_its_task_is() -> None:
+    found = divergence(HEADS, OTHER, context(**BY_TASK))
+    torch.testing.assert_close(found, expected(), rtol=1e-12, atol=1e-15)
+
+
+def test_of_blocks_side_by_side_it_is_the_same() -> None:
+    ctx = context(blocks=Blocks((2, None, 3)))
+    found = divergence(torch.cat([*HEADS.values()], 1), torch.cat([*OTHER.values()], 1), ctx)
+    torch.testing.assert_close(found, expected(), rtol=1e-12, atol=1e-15)
+
+
+def test_positions_of_a_sequence_count_alike() -> None:
+    first, second = draw(4, 5, 3), draw(4, 5, 3, seed=1)
+    found = divergence(first, second, context(classes=3))
+    torch.testing.assert_close(found, kl(first, second).mean(1), rtol=1e-12, atol=1e-15)
+
+
+def test_parts_take_a_dict_of_heads() -> None:
+    ctx = context(outputs=HEADS, forward=lambda inputs, draw=0: OTHER, teacher=lambda inputs: OTHER, **BY_TASK)
+    both = (divergence(HEADS, OTHER, ctx) + divergence(OTHER, HEADS, ctx)).mean() / 2
+    terms = {"data/sex": torch.tensor(0.0), "data/age": torch.tensor(0.0)}
+    cases = {
+        RDrop(1.0): both,
+        Distillation(1.0, temperature=1.0): divergence(OTHER, HEADS, ctx).mean(),
+        SpectralDecoupling(2.0): torch.stack([own.square().mean() for own in HEADS.values()]).mean(),
+        ConfidencePenalty(1.0): -torch.stack(
+            [torch.distributions.Categorical(logits=HEADS[task]).entropy().mean() for task in ("sex", "place")]
+        ).mean(),
+    }
+    for part, value in cases.items():
+        found, _ = part.objective(terms, {}, ctx)
+        torch.testing.assert_close(found[part.name], value, rtol=1e-12, atol=1e-15)
+
+
+def test_the_jacobian_is_that_of_all_heads_together() -> None:
+    W = {"a": draw(2, 1), "b": draw(2, 3, seed=1)}
+    ctx = context(batch=Batch(draw(4, 2), draw(4)), forward=lambda x: {task: x @ w for task, w in W.items()})
+    beside = context(batch=Batch(draw(4, 2), draw(4)), forward=lambda x: x @ torch.cat([*W.values()], 1))
+    one, other = (JacobianPenalty(1.0).objective({}, {}, c)[0]["jacobian_penalty"] for c in (ctx, beside))
+    torch.testing.assert_close(one, other, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({"classes": 2}, True),
+        ({"batch": Batch(None, torch.tensor([0, 1]))}, True),
+        ({"batch": Batch(None, torch.tensor([0.0, 1.0]))}, False),
+        ({}, False),
+    ],
+)
+def test_classes_are_known_from_the_run_or_from_their_indices(facts: dict[str, Any], found: bool) -> None:
+    assert classifies(context(**facts)) == found
+
+
+def test_weights_of_zero_give_zero_and_half_precision_weights_are_widened() -> None:
+    values = torch.tensor([1.0, 2.0])
+    assert float(row_mean(values, torch.zeros(2))) == 0
+    assert row_mean(values, torch.tensor([1.0, 3.0], dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_outputs_that_are_not_floats_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"a tensor of floats or one for each task; got a Tensor"):
+        SpectralDecoupling().objective({}, {}, context(outputs=torch.tensor([[1, 2]])))
