@@ -12,6 +12,7 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.regularizer import Memory, Regularizer
+from poise.gradient.values import map_values, rows_like
 
 __all__ = ["PcGrad"]
 
@@ -59,15 +60,17 @@ class PcGrad(Regularizer):
         amount = torch.as_tensor(like(self.share, products)).to(products) * added
 
         def edited(grad: Tensor, stack: Tensor) -> Tensor:
-            change: Tensor = torch.tensordot(amount.to(stack.dtype), stack, dims=1)
-            return grad + change.reshape(grad.shape).to(grad.dtype)
+            change: Tensor = torch.tensordot(amount.to(stack.dtype), stack, dims=1).reshape(grad.shape).to(grad.dtype)
+            # A sparse gradient has a row wherever a task's gradient is not 0: nothing changes elsewhere.
+            return map_values(lambda values: values + rows_like(change, grad), grad)
 
         return {name: edited(grad, stacks[name]) for name, grad in grads.items()}, memory
 
 
 def _stack(name: str, tasks: Mapping[str, Mapping[str, Tensor]], grad: Tensor) -> Tensor:
     """Return the tasks' gradients of one parameter as rows (T, n), in float32 at least, zeros where there is none."""
-    rows = [gradient[name] if name in gradient else torch.zeros_like(grad) for gradient in tasks.values()]
+    zeros = torch.zeros(grad.shape, dtype=grad.dtype, device=grad.device)
+    rows = [gradient[name] if name in gradient else zeros for gradient in tasks.values()]
     return torch.stack([row.to(torch.promote_types(row.dtype, torch.float32)).flatten() for row in rows])
 
 

@@ -182,6 +182,25 @@ def test_tied_heads_have_the_gradient_of_both_tasks() -> None:
     torch.testing.assert_close(start - head.weight.detach(), torch.tensor([[1.0, 2.0]], dtype=torch.float64))
 
 
+@pytest.mark.usefixtures("seeded")
+def test_sparse_gradients_are_those_of_a_dense_embedding() -> None:
+    tasks = ("a", "b", "c")
+    words = torch.tensor([[0, 2], [2, 5], [5, 5]])
+    found = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        trunk = nn.EmbeddingBag(9, 4, mode="sum", sparse=sparse, dtype=torch.float64)
+        model = MultiTask(trunk, {task: nn.Linear(4, 1, dtype=torch.float64) for task in tasks})
+        run = Recipe(PcGrad()).start(model)
+        start = trunk.weight.detach().clone()
+        outputs = run.model(words)
+        run.objective({task: (k - 1) * outputs[task].square().sum() for k, task in enumerate(tasks)}).backward()
+        run.update(torch.optim.SGD(run.model.parameters(), lr=0.5))
+        found.append(trunk.weight.detach() - start)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+    assert found[1].any(1).tolist() == [True, False, True, False, False, True, False, False, False]
+
+
 def population(members: list[int], recipe: Recipe, dials: dict[str, Tensor] | None = None) -> Population:
     rates = [1e-2, 3e-3, 1e-2]
     return Population(build, recipe, LOSSES, lr=[rates[m] for m in members], members=members, seed=2, dials=dials)
