@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         DropBlock,
         DropConnect,
         Dropout,
+        DropPath,
         EmbeddingDropout,
         GaussianDropout,
         GhostBatchNorm,
@@ -38,12 +39,15 @@ if TYPE_CHECKING:
         MultiTask,
         RecurrentDropConnect,
         RmsNorm,
+        ShakeDrop,
+        ShakeShake,
         SpatialDropout,
         SpectralNorm,
         TemporalPenalty,
         WeightNoise,
         WeightNorm,
         WeightStandardization,
+        insert,
     )
     from poise.objective import (
         L2,
@@ -99,6 +103,7 @@ __all__ = [
     "Distillation",
     "DropBlock",
     "DropConnect",
+    "DropPath",
     "Dropout",
     "DropoutAtTest",
     "DynamicWeights",
@@ -140,6 +145,8 @@ __all__ = [
     "RmsNorm",
     "Sam",
     "ScheduleFree",
+    "ShakeDrop",
+    "ShakeShake",
     "SnapshotEnsemble",
     "SoftSharing",
     "SpatialDropout",
@@ -162,6 +169,7 @@ __all__ = [
     "WeightNorm",
     "WeightStandardization",
     "__version__",
+    "insert",
 ]
 
 # All together, so that any public name has every regularizer declared and recipes can be read.

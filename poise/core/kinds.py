@@ -14,6 +14,7 @@ from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError
 from poise.core.inserted import (
     Aside,
+    Due,
     Inserted,
     Recorder,
     count_calls,
@@ -22,6 +23,7 @@ from poise.core.inserted import (
     inserted_layers,
     may_call_children,
     recordings,
+    set_layers,
 )
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.rng import Rng
@@ -29,6 +31,7 @@ from poise.core.select import check_selection, select
 
 __all__ = [
     "Aside",
+    "Due",
     "Inserted",
     "Insertion",
     "Penalty",
@@ -40,6 +43,7 @@ __all__ = [
     "forget_calls",
     "inserted_layers",
     "recordings",
+    "set_layers",
     "summed",
 ]
 

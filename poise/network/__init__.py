@@ -14,10 +14,12 @@ from poise.network.gaussian_dropout import GaussianDropout
 from poise.network.ghost_batch_norm import GhostBatchNorm
 from poise.network.group_norm import GroupNorm
 from poise.network.hidden_noise import HiddenNoise
+from poise.network.insertion import InsertedParts, insert
 from poise.network.layer_norm import LayerNorm
 from poise.network.locked_dropout import LockedDropout
 from poise.network.multi_task import MultiTask
 from poise.network.recurrent_drop_connect import RecurrentDropConnect
+from poise.network.remove import remove
 from poise.network.rms_norm import RmsNorm
 from poise.network.shake_drop import ShakeDrop
 from poise.network.shake_shake import ShakeShake
@@ -44,6 +46,7 @@ __all__ = [
     "GhostBatchNorm",
     "GroupNorm",
     "HiddenNoise",
+    "InsertedParts",
     "LayerNorm",
     "LockedDropout",
     "MultiTask",
@@ -57,5 +60,7 @@ __all__ = [
     "WeightNoise",
     "WeightNorm",
     "WeightStandardization",
+    "insert",
     "reestimate",
+    "remove",
 ]

@@ -23,6 +23,10 @@ __all__ = ["AttentionDropout", "AttentionDropoutLayer", "DroppedAttention"]
 class AttentionDropoutLayer(DropoutLayer):
     """Zeroes each attention weight with probability `p` while training; does nothing in evaluation."""
 
+    def leave(self, host: nn.Module) -> None:
+        if isinstance(host, DroppedAttention) and not any(isinstance(one, type(self)) for one in host.children()):
+            host.__class__ = nn.MultiheadAttention
+
 
 class DroppedAttention(nn.MultiheadAttention):
     """nn.MultiheadAttention whose weights pass through its inserted layers.

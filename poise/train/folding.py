@@ -14,13 +14,13 @@ from torch.optim import Optimizer
 
 from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError
+from poise.core.kinds import Due, set_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng, key
 from poise.core.select import roles_of
 from poise.core.trees import map_tree
 from poise.train.distributions import Classes
 from poise.train.groups import groups_of, scales_of
-from poise.train.layers import set_layers
 from poise.train.losses import usual_loss
 from poise.train.ranks import keep_own_draws, rank_and_world
 from poise.train.replay import Replay, forward_again, gradient_again, kept_generators
@@ -140,8 +140,15 @@ class Folding:
         # W processes draw as W micro-batches of one process do.
         return key(self.seed, 0, self.draws * self.world + self.rank)
 
-    def _set_layers(self) -> None:
-        set_layers(self.model, self.recipe.resolve({}, self.step_number), self._key())
+    def _rng_of_gradients(self) -> Rng:
+        """Return the draws of the gradient stage: the last batch's, and the same in all processes.
+
+        Their gradients are one mean; noise that differed would pull the processes' weights apart.
+        """
+        return Rng(key(self.seed, 0, (self.draws - self._pending) * self.world))
+
+    def _set_layers(self, later: bool = False) -> None:
+        set_layers(self.model, Due(self.recipe.resolve({}, self.step_number), self._key()), later)
 
     def _evaluated(self) -> dict[str, dict[str, Tensor]]:
         weights = self.averaged if self.averaged is not None else self._params()

@@ -34,3 +34,18 @@ def population() -> Population:
         return outputs, grads, buffers
 
     return run
+
+
+@pytest.fixture
+def described() -> Callable[[nn.Module], list[Any]]:
+    """Return everything a module is made of, hooks and plain attributes included, but for its tensors' values."""
+
+    def describe(model: nn.Module) -> list[Any]:
+        rows: list[Any] = []
+        for path, one in model.named_modules():
+            rows += [path, type(one), sorted(one.__dict__)]
+            rows += [list(one._modules), list(one._parameters), list(one._buffers)]
+            rows += [list(hooks.values()) for name, hooks in sorted(one.__dict__.items()) if "_hooks" in name and hooks]
+        return rows
+
+    return describe
