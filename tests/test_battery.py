@@ -31,7 +31,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "dynamic_weights": {"tasks": ("a", "b", "c"), "window": 1},
     "drop_block": {"size": 2},
     "elastic_net": {"weight": 2.0},
-    "ghost_batch_norm": {"size": 2},
+    "ghost_batch_norm": {"size": 3},
     "grad_norm": {"tasks": ("a", "b", "c")},
     "group_lasso": {"weight": 2.0},
     "hierarchical_lasso": {"weight": 2.0},
