@@ -70,7 +70,8 @@ class ScheduleFree(Regularizer):
 
     def update(self, params: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         """Take what the optimizer made of z into the average, and return the next y."""
-        edited, new = {}, {}
+        edited: dict[str, Tensor] = {}
+        new: Memory = {}
         for name, w in params.items():
             old = memory[f"x/{name}"]
             z = w.to(old.dtype, copy=True)  # the caller writes y over w

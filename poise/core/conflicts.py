@@ -14,7 +14,7 @@ from poise.core.touched import NOTHING, touched
 __all__ = ["conflicts", "remarks"]
 
 _ONCE = ("BatchNorm", "Decay", "Dropout", "L1", "L2", "LabelSmoothing", "Mixup", "Sam")
-_AVERAGES = ("Ema", "ScheduleFree", "Swa", "Swag")
+_AVERAGES = ("Ema", "ScheduleFree", "Swa")  # `Swag` only reads the weights: what others average is as it was
 _BATCH_NORMS = ("BatchNorm", "GhostBatchNorm")
 _ZEROS = ("ElasticNet", "GroupLasso", "HierarchicalLasso", "L1", "UnitLasso")
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError, shown
 
-__all__ = ["Averaged", "check_count", "check_space", "shares"]
+__all__ = ["Averaged", "check_count", "check_space", "mean_answer", "shares"]
 
 
 def check_space(owner: str, space: object) -> None:
@@ -51,15 +51,8 @@ class Averaged(nn.Module):
         return self.mean(self.answers(inputs))
 
     def mean(self, answers: Tensor) -> Tensor:
-        """Return the mean of answers (M, N, ..., K); in float32 at least, returned in the answers' dtype."""
-        if answers.shape[0] == 1:
-            return answers[0]
-        if self.space == "output":
-            return self._total(answers.to(_wide(answers))).to(answers.dtype)
-        share = self._shares(answers)
-        # In logs, where a class that all members find unlikely stays finite; a member without weight has no say.
-        logs = torch.where(share > 0, _log_probabilities(answers) + share.log(), -torch.inf)
-        return torch.logsumexp(logs, 0).to(answers.dtype)
+        """Return the mean of answers (M, N, ..., K)."""
+        return mean_answer(answers, self._shares(answers), self.space)
 
     def disagreement(self, inputs: Any) -> Tensor:
         """Return how far the answers are from their mean, for each row: 0 where all agree.
@@ -71,20 +64,36 @@ class Averaged(nn.Module):
         Shapes: -> (N, ...), without the last dimension.
         """
         answers = self.answers(inputs)
+        share = self._shares(answers)
         if self.space == "output":
             wide = answers.to(_wide(answers))
-            return self._total((wide - self._total(wide)).square()).mean(-1)
+            return _total((wide - _total(wide, share)).square(), share).mean(-1)
         logs = _log_probabilities(answers)
         gaps = logs - self.mean(answers).to(logs).log_softmax(-1)
-        return self._total(torch.where(logs > -torch.inf, logs.exp() * gaps, 0.0).sum(-1))
+        return _total(torch.where(logs > -torch.inf, logs.exp() * gaps, 0.0), share).sum(-1)
 
     def _shares(self, answers: Tensor) -> Tensor:
         share = shares(self.weights, answers.shape[0]).to(answers.device, _wide(answers))
         return share.reshape(-1, *[1] * (answers.dim() - 1))
 
-    def _total(self, values: Tensor) -> Tensor:
-        share = self._shares(values)
-        return torch.where(share > 0, share * values, 0.0).sum(0)
+
+def mean_answer(answers: Tensor, share: Tensor, space: str) -> Tensor:
+    """Return the mean answer (N, ..., K) of answers (M, N, ..., K), in float32 at least, in the answers' dtype.
+
+    `share` (M, 1 or N, ..., 1) are the members' shares, which sum to 1 over members; one without a share has no say,
+    also where it diverged.
+    """
+    if answers.shape[0] == 1:
+        return answers[0]
+    if space == "output":
+        return _total(answers.to(_wide(answers)), share).to(answers.dtype)
+    # In logs, where a class that all members find unlikely stays finite.
+    logs = torch.where(share > 0, _log_probabilities(answers) + share.log(), -torch.inf)
+    return torch.logsumexp(logs, 0).to(answers.dtype)
+
+
+def _total(values: Tensor, share: Tensor) -> Tensor:
+    return torch.where(share > 0, share * values, 0.0).sum(0)
 
 
 def _wide(values: Tensor) -> torch.dtype:

@@ -33,7 +33,7 @@ class Ensemble(Averaged):
     tensor([[2.]])
     """
 
-    predictors: Sequence[Callable[[Any], Tensor]]
+    predictors: nn.ModuleList | tuple[Callable[[Any], Tensor], ...]
 
     def __init__(
         self,

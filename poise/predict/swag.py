@@ -74,7 +74,7 @@ class Swag(Regularizer):
         check_space("Swag", self.space)
 
     def remember(self, params: Mapping[str, Tensor]) -> Memory:
-        memory = {}
+        memory: Memory = {}
         for name, w in params.items():
             zero = torch.zeros_like(w, dtype=torch.promote_types(w.dtype, torch.float32)).detach()
             memory |= {f"mean/{name}": zero, f"variance/{name}": zero.clone()}

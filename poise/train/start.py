@@ -14,6 +14,7 @@ from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.schedule import Schedule
 from poise.core.select import roles_of
+from poise.predict import SnapshotEnsemble, Swag
 from poise.train.columns import check_columns
 
 __all__ = ["check_start", "warn_of_idle_parts", "warn_of_mixed_targets"]
@@ -73,6 +74,14 @@ def warn_of_idle_parts(recipe: Recipe, memory: Mapping[str, Any], steps: int, ev
             warnings.warn(
                 f"{part.name} starts at step {part.start}, but training ended after {steps} steps: the weights are "
                 "not averaged. Start it earlier.",
+                PoiseWarning,
+                stacklevel=3,
+            )
+        needed = part.start + 1 if isinstance(part, Swag) else part.steps if isinstance(part, SnapshotEnsemble) else 0
+        if steps < needed:
+            warnings.warn(
+                f"{part.name} takes its first copy after {needed} steps, but training ended after {steps}: the "
+                "predictor is the plain network. Start it earlier.",
                 PoiseWarning,
                 stacklevel=3,
             )

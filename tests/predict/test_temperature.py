@@ -8,8 +8,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
-from poise.core.errors import ArgumentError, DataError
-from poise.predict import expected_calibration_error, fit_temperature
+from poise import ArgumentError, DataError, Recipe, SnapshotEnsemble, Temperature
+from poise.predict import calibrate, expected_calibration_error, fit_temperature
+from poise.testing import check_regularizer
 
 
 def rows(scale: float, count: int = 4000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,6 +118,38 @@ def test_rows_that_cannot_be_used_are_refused(values: torch.Tensor, targets: tor
     for function in (fit_temperature, expected_calibration_error):
         with pytest.raises(DataError, match=message):
             function(values, targets)
+
+
+def test_the_part_divides_the_logits_and_comes_last() -> None:
+    assert check_regularizer(Temperature(2.0)).count >= 18
+    logits, _ = rows(1.0, count=6)
+    run = Recipe(Temperature(4.0), SnapshotEnsemble(1, 1)).start(torch.nn.Linear(4, 4).double())
+    predictor = run.recipe["temperature"].predict(torch.nn.Identity(), None)
+    assert torch.equal(predictor(logits), logits / 4)
+    assert [part.name for part in run.recipe.stage("predict")] == ["snapshot_ensemble", "temperature"]
+
+
+def test_calibrating_is_fitting_the_temperature() -> None:
+    logits, targets = rows(3.0)
+    found = calibrate(torch.nn.Identity().eval(), logits, targets)
+    assert found.temperature == fit_temperature(logits, targets)
+    torch.testing.assert_close(found.predictor(logits), logits / found.temperature)
+    assert found.before.error == expected_calibration_error(torch.softmax(logits, 1), targets)
+    assert found.after.error == expected_calibration_error(torch.softmax(logits / found.temperature, 1), targets)
+    assert found.after.error < 0.03
+    assert found.before.error > 0.1
+    assert found.after.log_loss < found.before.log_loss
+    assert found.after.accuracy == found.before.accuracy
+
+
+def test_the_temperature_is_saved_with_the_predictor() -> None:
+    predictor = Temperature(2.5).predict(torch.nn.Identity(), None)
+    assert float(predictor.state_dict()["temperature"]) == 2.5
+
+
+def test_a_predictor_in_training_mode_is_not_calibrated() -> None:
+    with pytest.raises(ArgumentError, match="must be in evaluation mode; got 'Linear'"):
+        calibrate(torch.nn.Linear(2, 2), torch.zeros(2, 2), torch.tensor([0, 1]))
 
 
 def test_bins_must_be_a_count() -> None:
