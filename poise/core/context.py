@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from poise.core.blocks import Blocks
 from poise.core.rng import Rng
@@ -45,7 +45,7 @@ class Context:
     validation score, lower is better (stop stage). `scale`: the optimizer's effective step for each coordinate (shapes
     as params), in the update stage. `columns`: (F,) int64 group of each input column, one-hot columns of one category
     sharing a group.
-    `classes`: K of a classification, None for regression. `blocks`: where the tasks stand, if there are several
+    `classes`: K of a classification, None for regression, K by class task if targets are a dict. `blocks`: where the tasks stand, if there are several
     (`classes` is then None).
 
     Objective and gradient stage: `forward(inputs, draw=0)` runs the network on this member's weights, with the masks
@@ -53,8 +53,8 @@ class Context:
     data's loss (0-d). `activations`: what this part's own recording layers saw. Gradient stage: `gradient(params)`
     is the gradient of the whole objective at other weights, same rows, same masks (`needs = ("closure",)`); `tasks`:
     the gradient of each task's term by parameter (`needs = ("tasks",)`). `teacher(inputs)`: the teacher's outputs,
-    without gradient (`needs = ("teacher",)`). Predict stage: `memory` is the part's, `batches` training inputs to
-    restate batch statistics with, or None.
+    without gradient (`needs = ("teacher",)`). Predict stage: `memory` is the part's; `restate(network)`
+    counts a network's batch statistics anew on training inputs, None if the caller gave none.
     """
 
     step: int
@@ -69,9 +69,9 @@ class Context:
     score: Tensor | None = None
     scale: Mapping[str, Tensor] = field(default_factory=dict)
     columns: Tensor | None = None
-    classes: int | None = None
+    classes: int | Mapping[str, int] | None = None
     blocks: Blocks | None = None
-    forward: Callable[[Any], Any] = _unavailable
+    forward: Callable[..., Any] = _unavailable
     loss: Callable[[Any, Batch], Tensor] = _unavailable
     gradient: Callable[..., Any] = _unavailable
     teacher: Callable[[Any], Any] = _unavailable
@@ -79,7 +79,7 @@ class Context:
     recorded: Mapping[str, Activations] = field(default_factory=dict)
     activations: Activations = field(default_factory=dict)
     memory: Mapping[str, Any] = field(default_factory=dict)
-    batches: Iterable[Any] | None = None
+    restate: Callable[[nn.Module], Any] | None = None
 
     def rate_of(self, name: str) -> Any:
         """Return the learning rate of a parameter: that of its optimizer group, else the step's."""
