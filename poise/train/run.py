@@ -136,7 +136,7 @@ class Run(Folding):
             raise TrainingError(f"no gradient at step {self.step_number}: call backward() on the objective first.")
         facts = {"params": params, "batch": self._batch, "tasks": self._tasks.mean(), "gradient": self._gradient_at}
         with torch.no_grad():
-            edited, self.memory = self._fold("gradient", grads, **facts)
+            edited, self.memory = self._fold("gradient", grads, rng=self._rng_of_gradients(), **facts)
             for name, grad in edited.items():
                 params[name].grad = grad
             self._edit("shrink", as_list(optimizer), params)
@@ -149,7 +149,7 @@ class Run(Folding):
             if self.recipe.stage("average"):
                 current = {name: p.detach() for name, p in params.items()}
                 self.averaged, self.memory = self._fold("average", current, params=current)
-        self._watch.step(self.recipe.resolve({}, self.step_number), self.model, self.step_number)
+        self._watch.step(self._now(), self.model, self.step_number)
         self.step_number += 1
         self._end_step(params)
 
@@ -236,7 +236,7 @@ class Run(Folding):
         )
         stopped, self.memory = self._fold("stop", torch.tensor(self.stopped), score=value)
         self.stopped = bool(stopped)
-        for part in self.recipe.resolve({}, self.step_number).stage("stop"):
+        for part in self._now().stage("stop"):
             best_step = self.memory[part.name].get("best_step", -1)
             # A part at its neutral value does nothing, so it keeps nothing either.
             watches = math.isfinite(float(part.dials().get("evaluations", 0.0)))
@@ -259,7 +259,7 @@ class Run(Folding):
         if restate is not None:
             restate(model)
         predictor: Any = model.eval()
-        for part in self.recipe.resolve({}, self.step_number).stage("predict"):
+        for part in self._now().stage("predict"):
             ctx = self._context(memory=self.memory[part.name], restate=restate)
             predictor = part.predict(predictor, ctx.within(part.name))
         return predictor

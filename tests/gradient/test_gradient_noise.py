@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
+from poise import Recipe
 from poise.core.context import Context
 from poise.core.rng import Rng, key
 from poise.core.schedule import Linear
@@ -78,3 +80,20 @@ def test_half_precision_is_kept(dtype: torch.dtype) -> None:
     grads, _ = GradientNoise(1.0).gradient({"w": torch.zeros(10_000, dtype=dtype)}, {}, context())
     assert grads["w"].dtype == dtype
     assert float(grads["w"].float().std()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_processes_of_one_model_draw_the_same_noise() -> None:
+    """Their gradients are one mean over processes: other noise in each would pull the weights apart."""
+    moved = []
+    for rank in (0, 1):
+        model = nn.Linear(3, 1, bias=False)
+        nn.init.zeros_(model.weight)
+        run = Recipe(GradientNoise(1.0)).start(model)
+        run.rank, run.world = rank, 2
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        for _ in range(2):
+            run.objective(model(torch.ones(1, 3)).sum()).backward()
+            run.update(optimizer)
+        moved.append(model.weight.detach())
+    assert torch.equal(*moved)
+    assert len(set(moved[0].flatten().tolist())) == 3

@@ -138,3 +138,26 @@ def test_sam_differentiates_terms_of_second_order_once_more(part: Regularizer) -
     members.train(data, 4, 5)
     for name, p in looped(recipe, data).items():
         torch.testing.assert_close(p, members.state.flat.views()[name][0], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("part", "gradient"),
+    [
+        (Orthogonal(1.0), lambda w: 4 * w @ (w.T @ w - torch.eye(3, dtype=torch.float64))),
+        (PullToStart(1.0, where="all", new_head=False), torch.ones_like),
+    ],
+    ids=["orthogonal", "pull_to_start"],
+)
+def test_tied_weights_count_once_and_frozen_ones_do_not(part: Regularizer, gradient: Any) -> None:
+    torch.manual_seed(1)
+    first, frozen = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+    model = nn.Sequential(first, nn.Linear(3, 3, bias=False), frozen).double()
+    model[1].weight = first.weight
+    frozen.weight.requires_grad_(False)
+    run = Recipe(part).start(model)
+    with torch.no_grad():
+        first.weight.add_(1.0)
+        frozen.weight.add_(1.0)
+    out = 0 * model(torch.ones(1, 3, dtype=torch.float64)).sum()
+    run.objective(out, outputs=out).backward()
+    torch.testing.assert_close(first.weight.grad, gradient(first.weight.detach()), rtol=1e-12, atol=1e-12)
