@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
-from poise.core.kinds import Inserted
+from poise.core.inserted import Inserted, recomputing
 from poise.core.regularizer import Regularizer
 from poise.network.attach import AfterHiddenLayers
 from poise.network.standardize import standardize
@@ -74,7 +74,8 @@ class BatchNormLayer(Inserted):
             shift = offset - self.running_mean.to(wide.dtype).reshape(shape) * slope
             return torch.addcmul(shift, wide, slope + (1 - share)).to(x.dtype)
         out, mean, var = self.standardized(wide, gain, offset, 1 - share)
-        self._remember(mean.detach(), var.detach())
+        if not recomputing():  # a checkpoint that repeats the pass must not move them again
+            self._remember(mean.detach(), var.detach())
         return out.to(x.dtype)
 
     def standardized(self, x: Tensor, gain: Tensor, offset: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:

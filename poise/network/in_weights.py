@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -38,18 +39,21 @@ class WeightLayer(Inserted):
     def edited(self, weight: Tensor) -> Tensor:
         """Return the weight for this forward pass."""
 
+    def edits(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights for this forward pass, by name."""
+        return {name: self.edited(weight) for name, weight in weights.items()}
+
     def lend(self, host: nn.Module) -> None:
         """Put the edited weights in the parameters' place."""
         self.give_back(host)  # of a forward pass that Ctrl-C cut off
         if self.idle or not (self.training or self.in_evaluation):
             return
-        for name in self.weights:
-            weight: Tensor = host._parameters[name]  # type: ignore[assignment]  # sites have these weights
-            edited = self.edited(weight)
-            self.note(weight, edited)
+        weights: dict[str, Tensor] = {name: host._parameters[name] for name in self.weights}  # type: ignore[misc]  # sites have these weights
+        for name, edited in self.edits(weights).items():
+            self.note(weights[name], edited)
             # Past nn.Module.__setattr__, which refuses a plain tensor where a parameter is declared.
             host._parameters[name] = edited  # type: ignore[assignment]  # the point of this line
-            self.lent.append((name, weight, edited))
+            self.lent.append((name, weights[name], edited))
 
     def give_back(self, host: nn.Module) -> None:
         """Put the parameters back, unless somebody else (functional_call, another layer) has done so already."""

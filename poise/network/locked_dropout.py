@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from poise.core.dial import dial
 from poise.core.kinds import Inserted, Insertion
+from poise.core.rng import Rng
 from poise.network.attach import child_name, child_of
 from poise.network.dropout import dropped
 from poise.network.sites import recurrent_layers
@@ -30,24 +31,32 @@ class LockedDropoutLayer(Inserted):
     def __init__(self, part: LockedDropout, host: nn.Module) -> None:
         super().__init__(part)
         self.batch_first = bool(host.batch_first)
+        self.stream = ""
 
-    def forward(self, x: Sequences, p: Tensor) -> Sequences:
+    def begin(self) -> None:
+        """Begin a call of the host: its inputs and outputs count as one, as a checkpoint that repeats it needs."""
+        if self.training:
+            self.stream = self.rng().name
+
+    def forward(self, x: Sequences, p: Tensor, label: str) -> Sequences:
         if not self.training:
             return x
+        rng = Rng(self.key, self.stream)
         if isinstance(x, PackedSequence):
-            return self._packed(x, p)
+            return _packed(x, rng, label, p)
         time = 1 if self.batch_first and x.dim() == 3 else 0
         once = tuple(1 if dim == time else size for dim, size in enumerate(x.shape))
-        return dropped(x, self.rng().margin("keep", once, p).expand(x.shape), p)
+        return dropped(x, rng.margin(label, once, p).expand(x.shape), p)
 
-    def _packed(self, x: PackedSequence, p: Tensor) -> PackedSequence:
-        """Return what the padded sequences would get: at step t the first batch_sizes[t] sequences still run."""
-        sizes = x.batch_sizes.tolist()
-        margin = self.rng().margin("keep", (sizes[0], x.data.shape[-1]), p)
-        if x.sorted_indices is not None:
-            margin = margin[x.sorted_indices]
-        rows = torch.cat([torch.arange(size, device=x.data.device) for size in sizes])
-        return PackedSequence(dropped(x.data, margin[rows], p), x.batch_sizes, x.sorted_indices, x.unsorted_indices)
+
+def _packed(x: PackedSequence, rng: Rng, label: str, p: Tensor) -> PackedSequence:
+    """Return what the padded sequences would get: at step t the first batch_sizes[t] sequences still run."""
+    sizes = x.batch_sizes.tolist()
+    margin = rng.margin(label, (sizes[0], x.data.shape[-1]), p)
+    if x.sorted_indices is not None:
+        margin = margin[x.sorted_indices]
+    rows = torch.cat([torch.arange(size, device=x.data.device) for size in sizes])
+    return PackedSequence(dropped(x.data, margin[rows], p), x.batch_sizes, x.sorted_indices, x.unsorted_indices)
 
 
 def _layer_of(child: str, host: nn.Module) -> LockedDropoutLayer:
@@ -61,16 +70,17 @@ def _into(child: str, host: nn.Module, args: tuple[Any, ...], named: dict[str, A
     layer = _layer_of(child, host)
     if layer.idle:
         return None
+    layer.begin()
     if args:
-        return (layer(args[0], layer.input_p), *args[1:]), named
-    return args, named | {"input": layer(named["input"], layer.input_p)}
+        return (layer(args[0], layer.input_p, "inputs"), *args[1:]), named
+    return args, named | {"input": layer(named["input"], layer.input_p, "inputs")}
 
 
 def _out_of(child: str, host: nn.Module, _: Any, output: tuple[Sequences, Any]) -> tuple[Sequences, Any]:
     """Forward hook: drop features of the sequences that leave; the last state is left as it is."""
     layer = _layer_of(child, host)
     sequences, state = output
-    return output if layer.idle else (layer(sequences, layer.p), state)
+    return output if layer.idle else (layer(sequences, layer.p, "outputs"), state)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from poise.core.dial import dial
 from poise.core.kinds import Inserted
 from poise.network.drop_connect import DropConnectLayer
+from poise.network.dropout import dropped
 from poise.network.in_weights import InWeights
 from poise.network.sequence_sites import recurrent_weights
 
-__all__ = ["RecurrentDropConnect"]
+__all__ = ["RecurrentDropConnect", "RecurrentDropConnectLayer"]
+
+
+class RecurrentDropConnectLayer(DropConnectLayer):
+    """Zeroes each recurrent weight of its host with probability `p` for one forward pass."""
+
+    def edits(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        rng = self.rng()  # one call, however many weights: a checkpoint that repeats it must find its number
+        return {
+            name: dropped(weight, rng.margin(name, tuple(weight.shape), self.p), self.p)
+            for name, weight in weights.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -51,4 +64,4 @@ class RecurrentDropConnect(InWeights):
         return "the recurrent weights of recurrent layers"
 
     def layer(self, host: nn.Module) -> Inserted:
-        return DropConnectLayer(self, recurrent_weights(host))
+        return RecurrentDropConnectLayer(self, recurrent_weights(host))

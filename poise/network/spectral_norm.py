@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
-from poise.core.kinds import Inserted
+from poise.core.inserted import Inserted, recomputing
 from poise.core.rng import Rng, key
 from poise.network.in_weights import InWeights, WeightLayer
 
@@ -47,7 +47,7 @@ class SpectralNormLayer(WeightLayer):
         matrix = _matrix(weight)
         # Clones: autograd holds them, and the next forward pass moves the buffers.
         left, right = self.left.to(matrix.dtype, copy=True), self.right.to(matrix.dtype, copy=True)
-        if self.training:
+        if self.training and not recomputing():  # a checkpoint repeats the pass on the vectors that it left
             left, right = _iterated(matrix.detach(), left, right, self.iterations)
             # In place: an assignment would be lost under vmap and functional_call.
             self.left.copy_(left)

@@ -26,9 +26,10 @@ def layer(p: float, batch_first: bool = True) -> LockedDropoutLayer:
     return made
 
 
-def sequences(one: nn.Module) -> Tensor:
+def sequences(one: LockedDropoutLayer) -> Tensor:
     """A million features of two time steps, all 1, through the layer."""
-    seen: Tensor = one(torch.ones(1000, 2, 1000), one.p)
+    one.begin()
+    seen: Tensor = one(torch.ones(1000, 2, 1000), one.p, "outputs")
     return seen
 
 
@@ -51,7 +52,7 @@ def test_rate_mean_and_variance_are_those_of_the_law() -> None:
 def test_wrong_samplers_are_caught() -> None:
     anew_at_every_step = Dropout(P).layer(nn.ReLU())(torch.ones(1000, 2, 1000))
     assert rate_p_value(whole(anew_at_every_step), P) < 1e-6
-    time_taken_for_the_batch = whole(layer(P, batch_first=False)(torch.ones(1000, 2, 1000), torch.tensor(P)))
+    time_taken_for_the_batch = whole(sequences(layer(P, batch_first=False)))
     assert rate_p_value(time_taken_for_the_batch, P) < 1e-6
     without_the_scale = (sequences(layer(P)) != 0).float()
     assert mean_p_value(without_the_scale[:, 0], 1.0, math.sqrt(P / (1 - P))) < 1e-6
@@ -117,9 +118,9 @@ def test_packed_sequences_get_the_masks_of_padded_ones(kind: type[nn.RNNBase], e
 
 def test_p_one_is_exact_zero_also_for_infinities_and_p_zero_and_evaluation_are_the_identity() -> None:
     x = torch.tensor([[[1.5, math.inf], [-math.inf, math.nan]]])
-    assert torch.equal(layer(1.0)(x, torch.tensor(1.0)), torch.zeros_like(x))
-    assert torch.equal(layer(0.0)(x[..., :1], torch.tensor(0.0)), x[..., :1])
-    assert layer(0.5).eval()(x, torch.tensor(0.5)) is x
+    assert torch.equal(layer(1.0)(x, torch.tensor(1.0), "outputs"), torch.zeros_like(x))
+    assert torch.equal(layer(0.0)(x[..., :1], torch.tensor(0.0), "outputs"), x[..., :1])
+    assert layer(0.5).eval()(x, torch.tensor(0.5), "outputs") is x
 
 
 @pytest.mark.parametrize("kind", KINDS)
