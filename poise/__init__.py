@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from poise.core.recipe import Recipe
     from poise.core.regularizer import Regularizer
     from poise.core.schedule import Constant, Cosine, CosineCycles, Linear, OneCycle, SwitchOff, WarmUp
-    from poise.gradient import AdaptiveClip, Centralize, ClipNorm, ClipValue, GradientNoise, PcGrad, Sam
+    from poise.gradient import AdaptiveClip, Centralize, ClipNorm, ClipValue, GradientNoise, GradVac, PcGrad, Sam
     from poise.network import (
         ActivationPenalty,
         AlphaDropout,
         AttentionDropout,
+        BatchEnsemble,
         BatchNorm,
         CrossStitch,
         DropBlock,
@@ -85,6 +86,7 @@ __all__ = [
     "ArgumentError",
     "AttentionDropout",
     "AugmentationAtTest",
+    "BatchEnsemble",
     "BatchNorm",
     "Budget",
     "Centralize",
@@ -114,6 +116,7 @@ __all__ = [
     "GaussianDropout",
     "GhostBatchNorm",
     "GradNorm",
+    "GradVac",
     "GradientNoise",
     "GroupLasso",
     "GroupNorm",

@@ -63,6 +63,10 @@ class Inserted(nn.Module):
             call, self.calls = self.calls, self.calls + 1
         return Rng(self.key, f"{self.label}/{call}" + (f"/{self.draw}" if self.draw else ""))
 
+    def rng_of_part(self) -> Rng:
+        """Return the generator that all layers of the part share in a forward pass."""
+        return Rng(self.key, self.part + (f"/{self.draw}" if self.draw else ""))
+
     def _repeated(self) -> int:
         if self.calls > 1:
             raise RuntimeError(
@@ -183,15 +187,21 @@ def set_layers(root: nn.Module, due: Due, later: bool = False) -> None:
         _write(root, due)
 
 
+def _layers(root: nn.Module) -> tuple[Inserted, ...]:
+    """Return the inserted layers of a root that counts calls: found once, because each pass asks three times."""
+    found: tuple[Inserted, ...] | None = root.__dict__.get("_poise_layers")
+    return tuple(layer for _path, layer in inserted_layers(root)) if found is None else found
+
+
 def _write(root: nn.Module, due: Due) -> None:
-    for _path, layer in inserted_layers(root):
-        # New tensors, not copy_: between objective() and backward() autograd still holds the old ones.
-        layer.key = due.key.to(layer.key.device, copy=True)
-        for name, value in due.recipe[layer.part].dials().items():
-            setattr(layer, name, torch.as_tensor(value).to(getattr(layer, name), copy=True))
+    with torch.inference_mode(False):  # an evaluation in that mode must not leave tensors that refuse to be written
+        for layer in _layers(root):
+            # New tensors, not copy_: between objective() and backward() autograd still holds the old ones.
+            layer.key = due.key.to(layer.key.device, copy=True)
+            for name, value in due.recipe[layer.part].dials().items():
+                setattr(layer, name, torch.as_tensor(value).to(getattr(layer, name), copy=True))
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch has no types there
 def _write_due(root: nn.Module) -> None:
     due = root.__dict__.get("_poise_due")
     if due is not None:
@@ -199,11 +209,15 @@ def _write_due(root: nn.Module) -> None:
         _write(root, due)
 
 
+# What `torch.compiler.disable` sets; calling it would import the compiler, a second for everyone.
+_write_due._torchdynamo_disable = True  # type: ignore[attr-defined]  # a function has attributes
+
+
 def begin_pass(root: nn.Module, _: Any = None) -> None:
     """Forward pre-hook of the root; to be called where submodules of it run without it."""
     if recomputing():
         return
-    for _path, layer in inserted_layers(root):
+    for layer in _layers(root):
         layer.calls = 0
         if isinstance(layer, Recorder):
             layer.seen = []
@@ -215,6 +229,7 @@ def count_calls(module: nn.Module) -> nn.Module:
     if not getattr(module, "_poise_counts_calls", False):
         module.register_forward_pre_hook(begin_pass, prepend=True)  # before layers that edit the model's input
         module._poise_counts_calls = True  # type: ignore[assignment]  # a plain flag on the user's module
+    module.__dict__["_poise_layers"] = tuple(layer for _path, layer in inserted_layers(module))
     return module
 
 
@@ -223,5 +238,5 @@ def forget_calls(module: nn.Module) -> None:
     for number, hook in list(module._forward_pre_hooks.items()):
         if hook is begin_pass:
             del module._forward_pre_hooks[number]
-    for name in ("_poise_counts_calls", "_poise_due"):
+    for name in ("_poise_counts_calls", "_poise_due", "_poise_layers"):
         module.__dict__.pop(name, None)

@@ -3,6 +3,7 @@
 from poise.network.activation_penalty import ActivationPenalty
 from poise.network.alpha_dropout import AlphaDropout
 from poise.network.attention_dropout import AttentionDropout
+from poise.network.batch_ensemble import BatchEnsemble
 from poise.network.batch_norm import BatchNorm
 from poise.network.cross_stitch import CrossStitch
 from poise.network.drop_block import DropBlock
@@ -35,6 +36,7 @@ __all__ = [
     "ActivationPenalty",
     "AlphaDropout",
     "AttentionDropout",
+    "BatchEnsemble",
     "BatchNorm",
     "CrossStitch",
     "DropBlock",

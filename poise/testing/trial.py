@@ -140,6 +140,8 @@ class Trial:
         network = copy_with(self.module, case["params"]).eval()
         for _, layer in inserted_layers(network):
             layer.key = case["key"]
+            for name, value in case["dials"].items():
+                setattr(layer, name, torch.as_tensor(value))
         return network
 
     def plain_outputs(self, case: Case, inputs: Any = None) -> Any:
