@@ -55,7 +55,7 @@ class UncertaintyWeights(Weighting):
     def weigh(self, losses: Tensor, memory: Memory, ctx: Context) -> tuple[Tensor, Memory]:
         variance = memory["variance"]
         losses = losses.to(variance)
-        share = -torch.expm1(-0.5 * torch.as_tensor(like(self.rate, variance)).to(variance))
+        share = -torch.expm1(-0.5 * like(self.rate, variance) * torch.ones_like(variance))
         moved = torch.lerp(variance, 2 * losses, share)
         return 1 / variance, memory | {"variance": torch.where(losses > 0, moved, variance)}
 

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from poise.core.context import Context
+from poise.core.errors import ArgumentError
 from poise.core.rng import Rng, key
 from poise.gradient import PcGrad
-from poise.gradient.pc_grad import projected
+from poise.gradient.surgery import realigned
 
 Gradients = dict[str, dict[str, Tensor]]
 
@@ -35,6 +36,11 @@ def flat(gradient: dict[str, Tensor]) -> Tensor:
 def surgery(tasks: Gradients, grads: dict[str, Tensor], share: float = 1.0, seed: int = 0) -> dict[str, Tensor]:
     ctx = Context(0, Rng(key(seed)).fold("pc_grad"), tasks=tasks)
     return PcGrad(share).gradient(grads, {}, ctx)[0]
+
+
+def projected(originals: Tensor, order: list[list[int]]) -> Tensor:
+    products = originals @ originals.T
+    return realigned(products, torch.tensor(order), torch.zeros_like(products))[0] @ originals
 
 
 def order_of(tasks: Gradients, seed: int) -> list[list[int]]:
@@ -74,7 +80,7 @@ def test_it_is_the_slow_loop(count: int, seed: int) -> None:
 def test_no_projected_gradient_conflicts_with_the_other_tasks_original_one(seed: int) -> None:
     tasks = draw(2, seed)
     originals = torch.stack([flat(g) for g in tasks.values()])
-    mixed = projected(originals @ originals.T, torch.tensor([[0, 1], [1, 0]])) @ originals
+    mixed = projected(originals, [[0, 1], [1, 0]])
     dots = mixed @ originals.T
     assert float(dots[0, 1]) >= -1e-12
     assert float(dots[1, 0]) >= -1e-12
@@ -84,7 +90,7 @@ def test_no_projected_gradient_conflicts_with_the_other_tasks_original_one(seed:
 def test_of_several_tasks_each_ends_without_a_conflict_with_the_last_that_it_met(seed: int) -> None:
     tasks, order = draw(5, seed), order_of(draw(5, seed), seed)
     originals = torch.stack([flat(g) for g in tasks.values()])
-    mixed = projected(originals @ originals.T, torch.tensor(order)) @ originals
+    mixed = projected(originals, order)
     for i, row in enumerate(order):
         last = [j for j in row if j != i][-1]
         assert float(mixed[i] @ originals[last]) >= -1e-12
@@ -100,6 +106,14 @@ def test_identical_tasks_are_left_as_their_sum() -> None:
 def test_tasks_that_agree_are_left_as_they_are() -> None:
     tasks = {"a": {"w": torch.tensor([1.0, 0.0])}, "b": {"w": torch.tensor([1.0, 1.0])}}
     assert torch.equal(surgery(tasks, total(tasks))["w"], total(tasks)["w"])
+
+
+def test_a_loss_that_is_not_given_by_task_is_refused() -> None:
+    tasks = {"data": draw(1)["t0"]}
+    with pytest.raises(
+        ArgumentError, match=r"`PcGrad` must have the loss of each task; got one loss\. Give it as a dict"
+    ):
+        surgery(tasks, total(tasks))
 
 
 def test_one_task_is_left_as_it_is() -> None:
