@@ -101,6 +101,8 @@ def select(roles: Mapping[str, Role], where: str | tuple[str, ...]) -> tuple[str
 def output_layer(roles: Mapping[str, Role]) -> tuple[str, ...]:
     """Return the names of the last weight's layer in module order, which is taken for the output layer.
 
+    A head that is tied to an embedding owns no weight: then it is the layer before it.
+
     >>> output_layer({"0.weight": Role("weight"), "1.weight": Role("weight"), "1.bias": Role("bias")})
     ('1.weight', '1.bias')
     """

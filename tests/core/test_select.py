@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from poise.core.errors import ArgumentError
-from poise.core.select import SELECTIONS, Role, check_selection, roles_of, select
+from poise.core.select import SELECTIONS, Role, check_selection, output_layer, roles_of, select
 
 
 def kinds(module: nn.Module) -> dict[str, str]:
@@ -121,3 +121,11 @@ def test_another_selection_is_refused(where: object) -> None:
 def test_complex_parameters_are_refused_by_name() -> None:
     with pytest.raises(ArgumentError, match=r"must hold real numbers; got 0.weight of torch.complex64"):
         roles_of(nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)))
+
+
+def test_the_output_layer_is_the_last_that_owns_a_weight() -> None:
+    body = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3))
+    named = nn.ModuleDict({"body": body, "head": nn.Linear(3, 1), "norm": nn.LayerNorm(1)})
+    assert output_layer(roles_of(named)) == ("head.weight", "head.bias")
+    assert output_layer(roles_of(nn.Linear(2, 1))) == ("weight", "bias")
+    assert output_layer(roles_of(nn.LayerNorm(2))) == ()

@@ -216,3 +216,21 @@ def test_update_without_a_closure_says_what_to_call() -> None:
     run.objective(F.cross_entropy(run.model(x), y)).backward()
     with pytest.raises(ArgumentError, match=r"call `run.step\(optimizer, closure\)`"):
         run.update(torch.optim.SGD(run.model.parameters(), lr=0.1))
+
+
+def test_under_a_gradient_scaler_the_second_gradient_is_unscaled_too() -> None:
+    found = []
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=1000)):
+        run = Recipe(Sam(0.3)).start(network())
+        optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1)
+        for step in range(3):
+
+            def closure(run: Any = run, step: int = step, scaler: Any = scaler) -> Tensor:
+                x, y = run.batch(*rows(step))
+                total: Tensor = run.objective(F.cross_entropy(run.model(x), y))
+                (total if scaler is None else scaler.scale(total)).backward()
+                return total
+
+            run.step(optimizer, closure, scaler)
+        found.append(run.model[0].weight.detach())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from poise.core.blocks import Blocks
 from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError
-from poise.core.means import row_mean
 from poise.core.rng import Rng, key
 from poise.objective import ConfidencePenalty, Distillation, JacobianPenalty, RDrop, SpectralDecoupling
 from poise.objective.rows import classifies, divergence
@@ -92,12 +91,6 @@ def test_the_jacobian_is_that_of_all_heads_together() -> None:
 )
 def test_classes_are_known_from_the_run_or_from_their_indices(facts: dict[str, Any], found: bool) -> None:
     assert classifies(context(**facts)) == found
-
-
-def test_weights_of_zero_give_zero_and_half_precision_weights_are_widened() -> None:
-    values = torch.tensor([1.0, 2.0])
-    assert float(row_mean(values, torch.zeros(2))) == 0
-    assert row_mean(values, torch.tensor([1.0, 3.0], dtype=torch.bfloat16)).dtype == torch.float32
 
 
 def test_outputs_that_are_not_floats_are_refused() -> None:
