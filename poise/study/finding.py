@@ -56,7 +56,7 @@ def _together(result: StudyResult) -> list[str]:
     if by["helps"]:
         found.append(f"Learning the targets together helped {', '.join(by['helps'])}.")
     if by["hurts"]:
-        found.append(f"Learning the targets together harmed {', '.join(by['hurts'])}: learn them alone.")
+        found.append(f"Learning the targets together harmed {', '.join(by['hurts'])}: consider studies of one target.")
     if by["no measurable effect"]:
         found.append(f"Learning together made no measurable difference for {', '.join(by['no measurable effect'])}.")
     return found

@@ -139,3 +139,34 @@ def test_a_path_that_does_not_exist_lists_the_bundled_tables() -> None:
 def test_arguments_are_checked(argument: str, value: object) -> None:
     with pytest.raises(ArgumentError, match=rf"`read.{argument}` must be .*; got {value!r}"):
         read("iris", **{argument: value})
+
+
+def test_several_targets_are_set_apart_in_the_order_asked_for() -> None:
+    table = read(TABLE, target=["c", "a"])
+    assert list(table.frame) == ["b"]
+    assert table.targets is not None
+    pd.testing.assert_frame_equal(table.targets, TABLE[["c", "a"]])
+    assert table.target is None
+    assert table.target_name is None
+
+
+def test_a_comma_divides_targets_only_where_no_column_has_that_name() -> None:
+    odd = TABLE.assign(**{"a,b": [1, 2, 3]})
+    assert list(read(odd, target="a,b").frame) == ["a", "b", "c"]
+    assert list(read(odd, target="a,c").frame) == ["b", "a,b"]
+    assert list(read(odd, target=["a, c", "b"]).frame) == ["a,b"]
+    with pytest.raises(DataError, match="column 'z'"):
+        read(odd, target="a,z")
+
+
+def test_a_target_named_twice_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="once; got 'a' twice"):
+        read(TABLE, target=["a", "a"])
+    with pytest.raises(ArgumentError, match="once; got 'a' twice"):
+        read(TABLE, target="a,a")
+
+
+@pytest.mark.parametrize("target", [[], [1], ("a", None)])
+def test_what_is_no_list_of_names_is_refused(target: object) -> None:
+    with pytest.raises(ArgumentError, match="list of texts"):
+        read(TABLE, target=target)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """Small tables, made ready once, and a short training for whole studies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,34 @@ def ready(frame: pd.DataFrame) -> Prepared:
 def numbers(frame: pd.DataFrame) -> Prepared:
     """The same rows with a number to predict."""
     return made_ready(frame, "amount")
+
+
+@pytest.fixture(scope="session")
+def holes(frame: pd.DataFrame) -> pd.DataFrame:
+    """A third of the labels and a quarter of the amounts are missing; of three rows both."""
+    found = frame.copy()
+    found.loc[frame.index[::3], "label"] = None
+    found.loc[frame.index[1::4], "amount"] = np.nan
+    found.loc[[0, 1, 2], ["label", "amount"]] = [None, np.nan]
+    return found
+
+
+@pytest.fixture(scope="session")
+def make_both() -> Callable[..., Prepared]:
+    """What makes a frame ready with both columns as targets."""
+
+    def make(frame: pd.DataFrame, **rest: object) -> Prepared:
+        table = Table("made", frame.drop(columns=["label", "amount"]), frame[["label", "amount"]])
+        options = {"seed": 0, "task": None, "groups": None, "time": None, "class_weight": "balanced", "design": DESIGN}
+        return prepare(table, **(options | rest))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def both(holes: pd.DataFrame, make_both: Callable[..., Prepared]) -> Prepared:
+    """Two classes and a number to predict from the same rows, some of which lack one of them."""
+    return make_both(holes)
 
 
 @pytest.fixture(scope="session")

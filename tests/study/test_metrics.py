@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics as oracle
 
-from poise.study.metrics import METRICS, Predictions, bootstrap, measure, over_seeds
+from poise.data import Target
+from poise.study.metrics import METRICS, Predictions, Several, bootstrap, measure, metrics_of, over_seeds, range_of
 
 
 def of_classes(rows: int = 200, classes: int = 3, seed: int = 0) -> Predictions:
@@ -100,3 +101,58 @@ def test_over_seeds_leaves_out_what_is_not_finite_and_needs_two() -> None:
     assert over_seeds([1.0, math.nan, 3.0]) == over_seeds([1.0, 3.0])
     assert over_seeds([1.0, math.inf]) is None
     assert over_seeds([]) is None
+
+
+def several(rows: int = 60) -> Several:
+    draw = np.random.default_rng(3)
+    kind, size = draw.random(rows) < 0.6, draw.random(rows) < 0.3
+    numbers = of_numbers(int(size.sum()))
+    scaled = Predictions(numbers.truth, numbers.decided, scale=2.0)
+    return Several({"kind": of_classes(int(kind.sum())), "size": scaled}, {"kind": kind, "size": size})
+
+
+def test_a_targets_metric_is_that_of_its_own_predictions() -> None:
+    found = several()
+    for target, part in found.parts.items():
+        for metric in METRICS["classification" if target == "kind" else "regression"]:
+            assert measure(f"{metric.name}/{target}", found) == measure(metric.name, part)
+
+
+def test_the_mean_loss_is_that_of_log_loss_and_squares_over_the_variance() -> None:
+    found = several()
+    squares = measure("rmse", found.parts["size"]) ** 2 / 2.0**2
+    assert measure("mean_loss", found) == pytest.approx((measure("log_loss", found.parts["kind"]) + squares) / 2)
+
+
+def test_resamples_draw_rows_of_all_targets_at_once() -> None:
+    found = several()
+    _, values = bootstrap("mean_loss", found, seed=4)
+    generator = np.random.default_rng(4)
+    for value in values[:20]:
+        rows = generator.integers(0, 60, 60)
+        own = {}
+        for name, part in found.parts.items():
+            at = (np.cumsum(found.known[name]) - 1)[rows[found.known[name][rows]]]
+            own[name] = Predictions(
+                part.truth[at], part.decided[at], None if part.chances is None else part.chances[at]
+            )
+        squares = np.mean((own["size"].truth - own["size"].decided) ** 2) / 4
+        assert value == pytest.approx((measure("log_loss", own["kind"]) + squares) / 2, rel=1e-9)
+
+
+def test_a_target_without_a_known_row_has_no_score_and_no_interval() -> None:
+    none = np.zeros(3, bool)
+    found = Several({"size": Predictions(np.zeros(0), np.zeros(0))}, {"size": none})
+    interval, _ = bootstrap("rmse/size", found)
+    assert all(math.isnan(value) for value in (interval.value, interval.low, interval.high))
+    assert range_of(np.array([math.nan, 1.0, 1.0])) == (1.0, 1.0)
+
+
+def test_one_target_has_its_tasks_metrics_and_several_begin_with_the_mean_loss() -> None:
+    numbers, classes = Target.fit([1.5, 2.5], name="a"), Target.fit(["x", "y"], name="b/c")
+    assert metrics_of([numbers]) == METRICS["regression"]
+    found = metrics_of([numbers, classes])
+    assert [metric.name for metric in found] == [
+        "mean_loss", "rmse/a", "r2/a", "log_loss/b/c", "balanced_accuracy/b/c",
+    ]  # fmt: skip
+    assert [metric.lower_is_better for metric in found] == [True, True, False, True, False]

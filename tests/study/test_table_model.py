@@ -202,3 +202,28 @@ def test_an_honest_folder_of_something_else_is_refused(model: TableModel, tmp_pa
             TableModel.load(tmp_path / name)
     with pytest.raises(CheckpointError):
         load_model(tmp_path / "nothing here")
+
+
+def test_a_folder_of_the_time_of_one_target_still_loads(model: TableModel, ready: Prepared, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    tensors, metadata = load_folder(tmp_path / "model")
+    (answer,) = metadata.pop("answers")
+    old = {name.removesuffix("/0"): tensor for name, tensor in tensors.items()}
+    save_folder(tmp_path / "old", old, metadata | answer)
+    back = load_model(tmp_path / "old")
+    pd.testing.assert_frame_equal(
+        back.predict_frame(features(ready)), model.predict_frame(features(ready)), check_exact=True
+    )
+
+
+def test_each_target_has_its_own_answer(both: Prepared) -> None:
+    plan = Plan(16, 16, 4)
+    folds = make_folds(both.strata, task="classification", count=3, seed=0)
+    own = model_of(both, trained(both, folds, plan, ["none"]).stack, None, [2.0, 1.0])
+    outputs = own.stack.outputs(torch.from_numpy(both.inputs)).double()
+    mean = torch.softmax(outputs[..., :2], -1).mean(0) ** 0.5
+    oracle = (mean / mean.sum(1, keepdim=True)).numpy() / own.answers[0].class_weights
+    np.testing.assert_allclose(own.probabilities(both.inputs), oracle / oracle.sum(1, keepdims=True), rtol=1e-9)
+    target = both.targets[1]
+    numbers = outputs[..., 2].mean(0).numpy() * target.scale + target.mean
+    np.testing.assert_allclose(own.values(both.inputs, 1), numbers, rtol=1e-9)
