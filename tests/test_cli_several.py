@@ -38,9 +38,9 @@ def test_target_is_repeated_or_divided_by_a_comma_and_both_find_the_same(
     text = capsys.readouterr().out
     assert "What learning each target alone costs" in text
     assert main(["predict", str(tmp_path / "out0"), str(table)]) == 0
-    out, err = capsys.readouterr()
-    assert out.splitlines()[0] == "left prediction,left probability no,left probability yes,size prediction"
-    assert len(out.splitlines()) == 91
+    told, err = capsys.readouterr()
+    assert told.splitlines()[0] == "left prediction,left probability no,left probability yes,size prediction"
+    assert len(told.splitlines()) == 91
     assert "2 columns are not used" in err
 
 

@@ -77,8 +77,7 @@ def _of_boosting(ready: Prepared, raw: Sequence[np.ndarray], rows: np.ndarray) -
         target, head = ready.targets[place], ready.problem.heads[place]
         truth, found = ready.codes[place][rows][known], raw[place][known]
         if not head.classes:
-            amounts = (np.asarray(target.decode(values), dtype=np.float64) for values in (truth, found))
-            return Predictions(*amounts, scale=target.scale)
+            return Predictions(target.decode(truth), target.decode(found), scale=target.scale)
         chances = found if head.class_weights is None else found / head.class_weights.double().numpy()
         chances = chances / chances.sum(1, keepdims=True)
         decided = (chances if head.decision_weights is None else chances * head.decision_weights).argmax(1)

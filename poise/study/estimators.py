@@ -195,7 +195,7 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
         budget: str | float = "60s",
         seed: int = 0,
         parts: Sequence[str] | None = None,
-        class_weight: str | Mapping[Any, float] | None = None,
+        class_weight: str | Mapping[Any, float] | Sequence[Any] | None = None,
         device: str = "auto",
         jobs: int | None = None,
         width: int = 128,

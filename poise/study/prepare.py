@@ -79,7 +79,8 @@ def prepare(
     known = table.targets.notna().any(axis=1).to_numpy()
     frame, values = (own.loc[known].reset_index(drop=True) for own in (table.frame, table.targets))
     notes = _missing(table.targets, known)
-    targets = [_target(values[name], task.get(name) if isinstance(task, Mapping) else task) for name in values]
+    tasks = task if isinstance(task, Mapping) else dict.fromkeys(map(str, values), task)
+    targets = [_target(values[name], tasks.get(name)) for name in map(str, values)]
     codes = [encoded(target, values[target.name]) for target in targets]
     lead = lead_of(targets)
     order = {name: None if column is None else frame[column].to_numpy()
@@ -134,7 +135,7 @@ def _missing(targets: pd.DataFrame, known: np.ndarray) -> list[str]:
     gone = int((~known).sum())
     notes = [f"{gone} rows without a target were left out."] if gone else []
     for name in targets if len(targets.columns) > 1 else ():
-        holes = int(targets.loc[known, name].isna().sum())
+        holes = int(targets[name][known].isna().sum())
         if holes:
             notes.append(
                 f"target {shown(name)} is missing in {holes} of {int(known.sum())} rows; they teach the others."
@@ -167,7 +168,7 @@ def _check_parts(targets: Sequence[Target], codes: Sequence[np.ndarray], parts: 
 def _looked_over(frame: pd.DataFrame, values: pd.DataFrame) -> tuple[dict[str, str], set[str], list[str]]:
     """Return the columns' kinds, those of no use, and what is to be said of them and of each target."""
     looked = []
-    for name in values:
+    for name in map(str, values):
         known = values[name].notna().to_numpy()
         looked.append(inspect(frame.assign(**{name: values[name]}).loc[known].reset_index(drop=True), name))
     # Where a label may be missing, the rows with one target's labels are not all rows.

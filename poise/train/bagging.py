@@ -21,7 +21,7 @@ from poise.network.statistics import reestimate
 from poise.predict.averaged import mean_answer
 from poise.predict.ensemble import Ensemble
 from poise.train.failure import TrainingError
-from poise.train.losses import Loss
+from poise.train.losses import Loss, summed_loss
 from poise.train.optimizers import Optimizer
 from poise.train.population import Population
 from poise.train.rows import Rows
@@ -172,4 +172,4 @@ def _predictor(population: Population, place: int, network: nn.Module, inputs: T
 
 def _score(loss: Loss, outputs: Tensor, data: Rows, chosen: Tensor) -> Tensor:
     kept = data.select(chosen.nonzero()[:, 0])
-    return loss(outputs[chosen], Batch(kept.inputs, kept.targets, kept.weights))
+    return summed_loss(loss, outputs[chosen], Batch(kept.inputs, kept.targets, kept.weights))

@@ -13,10 +13,16 @@ from poise.core.blocks import Blocks
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError
 
-__all__ = ["CrossEntropy", "Loss", "SquaredError", "usual_loss"]
+__all__ = ["CrossEntropy", "Loss", "SeveralLosses", "SquaredError", "summed_loss", "usual_loss"]
 
-Loss = Callable[[Tensor, Batch], Tensor]
-"""Takes one member's outputs and batch, returns the data's loss (0-d)."""
+Loss = Callable[[Tensor, Batch], Tensor | dict[str, Tensor]]
+"""Takes one member's outputs and batch, returns the data's loss (0-d), or a dict with that of each task."""
+
+
+def summed_loss(loss: Loss, outputs: Tensor, batch: Batch) -> Tensor:
+    """Return the data's loss (0-d), that of several tasks summed."""
+    found = loss(outputs, batch)
+    return found if isinstance(found, Tensor) else torch.stack([*found.values()]).sum()
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:

@@ -36,7 +36,7 @@ from poise.core.select import Role, roles_of
 from poise.core.terms import data_keys, data_terms, task_of
 from poise.core.trees import Tree
 from poise.train.homes import Homes, forward, homes_of
-from poise.train.losses import Loss
+from poise.train.losses import Loss, summed_loss
 from poise.train.optimizers import Flat, Optimizer
 from poise.train.replay import moving_buffers
 from poise.train.tasks import wants_tasks
@@ -242,7 +242,7 @@ def _member(program: Program, state: State, own: dict[str, Any]) -> tuple[Recipe
         columns=program.columns,
         classes=program.classes,
         blocks=program.blocks,
-        loss=program.loss,
+        loss=partial(summed_loss, program.loss),
         teacher=partial(_taught, program.teacher),
     )
     return program.recipe.resolve(own["dials"], state.step), ctx

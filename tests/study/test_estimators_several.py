@@ -36,7 +36,7 @@ def rows() -> np.ndarray:
 def numbers(rows: np.ndarray) -> np.ndarray:
     """Two amounts of very different size."""
     signal = rows @ np.array([[1.0, -2.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.0]])
-    return signal * [1.0, 1000.0] + [0.0, 5e4]
+    return np.asarray(signal * [1.0, 1000.0] + [0.0, 5e4])
 
 
 def test_numbers_are_predicted_together_each_in_its_own_units(rows: np.ndarray, numbers: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from poise.core.context import Batch
 from poise.core.errors import DataError
 from poise.core.recipe import Recipe
 from poise.models.tabular import ColumnPlan
+from poise.objective import InputGradientPenalty
 from poise.study.folds import make_folds
 from poise.study.heads import Head
 from poise.study.labels import encoded, is_known, strata
@@ -49,7 +50,9 @@ def test_scale_and_class_weights_are_those_of_the_known_development_rows(both: P
     assert (both.targets[1].mean, both.targets[1].scale) == pytest.approx((amounts.mean(), amounts.std(ddof=0)))
     counts = own.label.value_counts()
     oracle = np.array([counts.sum() / (2 * counts[label]) for label in ("no", "yes")])
-    np.testing.assert_allclose(both.problem.heads[0].decision_weights, oracle)
+    weights = both.problem.heads[0].decision_weights
+    assert weights is not None
+    np.testing.assert_allclose(weights, oracle)
 
 
 def test_rows_without_any_label_are_left_out_and_those_with_one_are_told_of(
@@ -119,6 +122,16 @@ def test_a_population_learns_several_heads_as_torchs_own_loop_does(both: Prepare
     torch.testing.assert_close(own.outputs(rows.inputs)[0], network(rows.inputs).detach(), atol=2e-5, rtol=2e-4)
 
 
+def test_a_part_that_calls_the_loss_gets_that_of_all_heads(both: Prepared) -> None:
+    problem = both.problem
+    own = Population(
+        problem.builder(), Recipe(InputGradientPenalty(0.1)), problem.loss(), lr=[0.01], blocks=problem.blocks
+    )
+    terms = own.train(problem.rows, 1, len(problem.rows))
+    assert float(terms["input_gradient_penalty"]) > 0
+    assert set(terms) > {"data/0:label", "data/1:amount"}
+
+
 def test_alone_is_the_problem_that_the_target_would_have_by_itself(
     frame: pd.DataFrame, numbers: Prepared, make_both: Make
 ) -> None:
@@ -173,7 +186,7 @@ def test_a_target_that_cannot_be_learned_is_named(
 ) -> None:
     task = {"amount": "regression", "label": "classification"}
     with pytest.raises(DataError, match=says):
-        make_both(frame.assign(**{column: value}), task=task)
+        make_both(frame.drop(columns=column).join(pd.Series([value] * len(frame), name=column)), task=task)
 
 
 def test_labels_that_do_not_reach_the_test_part_are_refused(frame: pd.DataFrame, make_both: Make) -> None:

@@ -9,7 +9,7 @@ from poise.batch.mixup import blend
 from poise.core.blocks import Blocks
 from poise.core.context import Batch, Context
 from poise.core.rng import Rng, key
-from poise.train.losses import CrossEntropy, SeveralLosses, SquaredError
+from poise.train.losses import CrossEntropy, SeveralLosses, SquaredError, summed_loss
 
 BLOCKS = Blocks((3, None), presence=True)
 WEIGHTS = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
@@ -37,6 +37,15 @@ def test_each_task_is_torchs_loss_on_the_rows_that_know_it() -> None:
     each = F.cross_entropy(outputs[kind, :3], codes[kind], weight=WEIGHTS, reduction="none")
     torch.testing.assert_close(found["kind"], each.mean() / 2)
     torch.testing.assert_close(found["size"], F.mse_loss(outputs[size, 3], numbers[size]) / 2)
+
+
+def test_what_parts_call_the_loss_is_the_sum_of_the_tasks() -> None:
+    outputs, codes, numbers, known = rows()
+    batch = Batch(None, targets_of(codes, numbers, known))
+    each = LOSSES(outputs, batch)
+    torch.testing.assert_close(summed_loss(LOSSES, outputs, batch), each["kind"] + each["size"])
+    one = Batch(None, targets_of(codes, numbers, known)[:, :3])
+    assert torch.equal(summed_loss(CrossEntropy(), outputs[:, :3], one), CrossEntropy()(outputs[:, :3], one))
 
 
 def test_row_weights_count_within_each_task() -> None:
@@ -84,7 +93,7 @@ def test_a_mixed_row_has_the_gradient_of_the_two_rows_losses_mixed_where_each_la
 
         total = sum((1 - taken[i]) * loss(i, i) + taken[i] * loss(i, int(partner[i])) for i in range(12))
         share = ((1 - taken) * known[:, place] + taken * known[partner, place]).sum()
-        (oracle,) = torch.autograd.grad(total / share / 2, outputs, retain_graph=True)  # type: ignore[arg-type]
+        (oracle,) = torch.autograd.grad(total / share / 2, outputs, retain_graph=True)
         torch.testing.assert_close(ours, oracle)
 
 
