@@ -247,3 +247,11 @@ def test_l1_refuses_an_optimizer_whose_effective_step_is_unknown(table: Rows, lo
 
 def test_a_run_draws_no_global_random_number(rng_untouched: None, table: Rows, loop: Any) -> None:
     loop.started(table, loop.full(), 2)
+
+
+def test_an_evaluation_in_inference_mode_leaves_a_run_that_trains(table: Rows, loop: Any) -> None:
+    run, optimizer = loop.started(table, Recipe(Dropout(0.3), Ema(0.5)), 1)
+    with run.evaluation() as model, torch.inference_mode():
+        model(table.inputs)
+    loop.one_step(run, optimizer, table.inputs, table.targets)
+    assert run.step_number == 2

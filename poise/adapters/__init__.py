@@ -1,0 +1,1 @@
+"""Recipes in other people's trainers; import the module of yours: `lightning`, `transformers` or `skorch`."""
