@@ -79,7 +79,6 @@ class GradVac(Regularizer):
         squares = products.diagonal()
         # A pair of which one task has no label in the batch has no angle.
         met = (squares[:, None] > 0) & (squares > 0)
-        cosine = torch.where(met, torch.lerp(usual, found, like(self.rate, usual)), usual).clamp(
-            -0.999, 0.999
-        )  # 1 would divide by 0
+        cosine = torch.where(met, torch.lerp(usual, found, like(self.rate, usual)), usual)
+        cosine = cosine.clamp(-0.999, 0.999)  # a usual cosine of 1 would divide by 0
         return added(grads, stacks, mixed, self.share), {"cosine": cosine.to(memory["cosine"])}

@@ -71,6 +71,11 @@ class SoftSharing(Penalty):
 
     def penalty(self, params: Mapping[str, Tensor], ctx: Context) -> Tensor:
         twins = [_below(path, params) for path in self.modules]
+        if any(twin.keys() != twins[0].keys() for twin in twins):
+            raise ArgumentError(
+                f"`SoftSharing.where` must select the same parameters in each module; got {shown(self.where)}. "
+                "The input layer is one for the whole network: select by weights, biases, norms, embeddings or all."
+            )
         squares = []
         for one, other in combinations(twins, 2):
             for name, weight in one.items():

@@ -84,6 +84,12 @@ def test_a_path_that_is_not_there_is_refused_at_the_start() -> None:
         Recipe(SoftSharing(modules=("trunks.a", "trunks.x"))).start(Twins())
 
 
+@pytest.mark.usefixtures("seeded")
+def test_a_selection_that_only_one_twin_has_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"`SoftSharing.where` must select the same parameters in each module"):
+        penalty(SoftSharing(modules=("trunks.a", "trunks.b"), where="inputs"), Twins())
+
+
 @pytest.mark.parametrize("modules", [("a",), (), ("a", "a"), "ab", ("a", ""), ("a", 1)])
 def test_fewer_than_two_paths_are_refused(modules: object) -> None:
     with pytest.raises(
