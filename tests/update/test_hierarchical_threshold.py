@@ -53,7 +53,7 @@ def least_cost(v, u, s, t, strength: float, hierarchy: float) -> float:
     best, r = float(cost(0 * v, 0 * u, v, u, s, t, strength)), torch.logspace(-9, 0, 2000, dtype=DOUBLE) * top
     for _ in range(4):
         W = u.sign() * torch.minimum(u.abs(), hierarchy * r)
-        # The best b on the sphere: v / (1 + s mu) with mu > -1 / max s, of norm r; its distance to that end by bisection.
+        # The best b on the sphere is v / (1 + s mu) of norm r, mu > -1 / max s; bisection for mu above that end.
         low, high, rest = torch.full_like(r, -60.0), torch.full_like(r, 60.0), 1 - s / s.max()
         for _ in range(80):
             middle = (low + high) / 2
@@ -97,14 +97,14 @@ def test_a_shift_of_the_answer_costs_more(seed: int) -> None:
     b, W = hierarchical_threshold(v, u, s, t, torch.tensor(0.5, dtype=DOUBLE), 0.3, GROUPS)
 
     def total(b: torch.Tensor, W: torch.Tensor) -> float:
-        norms = sum(int((GROUPS == g).sum()) ** 0.5 * float(b[:, GROUPS == g].norm()) for g in range(3))
+        norms = sum(int((g == GROUPS).sum()) ** 0.5 * float(b[:, g == GROUPS].norm()) for g in range(3))
         return 0.5 * norms + float(((b - v).square() / (2 * s)).sum() + ((W - u).square() / (2 * t)).sum())
 
     own = generator(seed + 9)
     for size in (1e-1, 1e-2, 1e-3):
         for _ in range(100):
             moved = b + size * torch.randn(b.shape, dtype=DOUBLE, generator=own)
-            bound = torch.stack([0.3 * moved[:, GROUPS == g].norm() for g in GROUPS.tolist()])
+            bound = torch.stack([0.3 * moved[:, g == GROUPS].norm() for g in GROUPS.tolist()])
             near = W + size * torch.randn(W.shape, dtype=DOUBLE, generator=own)
             assert total(b, W) <= total(moved, near.clamp(-bound, bound)) + 1e-12
 

@@ -64,12 +64,12 @@ def test_unequal_steps_satisfy_the_optimality_conditions() -> None:
     own = torch.Generator().manual_seed(3)
     steps = {n: 10 ** (-3 * torch.rand(p.shape, generator=own, dtype=p.dtype)) for n, p in module.named_parameters()}
     ctx = context(module, steps)
-    new = UnitLasso(0.2).update(dict(ctx.params), {}, ctx)[0]
+    new = UnitLasso(60.0).update(dict(ctx.params), {}, ctx)[0]
 
     def rows(values: dict[str, torch.Tensor]) -> torch.Tensor:
         return torch.cat([values["0.weight"], values["0.bias"][:, None]], 1)
 
-    z, v, s, limit = rows(new), rows(ctx.params), rows(steps), 0.2 * 5**0.5
+    z, v, s, limit = rows(new), rows(ctx.params), rows(steps), 60.0 * 5**0.5
     kept = (z != 0).any(1)
     assert 0 < int(kept.sum()) < 6
     torch.testing.assert_close((z + s * limit * z / z.norm(dim=1, keepdim=True))[kept], v[kept], rtol=1e-11, atol=1e-13)
@@ -108,7 +108,7 @@ def test_training_leaves_whole_units_exactly_zero(optimizer: type[torch.optim.Op
     zero = (rows == 0).all(1)
     assert 15 <= int(zero.sum()) <= 38
     assert bool((rows[~zero].norm(dim=1) > 1e-3).all())  # zero or plainly there, nothing in between
-    assert float(F.mse_loss(run.model(x), y)) < 0.15
+    assert F.mse_loss(run.model(x), y).item() < 0.15
 
 
 def test_it_passes_the_battery_on_convolutions() -> None:
