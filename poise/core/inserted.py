@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from poise.core.dial import dials_of
 from poise.core.recipe import Recipe
@@ -25,6 +28,7 @@ __all__ = [
     "forget_calls",
     "inserted_layers",
     "may_call_children",
+    "move_to",
     "recomputing",
     "recordings",
     "set_layers",
@@ -198,8 +202,9 @@ def _write(root: nn.Module, due: Due) -> None:
         for layer in _layers(root):
             # New tensors, not copy_: between objective() and backward() autograd still holds the old ones.
             layer.key = due.key.to(layer.key.device, copy=True)
-            for name, value in due.recipe[layer.part].dials().items():
-                setattr(layer, name, torch.as_tensor(value).to(getattr(layer, name), copy=True))
+            part = due.recipe[layer.part]
+            for name in layer.dials:
+                setattr(layer, name, torch.as_tensor(getattr(part, name)).to(getattr(layer, name), copy=True))
 
 
 def _write_due(root: nn.Module) -> None:
@@ -209,8 +214,8 @@ def _write_due(root: nn.Module) -> None:
         _write(root, due)
 
 
-# What `torch.compiler.disable` sets; calling it would import the compiler, a second for everyone.
-_write_due._torchdynamo_disable = True  # type: ignore[attr-defined]  # a function has attributes
+# As `torch.compiler.disable`, but the compiler, seconds to import, is imported at the first call only.
+_write_due_uncompiled = _disable_dynamo(_write_due)
 
 
 def begin_pass(root: nn.Module, _: Any = None) -> None:
@@ -221,11 +226,25 @@ def begin_pass(root: nn.Module, _: Any = None) -> None:
         layer.calls = 0
         if isinstance(layer, Recorder):
             layer.seen = []
-    _write_due(root)
+    # The module is there where anything was compiled, or an optimizer made.
+    if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
+        _write_due_uncompiled(root)
+    else:
+        _write_due(root)
+
+
+def move_to(layer: Inserted, module: nn.Module) -> None:
+    """Move the layer to where the module's weights are, if it has any."""
+    first = next(chain(module.parameters(), module.buffers()), None)
+    if first is not None and first.device != layer.key.device:
+        layer.to(first.device)
 
 
 def count_calls(module: nn.Module) -> nn.Module:
     """Let the inserted layers of this root count their calls anew in each of its forward passes; return the root."""
+    for _path, layer in inserted_layers(module):
+        if layer.key.device.type == "cpu":  # its host has no weights that would say where
+            move_to(layer, module)
     if not getattr(module, "_poise_counts_calls", False):
         module.register_forward_pre_hook(begin_pass, prepend=True)  # before layers that edit the model's input
         module._poise_counts_calls = True  # type: ignore[assignment]  # a plain flag on the user's module

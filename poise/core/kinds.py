@@ -22,6 +22,7 @@ from poise.core.inserted import (
     forget_calls,
     inserted_layers,
     may_call_children,
+    move_to,
     recordings,
     set_layers,
 )
@@ -165,6 +166,7 @@ class Insertion(Regularizer, abstract=True):
                 f"the part {self.name!r} already. Insert a recipe once, into a fresh model or a copy of one."
             )
         layer.train(host.training)  # a new layer is in training mode, whatever its host is in
+        move_to(layer, host)
         layer.label = f"{self.name}/{path}"
         host.add_module(child, Aside(layer) if may_call_children(host) else layer)
         self.insert(host, layer)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from poise.core.errors import ArgumentError, shown
-from poise.core.kinds import Aside, Inserted, forget_calls, inserted_layers
+from poise.core.kinds import Aside, Inserted, count_calls, forget_calls, inserted_layers
 
 __all__ = ["remove"]
 
@@ -50,6 +50,8 @@ def remove(model: nn.Module, *names: str) -> nn.Module:
             _unhook(host, kind, {f"poise_{name}" for name in chosen})
     if chosen == present:
         forget_calls(model)
+    else:
+        count_calls(model)
     return model
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from poise import L1, L2, Dropout, Mixup
+from poise import L1, L2, Dropout, Mixup, WeightNoise
 from poise.core.context import Batch, Context
 from poise.core.kinds import Inserted, Penalty, inserted_layers, summed
 from poise.core.regularizer import Regularizer
@@ -94,6 +94,13 @@ def test_the_count_of_calls_restarts_in_a_copy_too() -> None:
     x = torch.ones(7, 4)
     assert torch.equal(module(x), twin(x))
     assert torch.equal(twin(x), module(x))
+
+
+def test_a_layer_is_made_where_the_weights_are() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).to("meta")
+    for part in (Dropout(0.5), WeightNoise(0.1)):
+        part.network(module)
+    assert {layer.key.device.type for _, layer in inserted_layers(module)} == {"meta"}
 
 
 def test_a_schedule_starts_at_its_first_value() -> None:
