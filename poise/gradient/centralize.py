@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
+from poise.core.means import wide
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.select import check_selection, select
 from poise.gradient.values import map_values
@@ -27,12 +27,13 @@ class Centralize(Regularizer):
 
     Neutral: share = 0.
     Shapes: gradients keep shape and dtype; a unit is a row of (out, in), a filter of (out, in, ...), an entry of an
-        embedding (if `where` selects those); vectors are left as they are. Means are taken in float32 at least.
+        embedding (if `where` selects those); vectors are left as they are. Computed in float32 at least.
     Units: share is the part of the mean that is taken away.
     Raises: ArgumentError if share is outside [0, 1], or `where` is no selection.
     Source: Yong, Huang, Hua and Zhang 2020, "Gradient centralization: a new optimization technique for deep neural
         networks", equation 1, which is share = 1.
 
+    >>> import torch
     >>> from poise.core.select import Role
     >>> ctx = Context(0, rng=None, roles={"w": Role("weight")})
     >>> Centralize(share=1.0).gradient({"w": torch.tensor([[1.0, 3.0]])}, {}, ctx)[0]["w"]
@@ -56,6 +57,6 @@ class Centralize(Regularizer):
 
     def centralized(self, grad: Tensor) -> Tensor:
         """Return the gradient (out, in, ...) without `share` of each unit's mean."""
-        wide = torch.promote_types(grad.dtype, torch.float32)
-        mean = grad.mean(tuple(range(1, grad.dim())), keepdim=True, dtype=wide)
-        return grad - (like(self.share, mean) * mean).to(grad.dtype)
+        values = wide(grad)
+        mean = values.mean(tuple(range(1, grad.dim())), keepdim=True)
+        return (values - like(self.share, mean) * mean).to(grad.dtype)
