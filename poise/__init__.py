@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from poise.core.recipe import Recipe
     from poise.core.regularizer import Regularizer
     from poise.core.schedule import Constant, Cosine, CosineCycles, Linear, OneCycle, SwitchOff, WarmUp
-    from poise.gradient import AdaptiveClip, Centralize, ClipNorm, ClipValue, GradientNoise, GradVac, PcGrad, Sam
+    from poise.gradient import (
+        AdaptiveClip,
+        CaGrad,
+        Centralize,
+        ClipNorm,
+        ClipValue,
+        GradientNoise,
+        GradVac,
+        PcGrad,
+        Sam,
+    )
+    from poise.models.pruning import prune_units
     from poise.network import (
         ActivationPenalty,
         AlphaDropout,
@@ -89,6 +100,7 @@ __all__ = [
     "BatchEnsemble",
     "BatchNorm",
     "Budget",
+    "CaGrad",
     "Centralize",
     "CheckpointError",
     "Classifier",
@@ -161,7 +173,8 @@ __all__ = [
     "SwapNoise",
     "SwitchOff",
     "TaskLosses",
-    "TaskWeight",
+    "insert",
+    "prune_units",
     "Temperature",
     "TemporalPenalty",
     "UncertaintyWeights",
@@ -180,8 +193,12 @@ _CORE = (
     *("core.errors", "core.recipe", "core.regularizer", "core.schedule"),
     *("network", "batch", "objective", "gradient", "update", "average", "stop", "predict"),
 )
-# One by one: these need the extras of a study.
-_STUDY = {"Classifier": "study.estimators", "Regressor": "study.estimators"}
+# One by one: most of these need the extras of a study.
+_STUDY = {
+    "Classifier": "study.estimators",
+    "Regressor": "study.estimators",
+    "prune_units": "models.pruning",
+}
 
 
 def __getattr__(name: str) -> Any:
