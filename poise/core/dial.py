@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -75,9 +78,14 @@ def dial(
     return dataclasses.field(default=default, metadata={"dial": declared})
 
 
-def dials_of(kind: Any) -> dict[str, Dial]:
+def dials_of(kind: Any) -> Mapping[str, Dial]:
     """Return the dials that a regularizer (class or instance) declares, by field name."""
-    return {f.name: f.metadata["dial"] for f in dataclasses.fields(kind) if "dial" in f.metadata}
+    return _declared(kind if isinstance(kind, type) else type(kind))
+
+
+@cache
+def _declared(kind: type[Any]) -> Mapping[str, Dial]:
+    return MappingProxyType({f.name: f.metadata["dial"] for f in dataclasses.fields(kind) if "dial" in f.metadata})
 
 
 def check_dial(owner: str, name: str, declared: Dial, value: object) -> None:

@@ -33,10 +33,11 @@ class Recipe:
     Raises: ArgumentError if two parts have one name, or a part is not a regularizer.
     """
 
-    __slots__ = ("_by_stage", "parts")
+    __slots__ = ("_by_stage", "_moving", "parts")
 
     parts: tuple[Regularizer, ...]
     _by_stage: dict[str, tuple[Regularizer, ...]]
+    _moving: dict[str, Schedule]  # the dials that are schedules: each step asks for them
 
     def __init__(self, *parts: Regularizer) -> None:
         for part in parts:
@@ -63,6 +64,8 @@ class Recipe:
             for stage in EVERY_STAGE
         }
         object.__setattr__(self, "_by_stage", by_stage)
+        moving = {key: value for key, value in self.dials().items() if isinstance(value, Schedule)}
+        object.__setattr__(self, "_moving", moving)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Recipe is frozen: cannot set {name!r}. Use `at`, `plus` or `without` for a new one.")
@@ -134,12 +137,16 @@ class Recipe:
         object.__setattr__(recipe, "parts", tuple(new.values()))
         stages = {stage: tuple(new[p.name] for p in parts) for stage, parts in self._by_stage.items()}
         object.__setattr__(recipe, "_by_stage", stages)
+        moving = {key: value for key, value in self._moving.items() if key not in values}
+        moving |= {key: value for key, value in values.items() if isinstance(value, Schedule)}
+        object.__setattr__(recipe, "_moving", moving)
         return recipe
 
     def resolve(self, values: Mapping[str, Any], step: int) -> Recipe:
         """Return the recipe of one step: member's dials put in, schedules evaluated."""
-        moving = {key: value for key, value in self.dials().items() if isinstance(value, Schedule)}
-        return self._with({key: at_step(value, step) for key, value in (moving | dict(values)).items()})
+        if not self._moving and not values:
+            return self
+        return self._with({key: at_step(value, step) for key, value in (self._moving | dict(values)).items()})
 
     def neutral(self, *names: str) -> Recipe:
         """Return the recipe with the named parts (all, if none is named) at neutral: same structure, no effect.

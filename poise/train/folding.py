@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -37,6 +36,8 @@ class Folding:
         self.recipe = self.started = recipe
         self.model = model
         self.roles = roles_of(model)
+        self._homes = _homes(model, self.roles)
+        self._resolved: tuple[int, int, Recipe] | None = None
         self.seed = seed
         self.columns = columns
         self.classes = classes
@@ -58,38 +59,42 @@ class Folding:
         self._checked: WeakSet[Optimizer] = WeakSet()
 
     def _params(self) -> dict[str, Tensor]:
-        named = dict(self.model.named_parameters())
-        return {name: named[name] for name in self.roles}
+        # Looked up where they are held: a walk over all modules for each stage would cost more than some stages do.
+        return {name: held[key] for name, (held, key) in self._homes.items()}  # type: ignore[misc]  # parameters that roles_of found
+
+    def _now(self) -> Recipe:
+        """Return the recipe of this step, schedules evaluated."""
+        if self._resolved is None or self._resolved[:2] != (self.step_number, id(self.recipe)):
+            self._resolved = (self.step_number, id(self.recipe), self.recipe.resolve({}, self.step_number))
+        return self._resolved[2]
+
+    def _loss(self, outputs: Any, batch: Batch) -> Tensor:
+        return usual_loss(outputs, batch, self.classes) if self.loss is None else self.loss(outputs, batch.targets)
+
+    def _taught(self, inputs: Any) -> Any:
+        with torch.no_grad():
+            return self.teacher(inputs) if self.teacher else None
 
     def _context(self, **facts: Any) -> Context:
-        params = facts.get("params") or self._params()
-
-        teacher = self.teacher
-
-        def loss(outputs: Any, batch: Batch) -> Tensor:
-            return usual_loss(outputs, batch, self.classes) if self.loss is None else self.loss(outputs, batch.targets)
-
-        def taught(inputs: Any) -> Any:
-            with torch.no_grad():
-                return teacher(inputs) if teacher else None
-
-        ctx = Context(
-            step=self.step_number,
-            rng=Rng(self._key()),
-            roles=self.roles,
-            columns=self.columns,
-            classes=self.classes,
-            buffers=dict(self.model.named_buffers()),
-            forward=partial(forward_again, self.model, dict(params)),
-            loss=loss,
-            teacher=taught,
-        )
-        return replace(ctx, **facts)
+        usual: dict[str, Any] = {
+            "step": self.step_number,
+            "rng": Rng(self._key()),
+            "roles": self.roles,
+            "columns": self.columns,
+            "classes": self.classes,
+            "loss": self._loss,
+            "teacher": self._taught,
+        }
+        return Context(**usual | facts)
 
     def _fold(self, stage: str, value: Any, **facts: Any) -> Any:
-        recipe = self.recipe.resolve({}, self.step_number)
+        if not self.recipe.stage(stage):
+            return value, self.memory
+        if stage in ("objective", "gradient"):
+            again = partial(forward_again, self.model, facts["params"])
+            facts |= {"forward": again, "buffers": dict(self.model.named_buffers())}
         fold = self._watch.fold if self._watch.left else Recipe.fold
-        return fold(recipe, stage, value, self.memory, self._context(**facts))
+        return fold(self._now(), stage, value, self.memory, self._context(**facts))
 
     def _edit(self, stage: str, optimizers: Sequence[Optimizer], params: dict[str, Tensor]) -> None:
         """Fold a weights stage over the parameters that have a gradient, each with its group's rate; write back."""
@@ -148,9 +153,16 @@ class Folding:
         return Rng(key(self.seed, 0, (self.draws - self._pending) * self.world))
 
     def _set_layers(self, later: bool = False) -> None:
-        set_layers(self.model, Due(self.recipe.resolve({}, self.step_number), self._key()), later)
+        set_layers(self.model, Due(self._now(), self._key()), later)
 
     def _evaluated(self) -> dict[str, dict[str, Tensor]]:
         weights = self.averaged if self.averaged is not None else self._params()
         state = {"weights": dict(weights), "buffers": dict(self.model.named_buffers()) | self._estimated}
         return map_tree(lambda t: t.detach().clone(), state)  # type: ignore[no-any-return]  # same structure as its input
+
+
+def _homes(model: nn.Module, names: Iterable[str]) -> dict[str, tuple[dict[str, Any], str]]:
+    """Return for each parameter the dict of its module that holds it, and its name there."""
+    modules = dict(model.named_modules())
+    parts = ((name, *name.rpartition(".")) for name in names)
+    return {name: (modules[path]._parameters, own) for name, path, _, own in parts}
