@@ -173,8 +173,7 @@ __all__ = [
     "SwapNoise",
     "SwitchOff",
     "TaskLosses",
-    "insert",
-    "prune_units",
+    "TaskWeight",
     "Temperature",
     "TemporalPenalty",
     "UncertaintyWeights",
@@ -186,6 +185,7 @@ __all__ = [
     "WeightStandardization",
     "__version__",
     "insert",
+    "prune_units",
 ]
 
 # All together, so that any public name has every regularizer declared and recipes can be read.

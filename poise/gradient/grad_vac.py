@@ -81,4 +81,5 @@ class GradVac(Regularizer):
         met = (squares[:, None] > 0) & (squares > 0)
         cosine = torch.where(met, torch.lerp(usual, found, like(self.rate, usual)), usual)
         cosine = cosine.clamp(-0.999, 0.999)  # a usual cosine of 1 would divide by 0
-        return added(grads, stacks, mixed, self.share), {"cosine": cosine.to(memory["cosine"])}
+        amount = like(self.share, mixed) * (mixed.sum(0) - 1)
+        return added(grads, stacks, amount), {"cosine": cosine.to(memory["cosine"])}

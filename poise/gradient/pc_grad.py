@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from poise.core.context import Context
-from poise.core.dial import DialValue, dial
+from poise.core.dial import DialValue, dial, like
 from poise.core.regularizer import Memory, Regularizer
 from poise.gradient.surgery import added, check_several, meeting_order, products_of, realigned, stacked
 
@@ -52,4 +52,4 @@ class PcGrad(Regularizer):
         stacks = stacked(grads, ctx.tasks)
         products = products_of(stacks)
         mixed, _ = realigned(products, meeting_order(ctx).to(products.device), torch.zeros_like(products))
-        return added(grads, stacks, mixed, self.share), memory
+        return added(grads, stacks, like(self.share, mixed) * (mixed.sum(0) - 1)), memory

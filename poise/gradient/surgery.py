@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from poise.core.context import Context
-from poise.core.dial import DialValue, like
 from poise.core.errors import ArgumentError
 from poise.gradient.values import map_values, rows_like
 
@@ -78,17 +77,11 @@ def realigned(products: Tensor, order: Tensor, target: Tensor) -> tuple[Tensor, 
     return mixed, cosines
 
 
-def added(
-    grads: Mapping[str, Tensor], stacks: Mapping[str, Tensor], mixed: Tensor, share: DialValue
-) -> dict[str, Tensor]:
-    """Return the gradients with the tasks' sum exchanged for that of the mixed ones, a share of the way.
-
-    What is not the tasks' (penalties) stays. Shapes: mixed (T, T), row i what task i's gradient becomes.
-    """
-    change = like(share, mixed) * (mixed.sum(0) - 1)
+def added(grads: Mapping[str, Tensor], stacks: Mapping[str, Tensor], amount: Tensor) -> dict[str, Tensor]:
+    """Return the gradients with `amount` (T,) of each task's gradient added; what is not the tasks' stays."""
 
     def edited(grad: Tensor, stack: Tensor) -> Tensor:
-        more: Tensor = torch.tensordot(change.to(stack.dtype), stack, dims=1).reshape(grad.shape).to(grad.dtype)
+        more: Tensor = torch.tensordot(amount.to(stack.dtype), stack, dims=1).reshape(grad.shape).to(grad.dtype)
         # A sparse gradient has a row wherever a task's gradient is not 0: nothing changes elsewhere.
         return map_values(lambda values: values + rows_like(more, grad), grad)
 
