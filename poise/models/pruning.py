@@ -43,8 +43,8 @@ def prune_units(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Pruni
 
     A unit (a row of a linear layer, an output channel of a convolution) is cut if all weights into it are zero, so that
     it is constant, or all weights out of it are. Its constant goes into the next layer's bias. `UnitLasso` makes such
-    units. The data flow is read by torch.fx: linear layers, 1-d and 2-d convolutions, batch norms, activations, dropout,
-    pooling, flattening. Where a layer's units meet anything else (a residual sum, a concatenation, the output), all
+    units. The data flow is read by torch.fx: linear layers, 1-d and 2-d convolutions, batch norms, activations,
+    dropout, pooling, flattening. Where a layer's units meet anything else (a residual sum, a concatenation, the output), all
     are kept, and listed. Layers that a recipe inserted are taken away; its batch norms go into the layer before them.
 
     The copy is of the model's own class, trains on, and saves; its layers have fewer rows. One unit at least is left.
@@ -87,7 +87,7 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def _units(layer: nn.Module) -> int:
-    return int(layer.weight.shape[0])  # type: ignore[union-attr,index,arg-type]  # one of _LAYERS
+    return int(layer.weight.shape[0])  # type: ignore[index]  # one of _LAYERS
 
 
 def _plain_copy(model: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
@@ -110,7 +110,7 @@ def _fold(host: nn.Module, layer: BatchNormLayer) -> None:
     share, gain, offset = (t.detach().to(wide) for t in (layer.share, layer.weight, layer.bias))
     mean, var = layer.running_mean.to(wide), layer.running_var.to(wide)
     slope = share * gain / (var + layer.eps).sqrt()
-    old = torch.zeros_like(mean) if host.bias is None else host.bias.detach().to(wide)  # type: ignore[operator,union-attr]
+    old = torch.zeros_like(mean) if host.bias is None else host.bias.detach().to(wide)  # type: ignore[operator]
     new = (slope + 1 - share) * old + share * offset - mean * slope
     rows = (slope + 1 - share).reshape(-1, *[1] * (weight.dim() - 1))
     host.weight = nn.Parameter((weight.detach().to(wide) * rows).to(weight.dtype), weight.requires_grad)
@@ -119,13 +119,13 @@ def _fold(host: nn.Module, layer: BatchNormLayer) -> None:
 
 def _dead(space: Space) -> Tensor:
     """Return (units,) whether each unit is constant, or read by nobody."""
-    weight: Tensor = space.layer.weight.detach()  # type: ignore[union-attr,operator,assignment]  # one of _LAYERS
+    weight: Tensor = space.layer.weight.detach()  # type: ignore[operator]  # one of _LAYERS
     constant = ~weight.flatten(1).any(1)
     if not space.readers:
         return constant
     read = torch.zeros_like(constant)
     for reader in space.readers:
-        columns = reader.layer.weight.detach().movedim(1, 0).flatten(1).any(1)  # type: ignore[union-attr,operator]
+        columns = reader.layer.weight.detach().movedim(1, 0).flatten(1).any(1)  # type: ignore[operator]
         read |= columns.reshape(len(read), reader.repeat).any(1)
     return constant | ~read
 
@@ -143,12 +143,12 @@ def _cut(space: Space, dead: Tensor) -> bool:
         keep[0] = True
     for reader, value in zip(space.readers, folded, strict=True):
         columns = keep.repeat_interleave(reader.repeat)
-        layer, weight = reader.layer, reader.layer.weight.detach()  # type: ignore[union-attr,operator]
+        layer, weight = reader.layer, reader.layer.weight.detach()  # type: ignore[operator]
         gone = weight.movedim(1, 0).flatten(1)[~columns].reshape(-1, len(weight), weight[0, 0].numel()).sum(2)
         shift = (value[~columns].double() @ gone.double()).to(weight.dtype)
         if layer.bias is not None or bool(shift.any()):
-            old = torch.zeros_like(shift) if layer.bias is None else layer.bias.detach()  # type: ignore[operator,union-attr]
-            layer.bias = nn.Parameter(old + shift, layer.weight.requires_grad)  # type: ignore[union-attr,arg-type]
+            old = torch.zeros_like(shift) if layer.bias is None else layer.bias.detach()  # type: ignore[operator]
+            layer.bias = nn.Parameter(old + shift, layer.weight.requires_grad)  # type: ignore[arg-type]
         _resize(layer, "weight", weight[:, columns])
         setattr(layer, "in_features" if isinstance(layer, nn.Linear) else "in_channels", int(columns.sum()))
     for module in (space.layer, *space.norms):

@@ -61,14 +61,14 @@ def constants(reader: Reader, dead: Tensor) -> Tensor | None:
 
     A unit that is dead because its columns are zero has no effect whatever it is: zero will do.
     """
-    weight: Tensor = reader.layer.weight.detach()  # type: ignore[union-attr,operator,assignment]  # one of _LAYERS
+    weight: Tensor = reader.layer.weight.detach()  # type: ignore[operator]  # one of _LAYERS
     used = weight.movedim(1, 0).flatten(1).any(1) & dead.repeat_interleave(reader.repeat)
     columns = reader.seen.movedim(-1 if isinstance(reader.layer, nn.Linear) else 1, 0).flatten(1)
     value = torch.where(used, columns[:, 0], torch.zeros_like(columns[:, 0]))
     if bool((columns[used] != value[used, None]).any()):
         return None
     padded = not isinstance(reader.layer, nn.Linear) and (
-        isinstance(reader.layer.padding, str) or any(reader.layer.padding)  # type: ignore[union-attr,arg-type]
+        isinstance(reader.layer.padding, str) or any(reader.layer.padding)  # type: ignore[arg-type]
     )
     return None if padded and bool(value.any()) else value
 
@@ -171,7 +171,7 @@ def _flattens(user: fx.Node, target: Any, before: Tensor, after: Any) -> bool:
 
 def _averages(user: fx.Node, target: Any, before: Tensor, after: Any) -> bool:
     """Whether every channel becomes its mean (or largest) over all places."""
-    return target in ("mean", "amax", torch.mean, torch.amax) and after.shape == before.shape[:2]
+    return target in ("mean", "amax", torch.mean, torch.amax) and bool(after.shape == before.shape[:2])
 
 
 def _word(user: fx.Node, target: Any) -> str:

@@ -124,7 +124,7 @@ class HierarchicalLasso(Insertion):
 
     def layer(self, host: nn.Module) -> Inserted:
         """Return a skip for a network that is this host alone; `network` knows the outputs of a deeper one."""
-        return SkipLayer(self, host, host.weight.shape[0])  # type: ignore[union-attr,index]  # `find` has checked it
+        return SkipLayer(self, host, len(host.weight))  # type: ignore[arg-type]  # `find` has checked it
 
     def insert(self, host: nn.Module, layer: Inserted) -> None:
         host.register_forward_pre_hook(partial(_look, f"poise_{self.name}"))
