@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,13 +11,13 @@ from scipy.stats import entropy
 from torch import Tensor, nn
 
 from poise import Dropout, PoiseWarning, Recipe
-from poise.core.context import Batch
 from poise.core.errors import ArgumentError
 from poise.models.tabular import Mlp
 from poise.objective import RDrop
 from poise.testing import check_regularizer
 from poise.train.losses import CrossEntropy
 from poise.train.population import Population, Rows
+from poise.train.replay import forward_again
 
 
 def second(outputs: Tensor) -> dict[str, Any]:
@@ -102,8 +103,7 @@ def test_in_a_linear_model_it_is_twice_dropouts_variance_and_one_mask_for_both_i
     model = nn.Sequential(nn.Identity(), nn.PReLU(), nn.Linear(3, 1, bias=False)).double()
     nn.init.ones_(model[1].weight)  # an activation that does nothing, so that dropout meets the inputs
     run = Recipe(Dropout(0.3), RDrop(1.0)).start(model, seed=2)
-    x, y = run.batch(torch.zeros(1, 3, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64))
-    again = run._context(params=dict(model.named_parameters()), batch=Batch(x, y)).forward
+    again = partial(forward_again, run.model, dict(model.named_parameters()))
     w = model[2].weight.detach()[0]
     expected = 2 * 0.3 / 0.7 * float((w.square() * torch.tensor([1.0, 4.0, 0.25])).sum())
     mean, error = disagreement(again)
