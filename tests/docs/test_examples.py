@@ -72,6 +72,18 @@ def test_multitask_borrows_from_related_tasks_only(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("seeded")
+def test_ensembles_are_better_calibrated_than_the_single_network(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("ensembles.py", capsys).splitlines()
+    accuracy, loss, error = zip(*(numbers(line[28:])[:3] for line in text[1:8]), strict=True)
+    single, tempered, snapshots, swag, dropout, passes, bag = loss
+    assert min(accuracy) > 0.9
+    assert max(tempered, snapshots, swag, bag) < single
+    assert passes < 0.9 * dropout
+    assert error[1] < error[0]
+    assert numbers(text[-1])[0] == pytest.approx(bag, rel=0.6)  # out of bag, from training rows alone
+
+
+@pytest.mark.usefixtures("seeded")
 def test_early_stopping_shows_the_turn(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed("early_stopping.py", capsys)
     curve = [numbers(line) for line in text.splitlines() if re.match(r" *\d+ ", line)]
