@@ -20,7 +20,7 @@ from poise.core.select import roles_of
 from poise.core.trees import map_tree
 from poise.train.distributions import Classes
 from poise.train.groups import groups_of, scales_of
-from poise.train.losses import usual_loss
+from poise.train.losses import summed_loss, usual_loss
 from poise.train.ranks import keep_own_draws, rank_and_world
 from poise.train.replay import Replay, forward_again, gradient_again, kept_generators
 from poise.train.tasks import TaskGradients
@@ -69,7 +69,10 @@ class Folding:
         return self._resolved[2]
 
     def _loss(self, outputs: Any, batch: Batch) -> Tensor:
-        return usual_loss(outputs, batch, self.classes) if self.loss is None else self.loss(outputs, batch.targets)
+        given = self.loss
+        if given is None:
+            return usual_loss(outputs, batch, self.classes)
+        return summed_loss(lambda answers, rows: given(answers, rows.targets), outputs, batch)
 
     def _taught(self, inputs: Any) -> Any:
         with torch.no_grad():

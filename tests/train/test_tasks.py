@@ -14,7 +14,16 @@ from poise.core.context import Batch
 from poise.core.recipe import Recipe
 from poise.gradient import ClipNorm, PcGrad
 from poise.network import CrossStitch, Dropout, MultiTask
-from poise.objective import L2, DynamicWeights, GradNorm, SoftSharing, TaskLosses, TaskWeight, UncertaintyWeights
+from poise.objective import (
+    L2,
+    Adversarial,
+    DynamicWeights,
+    GradNorm,
+    SoftSharing,
+    TaskLosses,
+    TaskWeight,
+    UncertaintyWeights,
+)
 from poise.train.population import Population, Rows
 
 TASKS = ("age", "species")
@@ -167,6 +176,19 @@ def test_a_batch_without_labels_of_a_task_trains_the_other_alone() -> None:
     assert float(run.terms["data/age"]) == 0.0
     assert torch.equal(run.model.get_parameter("heads.age.weight"), head)
     assert all(bool(torch.isfinite(weight).all()) for weight in run.model.parameters())
+
+
+@pytest.mark.usefixtures("seeded")
+def test_a_part_that_asks_for_the_loss_gets_the_sum_over_tasks() -> None:
+    inputs, targets = rows()
+    found = []
+    for loss in (LOSSES, lambda outputs, y: torch.stack([*LOSSES(outputs, y).values()]).sum()):
+        run = Recipe(Adversarial(0.1)).start(started(), loss=loss)
+        x, y = run.batch(inputs, targets)
+        outputs = run.model(x)
+        run.objective(LOSSES(outputs, y), outputs=outputs)
+        found.append(float(run.terms["adversarial"]))
+    assert found[0] == found[1] > 0
 
 
 def test_tied_heads_have_the_gradient_of_both_tasks() -> None:
