@@ -13,6 +13,7 @@ from poise.core.errors import ArgumentError, shown
 from poise.core.kinds import Inserted
 from poise.network.attach import AfterHiddenLayers
 from poise.network.batch_norm import BatchNormLayer, check_statistics
+from poise.network.standardize import standardize
 
 __all__ = ["GhostBatchNorm", "GhostBatchNormLayer"]
 
@@ -25,14 +26,30 @@ class GhostBatchNormLayer(BatchNormLayer):
         self.size = part.size
 
     def standardized(self, x: Tensor, gain: Tensor, offset: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # Shared out evenly, because a rest of one row has no variance: every ghost batch has `size` rows or more.
-        batched = x.dim() > -self.dim
-        ghosts = x.tensor_split(max(1, x.shape[0] // self.size)) if batched else (x,)
-        parts = [super(GhostBatchNormLayer, self).standardized(ghost, gain, offset, rest) for ghost in ghosts]
-        counts = [ghost.shape[0] / x.shape[0] for ghost in ghosts]
-        mean = torch.stack([mean * share for (_, mean, _), share in zip(parts, counts, strict=True)]).sum(0)
-        var = torch.stack([var * share for (_, _, var), share in zip(parts, counts, strict=True)]).sum(0)
-        return torch.cat([out for out, _, _ in parts]), mean, var
+        rows = x.shape[0]
+        ghosts = rows // self.size
+        if ghosts < 2 or x.dim() == -self.dim:  # one ghost batch, or one image of several positions
+            return super().standardized(x, gain, offset, rest)
+        # Shared out evenly, because a remainder of one row has no variance: some ghost batches have one row more.
+        least, more = divmod(rows, ghosts)
+        outputs, means, variances = [], [], []
+        for part, size in ((x[: more * (least + 1)], least + 1), (x[more * (least + 1) :], least)):
+            if len(part):
+                out, mean, var = self._by_ghost(part.unflatten(0, (-1, size)), gain, offset, rest)
+                outputs.append(out.flatten(0, 1))
+                means.append(mean * (size / rows))
+                variances.append(var * (size / rows))
+        return torch.cat(outputs), torch.cat(means).sum(0), torch.cat(variances).sum(0)
+
+    def _by_ghost(self, x: Tensor, gain: Tensor, offset: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output, mean (G, F) and variance (G, F) of G ghost batches (G, rows, ...) in one pass."""
+        dims = tuple(d for d in range(1, x.dim()) if d != x.dim() + self.dim)
+        moments = [1 if d in dims else size for d, size in enumerate(x.shape)]
+        # Expanded, so that each ghost batch has gradients of its own, which autograd sums.
+        gain, offset = gain.expand(moments), offset.expand(moments)
+        out, mean, var = standardize(x, gain, offset, rest, self.eps, dims)
+        seen = x.numel() // mean.numel()
+        return out, mean.flatten(1), var.flatten(1) * (seen / (seen - 1))
 
 
 @dataclass(frozen=True)
@@ -43,7 +60,7 @@ class GhostBatchNorm(AfterHiddenLayers):
     row is in. A batch of n rows is shared out evenly, in order, into n // size ghost batches (one if n < size), so
     none has fewer than `size` rows. Brings back, with large batches, the noise of small ones, which regularizes.
     Running statistics move once a step, towards the mean over the ghost batches (the paper moves them once for each
-    ghost batch), and evaluation uses them. Costs what batch normalisation does, in n / size times as many calls.
+    ghost batch), and evaluation uses them. Costs what batch normalisation does.
 
     Neutral: share = 0.
     Shapes: (..., F) after a linear layer, (B, C, ...) after a convolution; ghost batches are parts of dimension 0.
