@@ -41,6 +41,7 @@ class Lookahead(Regularizer):
     """
 
     rank: ClassVar[int] = 85
+    conditional: ClassVar[bool] = True
     formula: ClassVar[str] = "every k steps: slow <- slow + share (w - slow), w <- slow"
     cost: ClassVar[str] = "one copy of the weights in memory; two passes over them every k steps"
 

@@ -83,6 +83,11 @@ def test_two_groups_are_each_pulled_once_a_step() -> None:
     assert (model.weight.item(), model.bias.item()) == (1.0, 3.0)  # half of the way to 2 and to 6
 
 
+def test_a_run_does_not_warn_before_the_first_pull() -> None:
+    path = descend(Recipe(Lookahead(8)), 9, lr=0.1)  # warnings are errors here; the run watches its first five steps
+    assert not torch.equal(path[6], path[7])
+
+
 @pytest.mark.parametrize("every", [0, -1, 1.5, True, "5"])
 def test_every_must_be_a_count_of_steps(every: Any) -> None:
     with pytest.raises(ArgumentError, match=r"`Lookahead.every` must be an int >= 1; got"):
