@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ __all__ = [
     "drawing",
     "forget_calls",
     "inserted_layers",
+    "is_torchs",
     "may_call_children",
     "move_to",
     "recomputing",
@@ -120,7 +122,14 @@ def may_call_children(host: nn.Module) -> bool:
     """Whether the host's forward may run through all its children: nn.Sequential's does, and a user's own may."""
     if isinstance(host, nn.MultiheadAttention) or all(isinstance(one, (Inserted, Aside)) for one in host.children()):
         return False
-    return isinstance(host, nn.Sequential) or not type(host).forward.__module__.startswith("torch.nn.")
+    return isinstance(host, nn.Sequential) or not is_torchs(host)
+
+
+def is_torchs(module: nn.Module) -> bool:
+    """Whether the module's forward is one of torch.nn's own."""
+    # Static: a scripted module's is no function; and a generated one (torch.fx) has no home.
+    home = inspect.getattr_static(type(module), "forward").__module__
+    return str(home).startswith("torch.nn.") and "forward" not in module.__dict__
 
 
 class Recorder(Inserted):

@@ -12,7 +12,7 @@ import torch
 from torch import fx, nn
 
 from poise.core.errors import ArgumentError, shown
-from poise.core.kinds import Inserted
+from poise.core.inserted import Inserted, is_torchs
 from poise.network.joins import meetings
 from poise.network.sites import Site
 
@@ -87,12 +87,11 @@ def _of_module(path: str, owner: nn.Module) -> tuple[list[Join], list[str]]:
         return _declared(path, owner, declared), []
     if isinstance(owner, Inserted) or not any(True for _ in owner.children()):
         return [], []
-    forward = type(owner).forward
     for layer, names in _TRANSFORMER_LAYERS.items():
-        if isinstance(owner, layer) and forward is layer.forward:
+        if isinstance(owner, layer) and is_torchs(owner) and owner.forward.__func__ is layer.forward:  # type: ignore[attr-defined]  # a method
             rows = 0 if owner.self_attn.batch_first else 1  # type: ignore[union-attr]  # a MultiheadAttention
             return [Join(path, (_site(path, owner, name),), rows) for name in names], []
-    if forward.__module__.startswith("torch.nn."):
+    if is_torchs(owner):
         return [], []  # containers and torch's own layers
     return _traced(path, owner)
 
@@ -130,6 +129,8 @@ class _Tracer(fx.Tracer):
 
 
 def _trace(owner: nn.Module) -> fx.Graph:
+    if "forward" in owner.__dict__:
+        raise TypeError("its forward was replaced on the object")  # torch.fx would read the class's
     # Whatever the forward assigns to self goes to a copy that shares children and tensors with the owner.
     twin = object.__new__(type(owner))
     twin.__dict__ = {name: dict(v) if type(v) is dict else v for name, v in owner.__dict__.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from poise.core.errors import ArgumentError
@@ -139,6 +139,18 @@ def test_a_forward_that_cannot_be_traced_is_named_with_the_way_out() -> None:
     (note,) = found.unread
     assert note.startswith("0 (Dynamic) could not be traced")
     assert "residual_branches = (" in note
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_forwards_that_are_no_plain_method_are_traced_or_named() -> None:
+    graph = fx.symbolic_trace(blocks.BasicBlock())
+    assert paths(nn.Sequential(graph)) == ["0.bn2"]
+    script = torch.jit.script(nn.Sequential(nn.Linear(2, 2)))
+    patched = nn.Sequential(nn.Linear(2, 2))
+    patched.forward = lambda x: x + patched[0](x)  # type: ignore[method-assign]  # as some libraries do
+    for model in (script, patched):
+        assert residual(model).joins == ()
+        assert "could not be traced" in residual(model).unread[0]
 
 
 @pytest.mark.parametrize("declared", ["linear", ("lienar",), (1,), (("linear", 2),)])
