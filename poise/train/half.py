@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["as_list", "skip_step", "unscaled"]
+__all__ = ["all_finite", "as_list", "skip_step", "unscaled"]
 
 
 def as_list(optimizer: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
@@ -20,6 +20,11 @@ def unscaled(scaler: torch.amp.GradScaler, optimizers: Sequence[Optimizer], para
     """Divide the gradients by the scale; return whether all are finite. A clip before this would clip scaled ones."""
     for one in optimizers:
         scaler.unscale_(one)
+    return all_finite(params)
+
+
+def all_finite(params: Mapping[str, Tensor]) -> bool:
+    """Whether no gradient has overflowed."""
     return all(bool(torch.isfinite(p.grad).all()) for p in params.values() if p.grad is not None)
 
 

@@ -25,7 +25,7 @@ from poise.train.distributions import Classes, encoded
 from poise.train.failure import TrainingError, check_terms
 from poise.train.folding import Folding
 from poise.train.groups import check_optimizer
-from poise.train.half import as_list, skip_step, unscaled
+from poise.train.half import all_finite, as_list, skip_step, unscaled
 from poise.train.ranks import mean_over_ranks
 from poise.train.replay import Replay
 from poise.train.run_state import load_run, state_of
@@ -129,6 +129,11 @@ class Run(Folding):
     def before_step(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
         """Gradient stage and shrink stage: what `update` does before the optimizer's own step."""
         self._check(optimizer)
+        self._edit_gradients()
+        with torch.no_grad():
+            self._edit("shrink", as_list(optimizer), self._params())
+
+    def _edit_gradients(self) -> None:
         params = self._params()
         check_terms(self.terms, self.step_number)
         grads = {name: p.grad for name, p in params.items() if p.grad is not None}
@@ -139,7 +144,6 @@ class Run(Folding):
             edited, self.memory = self._fold("gradient", grads, rng=self._rng_of_gradients(), **facts)
             for name, grad in edited.items():
                 params[name].grad = grad
-            self._edit("shrink", as_list(optimizer), params)
 
     def after_step(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
         """Update stage and average stage, after the optimizer's own step; then clear gradients."""
@@ -165,7 +169,13 @@ class Run(Folding):
             skip_step(scaler, optimizers)
             self.skip()
             return False
-        self.before_step(optimizers)
+        self._edit_gradients()
+        if scaler is not None and not all_finite(self._params()):  # a second gradient (Sam's) may overflow alone
+            scaler.update(scaler.get_scale() * scaler.get_backoff_factor())
+            self.skip()
+            return False
+        with torch.no_grad():
+            self._edit("shrink", optimizers, self._params())
         for one in optimizers:
             one.step() if scaler is None else scaler.step(one)
         if scaler is not None:

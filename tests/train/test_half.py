@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from poise import L1, ClipNorm, Decay, Dropout, Ema, Recipe
+from poise import L1, ClipNorm, Decay, Dropout, Ema, Recipe, Sam
 from poise.train.population import Rows
 
 RECIPE = Recipe(Dropout(0.2), ClipNorm(0.1), Decay(0.1), Ema(0.5), L1(1e-3))
@@ -68,6 +68,28 @@ def test_of_two_optimizers_neither_steps_when_one_overflows(table: Rows) -> None
     assert all(torch.equal(p, old) for p, old in zip(run.model.parameters(), before, strict=True))
     scaler.scale(run.objective(F.cross_entropy(run.model(table.inputs), table.targets))).backward()
     assert run.update(optimizers, scaler)
+
+
+def test_a_second_gradient_that_overflows_alone_leaves_the_step_out(table: Rows) -> None:
+    run = Recipe(Sam(0.05), Decay(0.1)).start(network())
+    optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    before, calls = [p.detach().clone() for p in run.model.parameters()], []
+
+    def closure() -> Any:
+        loss = run.objective(F.cross_entropy(run.model(table.inputs), table.targets))
+        scaler.scale(loss).backward()
+        calls.append(loss)
+        if len(calls) == 2:
+            run.model[0].weight.grad[0, 0] = torch.inf
+        return loss
+
+    run.step(optimizer, closure, scaler)
+    assert run.step_number == 0
+    assert scaler.get_scale() == 32.0
+    assert all(torch.equal(p, old) for p, old in zip(run.model.parameters(), before, strict=True))
+    run.step(optimizer, closure, scaler)
+    assert run.step_number == 1
 
 
 @pytest.mark.filterwarnings("ignore:averaged weights are not exactly zero:poise.PoiseWarning")
