@@ -25,7 +25,7 @@ class AttentionDropoutLayer(DropoutLayer):
 
     def leave(self, host: nn.Module) -> None:
         if isinstance(host, DroppedAttention) and not any(isinstance(one, type(self)) for one in host.children()):
-            host.__class__ = nn.MultiheadAttention
+            host.__class__ = nn.MultiheadAttention  # type: ignore[assignment]  # what it was before
 
 
 class DroppedAttention(nn.MultiheadAttention):

@@ -8,12 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from poise.core.errors import ArgumentError
+from poise.core.recipe import Recipe
 from poise.core.rng import key
 from poise.network import Dropout, LockedDropout
 from poise.network.locked_dropout import LockedDropoutLayer
 from poise.testing import check_regularizer
 from poise.testing.oracles import mean_p_value, rate_p_value
-from poise.testing.sequence_networks import PlainRnn
+from poise.testing.sequence_networks import PlainRnn, SequenceNetwork
+from poise.train.losses import CrossEntropy
+from poise.train.population import Population
+from poise.train.rows import Rows
 
 P = 0.2
 KINDS = [nn.RNN, nn.LSTM, nn.GRU]
@@ -151,8 +156,22 @@ def test_members_are_dropped_as_they_would_be_alone(population) -> None:  # type
         torch.testing.assert_close(out[member], model(x[member]), rtol=1e-12, atol=1e-12)
 
 
-def test_torch_itself_cannot_map_its_recurrent_layers_over_members() -> None:
-    """Known, and stated to users: a population of these networks fails at torch's own message."""
-    model = LockedDropout(0.5).network(nn.LSTM(3, 4))
-    with pytest.raises(RuntimeError, match="Batching rule not implemented for aten::lstm"):
-        torch.vmap(lambda x: model(x)[0], randomness="different")(torch.randn(2, 5, 1, 3))
+@pytest.mark.parametrize("kind", [*KINDS, nn.LSTMCell])
+def test_a_population_refuses_recurrent_layers_that_torch_cannot_map(kind: type[nn.Module]) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(2, 3), kind(3, 4))  # type: ignore[call-arg]  # they all take two sizes
+
+    with pytest.raises(RuntimeError, match="Batching rule not implemented for aten::"):  # torch's own words
+        torch.vmap(build(), randomness="different")(torch.randn(2, 5, 2))
+    with pytest.raises(ArgumentError, match=rf"networks that torch\.vmap can map; got nn\.{kind.__name__} in '1'"):
+        Population(build, Recipe(LockedDropout(0.5)), CrossEntropy(), lr=[0.1, 0.1])
+
+
+def test_a_population_trains_a_recurrence_in_plain_operations() -> None:
+    data = Rows(torch.randn(20, 5), torch.eye(3)[torch.arange(20) % 3])
+    population = Population(
+        lambda: SequenceNetwork(5, 3), Recipe(LockedDropout(0.3, 0.1)), CrossEntropy(), lr=[0.01] * 2
+    )
+    first = population.train(data, 1, 20)["data"]
+    last = population.train(data, 40, 20)["data"]
+    assert bool((last < first).all())
