@@ -101,7 +101,8 @@ class Regularize(pl.Callback):
     @staticmethod
     def of(trainer: pl.Trainer) -> Run:
         """Return the run of a Trainer's only `Regularize`, for a module with manual optimization."""
-        found = [callback for callback in trainer.callbacks if isinstance(callback, Regularize)]
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set by one of its connectors
+        found = [callback for callback in callbacks if isinstance(callback, Regularize)]
         if len(found) != 1:
             raise ArgumentError(f"`Regularize.of` must get a Trainer with one Regularize; got one with {len(found)}.")
         return found[0].run

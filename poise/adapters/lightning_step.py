@@ -31,7 +31,8 @@ class Step:
 
     def __call__(self, batch: Any, *rest: Any, **named: Any) -> Any:
         # The tuners (learning rate, batch size) train for a while with the callbacks taken out.
-        if self.owner not in self.trainer.callbacks or not self.pl_module.automatic_optimization:
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of its connectors
+        if self.owner not in callbacks or not self.pl_module.automatic_optimization:
             return self.own(batch, *rest, **named)
         step = functools.partial(self._regularized, batch, *rest, **named)
         self._prepare(step)

@@ -64,9 +64,10 @@ def regularize(
     check_monitor("regularize", recipe, monitor, mode)
     check_parts("regularize", batch)
     _check_trainer(trainer)
-    if classes is None and getattr(getattr(trainer.model, "config", None), "num_labels", 1) > 1:
-        classes = trainer.model.config.num_labels
-    model = Logits(trainer.model)
+    network: Any = trainer.model
+    labels = int(getattr(getattr(network, "config", None), "num_labels", 1))
+    classes = labels if classes is None and labels > 1 else classes
+    model = Logits(network)
     run = recipe.start(model, seed=seed, columns=columns, classes=classes, teacher=teacher, loss=loss)
     model.to(trainer.args.device)
     if trainer.optimizer is not None:
@@ -93,7 +94,7 @@ def _check_trainer(trainer: Trainer) -> None:
         raise ArgumentError("`TrainingArguments.fp16` must be False: steps that overflow are not seen. Use bf16=True.")
 
 
-class _Regularize(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
+class _Regularize(TrainerCallback):
     def __init__(
         self,
         trainer: Trainer,
@@ -115,8 +116,9 @@ class _Regularize(TrainerCallback):  # type: ignore[misc]  # transformers has no
         self.finished = False  # the model holds the weights to predict with
         self.start: Path | None = None  # the checkpoint to go on from
         self.own = {name: getattr(trainer, name) for name in ("train", "evaluation_loop", "log")}
-        trainer.compute_loss = Step(trainer, run, recipe, batch)
-        trainer.train, trainer.evaluation_loop, trainer.log = self.train, self.evaluation_loop, self.log
+        replaced = {"train": self.train, "evaluation_loop": self.evaluation_loop, "log": self.log}
+        for name, method in (replaced | {"compute_loss": Step(trainer, run, recipe, batch)}).items():
+            setattr(trainer, name, method)
 
     # --- in place of the Trainer's own ---------------------------------------------------------------------------
 
@@ -124,7 +126,7 @@ class _Regularize(TrainerCallback):  # type: ignore[misc]  # transformers has no
         """`Trainer.train`, with the run's state from the checkpoint."""
         path = resume_from_checkpoint or None
         if path is True:
-            path = get_last_checkpoint(self.trainer.args.output_dir)
+            path = get_last_checkpoint(self.trainer.args.output_dir)  # type: ignore[no-untyped-call]  # has no types
         self.start = None if path is None else Path(path)
         if self.run.draws and self.start is None:
             raise ArgumentError(
@@ -182,7 +184,7 @@ class _Regularize(TrainerCallback):  # type: ignore[misc]  # transformers has no
             control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **facts: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if args.should_save and not args.save_only_model and folder.is_dir():
             torch.save(self.run.state_dict(), folder / f"{_FILE}.part")
             os.replace(folder / f"{_FILE}.part", folder / _FILE)  # a file that is there is whole

@@ -56,7 +56,7 @@ class Step:
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        if not self.trainer.model.training:
+        if not self.run.model.model.training:  # type: ignore[union-attr]  # the run's model is a Logits
             return self.own(model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch)
         needy = [part.name for part in self.recipe if "closure" in part.needs]
         if needy and self.trainer.args.gradient_accumulation_steps != 1:
@@ -120,7 +120,7 @@ class Step:
                 )
             _rest, labels = self.run.batch(rest, labels)
             return {**rest, "labels": labels}
-        self.run.model.key = key
+        self.run.model.key = key  # type: ignore[assignment]  # the run's model is a Logits
         values, labels = self.run.batch(rest[key], labels)
         return {**rest, key: values, "labels": labels}
 

@@ -8,9 +8,18 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Trainer,
+    TrainingArguments,
+)
 
 from poise import L2, ClipNorm, Cosine, Decay, Dropout, Ema, Mixup, Recipe
 from poise.train.run import Run
@@ -132,3 +141,60 @@ def own_loop(
 def light() -> SimpleNamespace:
     names = (network, usual, Module, trainer, fit, differing, own_loop)
     return SimpleNamespace(**{name.__name__: name for name in names}, ROWS=ROWS)
+
+
+# --- transformers ----------------------------------------------------------------------------------------------------
+
+
+def bert() -> BertForSequenceClassification:
+    torch.manual_seed(0)
+    return BertForSequenceClassification(
+        BertConfig(vocab_size=30, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+                   num_labels=CLASSES, max_position_embeddings=8, hidden_dropout_prob=0.0,
+                   attention_probs_dropout_prob=0.0)
+    )  # fmt: skip
+
+
+def gpt() -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(
+        GPT2Config(vocab_size=30, n_embd=32, n_layer=2, n_head=2, n_positions=8, resid_pdrop=0.0, embd_pdrop=0.0,
+                   attn_pdrop=0.0, bos_token_id=0, eos_token_id=0)
+    )  # fmt: skip
+
+
+def sentences() -> list[dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, 30, (ROWS, 6), generator=generator)
+    return [{"input_ids": row, "labels": row[0] % CLASSES} for row in ids]
+
+
+def texts() -> list[dict[str, torch.Tensor]]:
+    """Some tokens of some rows are masked out, so that micro-batches have different numbers of labels."""
+    rows = [one["input_ids"] for one in sentences()]
+    return [
+        {"input_ids": row, "labels": torch.where(torch.arange(6) < 2 + i % 5, row, -100)} for i, row in enumerate(rows)
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> SimpleNamespace:
+    return SimpleNamespace(bert=bert, gpt=gpt, sentences=sentences, texts=texts)
+
+
+@pytest.fixture
+def hugging(tmp_path: Any) -> Callable[..., Trainer]:
+    def make(model: Any = None, data: Any = None, **options: Any) -> Trainer:
+        chosen = {
+            "output_dir": str(tmp_path / "out"), "per_device_train_batch_size": 8, "learning_rate": 1e-2,
+            "num_train_epochs": 10, "lr_scheduler_type": "constant", "optim": "adamw_torch", "max_grad_norm": 0.0,
+            "train_sampling_strategy": "sequential", "report_to": "none", "disable_tqdm": True, "use_cpu": True,
+            "save_strategy": "no", "logging_strategy": "no", "per_device_eval_batch_size": ROWS,
+        }  # fmt: skip
+        data = sentences() if data is None else data
+        arguments = TrainingArguments(**(chosen | options))
+        return Trainer(model=bert() if model is None else model, args=arguments, train_dataset=data, eval_dataset=data)
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return make
