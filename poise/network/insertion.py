@@ -25,8 +25,10 @@ def insert(model: nn.Module, *parts: Insertion, seed: int = 0) -> InsertedParts:
     """Insert layers into a model of your own, in place, and return what lists, changes and removes them.
 
     Each training forward pass of the model draws anew, from the seed and the number of such passes so far; schedules
-    read that number. Train, copy, pickle and compile the model as before (insert first, then torch.compile). Layers
-    without weights leave its state_dict as it is. Penalties and all else that needs the loss needs `recipe.start`.
+    read that number. Train, copy, pickle and compile the model as before (insert first, then torch.compile); give
+    each of several processes a seed of its own. Layers without weights leave the model's state_dict as it is. With
+    activation checkpoints, call backward() before the next forward pass. Penalties, and all else that needs the loss,
+    need `recipe.start`.
 
     Raises: ArgumentError if a part acts elsewhere than in the network, finds no site, or the model has layers of
     ours, or is compiled already.

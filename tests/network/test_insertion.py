@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from poise import L2, BatchNorm, Dropout, DropPath, HiddenNoise, Linear, ShakeDrop, WeightNoise
+from poise import L2, BatchEnsemble, BatchNorm, Dropout, DropPath, HiddenNoise, Linear, ShakeDrop, WeightNoise
 from poise.core.errors import ArgumentError, CheckpointError
 from poise.core.kinds import Insertion, inserted_layers
 from poise.core.rng import Rng, key
@@ -193,6 +193,19 @@ def test_the_state_of_other_parts_is_refused() -> None:
     state = insert(network(), Dropout(0.2)).state_dict()
     with pytest.raises(CheckpointError, match="of other parts"):
         insert(network(), Dropout(0.2, where="inputs")).load_state_dict(state)
+
+
+def test_the_predict_stage_of_a_shared_ensemble_is_there_too() -> None:
+    model = network()
+    inserted = insert(model, BatchEnsemble(members=2))
+    every = []
+    for member in range(2):
+        for _, layer in inserted_layers(model.eval()):
+            layer.member = member  # type: ignore[assignment]  # a plain attribute
+        every.append(model(x()).softmax(-1))
+    predict = inserted.predictor(classes=2)
+    torch.testing.assert_close(predict(x()).softmax(-1), torch.stack(every).mean(0))
+    assert not predict.training
 
 
 # --- what it says --------------------------------------------------------------------------------------------------
