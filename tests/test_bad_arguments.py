@@ -38,7 +38,12 @@ from poise.testing import example
 from poise.testing.checks_class import illegal_values
 
 KINDS = {k: kind for k, kind in sorted(Regularizer.registry.items()) if kind.__module__.startswith("poise.")}
-NEEDED: dict[str, dict[str, Any]] = {"swa": {"start": 2}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "soft_sharing": {"modules": ("first", "second")},
+    "swa": {"start": 2},
+    **{kind: {"tasks": ("a", "b")} for kind in ("dynamic_weights", "grad_norm", "grad_vac", "task_weight")},
+    "uncertainty_weights": {"tasks": ("a", "b")},
+}
 
 
 def refused(message: str, call: Callable[[], object]) -> None:
