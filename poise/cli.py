@@ -88,10 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "data", metavar="DATA", help="a .csv, .parquet, .jsonl, ... file, or a built-in table: iris, wine"
     )
     study.add_argument(
-        "--target",
-        metavar="COLUMN",
-        action="append",
-        help="the column to predict (known for built-in tables); repeat it, or write A,B, for several at once",
+        "--target", metavar="COLUMN", action="append", help="the column to predict, or A,B (known for built-in tables)"
     )
     study.add_argument("--budget", default="2m", help="time or trials: 90s, 2m, 1.5h, 50trials (default: 2m)")
     study.add_argument("--out", metavar="DIR", help="folder for the results (default: runs/TABLE-1, -2, ...)")
