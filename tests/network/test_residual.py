@@ -109,6 +109,35 @@ def test_every_way_to_add_is_seen(add: Any) -> None:
     assert paths(Written(lambda self, x: add(x, self.a(x)), a=linear())) == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("change", "passed"),
+    [
+        (lambda h: h.permute(0, 2, 1), True),
+        (lambda h: torch.permute(h, (0, 2, 1)), True),
+        (lambda h: h.permute(1, 0, 2), False),
+        (lambda h: h.transpose(1, 2), True),
+        (lambda h: h.transpose(0, 1), False),
+        (lambda h: torch.transpose(h, 0, 2), False),
+        (lambda h: h.reshape(6, 2, 2), False),  # rows may be merged
+        (lambda h: -h.contiguous() * 0.1 / 2, True),
+        (lambda h: 2 * h, True),
+        (lambda h: 2 / h, False),
+        (lambda h: h + 1.0, True),  # a constant is a term of the sum, not of the branch
+        (lambda h: F.dropout(h, 0.1), True),
+        (lambda h: F.softmax(h, -1), False),
+        (lambda h: h.abs(), False),
+    ],
+)
+def test_a_site_lies_before_what_only_scales_or_rearranges_rows(change: Any, passed: bool) -> None:
+    model = Written(lambda self, x: x + change(self.a(x)), a=linear())
+    assert paths(model) == (["a"] if passed else [])
+
+
+def test_a_second_output_of_a_module_is_no_branch_end() -> None:
+    model = Written(lambda self, x: x + self.a(x, x, x)[1], a=nn.MultiheadAttention(4, 2))
+    assert paths(model) == []
+
+
 def test_a_branch_that_ends_in_no_module_of_its_own_is_reported() -> None:
     function = Written(lambda self, x: x + F.relu(self.a(x)), a=linear())
     elsewhere = Written(lambda self, x: _used_twice(x, self.a(x)), a=linear())

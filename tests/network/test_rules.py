@@ -91,6 +91,28 @@ def test_the_layer_edits_what_comes_in_or_goes_out() -> None:
     assert float((out - x).std()) == pytest.approx(1.0, abs=0.1)
 
 
+class RunsItsChildren(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 2), nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        for child in self.children():
+            x = child(x)
+        return x
+
+
+@pytest.mark.parametrize("build", [RunsItsChildren, lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh())])
+def test_a_layer_in_a_host_that_runs_its_children_acts_once(build: Any) -> None:
+    model, x = build(), torch.ones(500, 2)
+    expected = model(x)
+    Dropout(0.5, where="outputs").network(model)
+    found = model(x)
+    kept = found != 0
+    assert torch.equal(found[kept], 2 * expected[kept])
+    assert float(kept.float().mean()) == pytest.approx(0.5, abs=0.07)
+
+
 def test_only_the_output_of_a_recurrent_layer_is_edited_packed_or_not() -> None:
     lstm = nn.LSTM(3, 4, batch_first=True)
     x = torch.randn(2, 5, 3)
