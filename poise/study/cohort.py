@@ -14,6 +14,7 @@ from poise.core.context import Batch
 from poise.core.recipe import Recipe
 from poise.core.schedule import OneCycle
 from poise.core.terms import data_keys
+from poise.study.checkpoint import Checkpoint
 from poise.study.folds import Folds
 from poise.study.halt import Halt
 from poise.study.problem import Problem
@@ -84,22 +85,34 @@ class Cohort:
         self.rows = problem.rows if whole else problem.rows.select(self.seen)
         self.history: list[tuple[int, Tensor, Tensor]] = []  # step, training loss (M,), stop score (M,)
 
-    def train(self, until: int, halt: Halt | None = None) -> None:
+    def train(
+        self, until: int, halt: Halt | None = None, checkpoint: Checkpoint | None = None, name: str = ""
+    ) -> bool:
         """Train to step `until`, evaluating on each member's stop rows every `plan.every` steps.
 
-        When `halt` is due, training ends at the next evaluation.
+        When `halt` is due, training ends at the next evaluation; returns whether it came to its own end. With a
+        `checkpoint`, what was saved under `name` is gone on with.
         """
         population = self.population
         rows = self.folds.train[self.fold]
-        while population.state.step < until:
+        done = population.state.step >= until
+        if checkpoint is not None and (state := checkpoint.load(name)) is not None:
+            population.load_state_dict(state["population"])
+            self.history, done = state["history"], state["done"]
+        while not done:
             steps = min(self.plan.every, until - population.state.step)
             terms = population.train(self.problem.rows, steps, self.plan.batch, rows)
             scores = population.evaluate(self._masked(self.folds.stop), self._score)
-            loss = torch.stack([terms[name] for name in data_keys(terms)]).sum(0)
+            loss = torch.stack([terms[key] for key in data_keys(terms)]).sum(0)
             self.history.append((population.state.step, loss, scores))
-            done = population.stopped | population.diverged
-            if bool(done.all()) or (halt is not None and halt.due()):
+            done = population.state.step >= until or bool((population.stopped | population.diverged).all())
+            halted = halt is not None and halt.due()
+            if checkpoint is not None and (done or halted or checkpoint.due()):
+                state = {"population": population.state_dict(), "history": self.history, "done": done}
+                checkpoint.save(name, state)
+            if halted:
                 break
+        return done
 
     def _masked(self, mask: Tensor) -> Rows:
         """Return the watched rows; each member's own mask is applied by `_score`."""

@@ -226,10 +226,13 @@ def _together_lines(result: StudyResult) -> list[str]:
     for item in result.together:
         decimals = decimals_for([item.gain])
         gain = signed(item.gain.value, decimals), f"({span(item.gain, decimals)})"
-        rows.append((f"{item.target}: {item.metric.label}", *gain, item.verdict))
+        verdict = item.verdict if item.verdict in ("helps", "hurts") else "not measurable"
+        rows.append((f"{item.target}: {item.metric.label}", *gain, verdict))
     if not rows:
         return ["Whether learning the targets together helped was not measured."] if result.targets else []
-    lines = [f"{line}  {row[3]}" for line, row in zip(_columns([row[:3] for row in rows], 26), rows, strict=True)]
+    lines = [
+        _held(f"{line}  {row[3]}") for line, row in zip(_columns([row[:3] for row in rows], 24), rows, strict=True)
+    ]
     return ["What learning each target alone costs on the test part (95 %, over seeds):", *lines]
 
 

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
+from poise.core.interval import Interval
+
 __all__ = [
     "Arm",
     "Contribution",
@@ -22,15 +24,6 @@ __all__ = [
     "result_from_json",
     "result_to_json",
 ]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A point estimate with the ends of its 95 % interval, in the metric's own units."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
 import torch
 from torch import Tensor
 
+from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
 from poise.study.cohort import Cohort, Plan
 from poise.study.folds import Folds
@@ -47,18 +48,45 @@ def bracket(
     plan: Plan,
     seed: int,
     halt: Halt | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[list[Trial], list[Candidate]]:
     """Train configurations as one population by successive halving; return what became of each.
 
     When `halt` is due, training ends early; the first rung ends when two fifths of the time to its deadline are gone.
     """
-    began, halt = time.time(), halt or Halt()
+    if checkpoint is None:
+        return _bracket(problem, space, configs, folds, plan, seed, halt or Halt())[:2]
+    name = f"bracket-{configs[0].number}"
+    if (state := checkpoint.load(name)) is not None:
+        candidates = [Candidate(Config(**one.pop("config")), **one) for one in state["candidates"]]
+        return [Trial(**one) for one in state["trials"]], candidates
+    trials, candidates, whole = _bracket(problem, space, configs, folds, plan, seed, halt or Halt(), checkpoint, name)
+    if whole:
+        state = {"trials": [asdict(one) for one in trials], "candidates": [asdict(one) for one in candidates]}
+        checkpoint.save(name, state)
+        checkpoint.remove(*(f"{name}-rung-{rung}" for rung in range(len(RUNGS))))
+    return trials, candidates
+
+
+def _bracket(
+    problem: Problem,
+    space: Space,
+    configs: list[Config],
+    folds: Folds,
+    plan: Plan,
+    seed: int,
+    halt: Halt,
+    checkpoint: Checkpoint | None = None,
+    name: str = "",
+) -> tuple[list[Trial], list[Candidate], bool]:
+    """Do the work of `bracket`; the last value tells whether no rung was cut short."""
+    began, whole = time.time(), True
     cohort = Cohort(problem, space.recipe, configs, folds, plan, seed=seed)
     trials: list[Trial] = []
     for rung, part in enumerate(RUNGS):
         last = rung == len(RUNGS) - 1
         first = halt if last or math.isinf(halt.deadline) else halt.by(began + 0.4 * (halt.deadline - began))
-        cohort.train(max(1, round(plan.steps * part)), first)
+        whole &= cohort.train(max(1, round(plan.steps * part)), first, checkpoint, f"{name}-rung-{rung}")
         scores, outputs = cohort.validation()
         order = [place for place in torch.argsort(scores).tolist() if math.isfinite(scores[place])]
         kept = order if last else order[: math.ceil(len(cohort.configs) / 2)]
@@ -72,14 +100,15 @@ def bracket(
                 trials.append(Trial(config.number, dials, rung, step, float(losses[place]), value, state))
         if last:
             steps = cohort.best_steps()
-            return trials, [
+            found = [
                 Candidate(cohort.configs[place], float(scores[place]), outputs[place].clone(), int(steps[place]))
                 for place in order
             ]
+            return trials, found, whole
         if not kept:
             break
         cohort.keep(kept)
-    return trials, []
+    return trials, [], whole
 
 
 @dataclass
@@ -95,6 +124,7 @@ class Search:
     widest: int = 16  # configurations of a bracket
     tell: Callable[[str, float | None], None] = lambda message, best: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
+    checkpoint: Checkpoint | None = None
     seconds: float = 0.0  # spent in waves
     candidates: list[Candidate] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
@@ -125,7 +155,9 @@ class Search:
                     asked.update({config.number: trial for config, trial in proposals})
                     configs = [config for config, _ in proposals]
                     end = halt.by(time.time() + clock.left(share))
-                    tasks.append((self.problem, self.space, configs, self.folds, self.plan, self.seed, end))
+                    tasks.append(
+                        (self.problem, self.space, configs, self.folds, self.plan, self.seed, end, self.checkpoint)
+                    )
                     number += room
             best = min((c.score for c in self.candidates), default=None)
             self.tell(f"configurations {number - len(asked)} to {number - 1}", best)

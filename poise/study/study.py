@@ -171,10 +171,14 @@ class Study:
             if not interrupted:
                 plan = arms_plan(fitted, clock.left(_ABLATION), self.jobs, ablation=self.ablation)
                 self.progress.tell(plan.message, None, _FIT)
-                late = Halt(deadline=wall.time() + max(5.0, clock.left(_LATEST)))
+                began = wall.time()
+                late = Halt(deadline=began + max(5.0, clock.left(_LATEST)))
                 arms, parts = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs, halt=late)
-                if len(ready.targets) > 1:
+                if len(ready.targets) > 1 and not late.due():
                     self.progress.tell("learning each target alone", None, _ABLATION)
+                    # Twice what the ablation took for as many arms: narrower populations are slower.
+                    took = (wall.time() - began) * len(ready.targets) / (plan.arms - len(ready.targets))
+                    late = Halt(deadline=max(late.deadline, wall.time() + 2 * took))
                     pairs = learned_alone(ready, space, fitted, plan, arms, seed=self.seed, jobs=self.jobs, halt=late)
         except KeyboardInterrupt:
             interrupted = True
