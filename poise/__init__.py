@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from poise.core.recipe import Recipe
     from poise.core.regularizer import Regularizer
     from poise.core.schedule import Constant, Cosine, CosineCycles, Linear, OneCycle, SwitchOff, WarmUp
+    from poise.diagnosis import GapMeter, gap, learning_curve, memorization
     from poise.gradient import (
         AdaptiveClip,
         CaGrad,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from poise.predict import AugmentationAtTest, DropoutAtTest, Ensemble, SnapshotEnsemble, Swag, Temperature
     from poise.stop import Budget, Patience
     from poise.study.estimators import Classifier, Regressor
+    from poise.study.feature_selection import select_features
     from poise.update import L1, Decay, ElasticNet, GroupLasso, HierarchicalLasso, MaxNorm, UnitLasso
 
 __version__ = "0.1.0"  # the same stands in pyproject.toml
@@ -125,6 +127,7 @@ __all__ = [
     "Ema",
     "EmbeddingDropout",
     "Ensemble",
+    "GapMeter",
     "GaussianDropout",
     "GhostBatchNorm",
     "GradNorm",
@@ -184,8 +187,12 @@ __all__ = [
     "WeightNorm",
     "WeightStandardization",
     "__version__",
+    "gap",
     "insert",
+    "learning_curve",
+    "memorization",
     "prune_units",
+    "select_features",
 ]
 
 # All together, so that any public name has every regularizer declared and recipes can be read.
@@ -193,11 +200,16 @@ _CORE = (
     *("core.errors", "core.recipe", "core.regularizer", "core.schedule"),
     *("network", "batch", "objective", "gradient", "update", "average", "stop", "predict"),
 )
-# One by one: most of these need the extras of a study.
-_STUDY = {
+# One by one: most of these need more than torch, or time to import.
+_LATER = {
     "Classifier": "study.estimators",
+    "GapMeter": "diagnosis",
     "Regressor": "study.estimators",
+    "gap": "diagnosis",
+    "learning_curve": "diagnosis",
+    "memorization": "diagnosis",
     "prune_units": "models.pruning",
+    "select_features": "study.feature_selection",
 }
 
 
@@ -206,7 +218,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"poise.{name}")  # `import poise; poise.batch.Mixup`
     if name not in __all__:
         raise AttributeError(f"module 'poise' has no attribute {name!r}")
-    for home in [_STUDY[name]] if name in _STUDY else _CORE:
+    for home in [_LATER[name]] if name in _LATER else _CORE:
         module = importlib.import_module(f"poise.{home}")
         globals().update({public: getattr(module, public) for public in module.__all__ if public in __all__})
     return globals()[name]
