@@ -16,9 +16,9 @@ from poise.testing import check_regularizer
 pytestmark = pytest.mark.usefixtures("seeded")
 
 HOSTS = {
-    "linear": (nn.Linear(6, 4), (8, 6)),
-    "signals": (nn.Conv1d(3, 5, 2), (4, 3, 7)),
-    "images": (nn.Conv2d(3, 5, 2), (4, 3, 5, 4)),
+    "linear": (lambda: nn.Linear(6, 4), (8, 6)),
+    "signals": (lambda: nn.Conv1d(3, 5, 2), (4, 3, 7)),
+    "images": (lambda: nn.Conv2d(3, 5, 2), (4, 3, 5, 4)),
 }
 
 
@@ -49,7 +49,7 @@ def test_battery() -> None:
 
 @pytest.mark.parametrize("kind", HOSTS)
 def test_training_and_evaluation_are_torchs_where_sigma_is_above_one(kind: str) -> None:
-    host, shape = copy.deepcopy(HOSTS[kind][0]).double(), HOSTS[kind][1]
+    host, shape = HOSTS[kind][0]().double(), HOSTS[kind][1]
     host.weight.data *= 5
     ours, theirs = SpectralNorm().network(copy.deepcopy(host)), spectral_norm(copy.deepcopy(host))
     layer, vectors = ours.poise_spectral_norm, theirs.parametrizations.weight[0]
@@ -77,7 +77,7 @@ def test_training_and_evaluation_are_torchs_where_sigma_is_above_one(kind: str) 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("kind", HOSTS)
 def test_the_largest_singular_value_used_is_the_limit(kind: str, limit: float) -> None:
-    host = copy.deepcopy(HOSTS[kind][0]).double()
+    host = HOSTS[kind][0]().double()
     host.weight.data *= 20
     model = SpectralNorm(limit, iterations=300).network(host)
     weight = used(model, torch.randn(HOSTS[kind][1], dtype=torch.float64))

@@ -13,10 +13,10 @@ from poise.testing import check_regularizer
 pytestmark = pytest.mark.usefixtures("seeded")
 
 HOSTS = {
-    "linear": (nn.Linear(3, 5), (8, 3)),
-    "signals": (nn.Conv1d(3, 5, 2), (4, 3, 7)),
-    "images": (nn.Conv2d(4, 6, 2, groups=2), (4, 4, 5, 4)),
-    "volumes": (nn.Conv3d(3, 5, 2), (2, 3, 3, 3, 2)),
+    "linear": (lambda: nn.Linear(3, 5), (8, 3)),
+    "signals": (lambda: nn.Conv1d(3, 5, 2), (4, 3, 7)),
+    "images": (lambda: nn.Conv2d(4, 6, 2, groups=2), (4, 4, 5, 4)),
+    "volumes": (lambda: nn.Conv3d(3, 5, 2), (2, 3, 3, 3, 2)),
 }
 
 
@@ -28,7 +28,7 @@ def standardised(weight: Tensor) -> Tensor:
 
 
 def pair(kind: str) -> tuple[nn.Module, nn.Module]:
-    host = copy.deepcopy(HOSTS[kind][0]).double()
+    host = HOSTS[kind][0]().double()
     model = WeightStandardization().network(nn.Sequential(copy.deepcopy(host), nn.Linear(1, 1)))
     return model[0], host
 
