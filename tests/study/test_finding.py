@@ -5,7 +5,7 @@ import pytest
 from poise import Decay, Dropout, Recipe
 from poise.study.finding import finding
 from poise.study.metrics import METRICS
-from poise.study.result import Arm, Contribution, Gap, Interval, Score, StudyResult
+from poise.study.result import Arm, Contribution, Gap, Interval, Score, StudyResult, Together
 
 RECIPE = Recipe(Dropout(0.3), Decay(0.1))
 
@@ -85,3 +85,18 @@ def test_the_recipe_names_its_parts_and_the_rest_of_the_result_is_untouched() ->
 
 def test_a_recipe_of_nothing_is_told_as_such() -> None:
     assert finding(result(), Recipe()).finding
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("helps", "Learning the targets together helped a, b."),
+        ("hurts", "Learning the targets together harmed a, b: consider studies of one target."),
+        ("no measurable effect", "Learning together made no measurable difference for a, b."),
+    ],
+)
+def test_what_learning_together_was_worth_is_told_by_verdict(verdict: str, words: str) -> None:
+    metric = METRICS["regression"][0]
+    pairs = tuple(Together(name, metric, 1.0, 2.0, at(1.0), (0.5, 1.5), verdict) for name in "ab")
+    assert words in said(together=pairs)
+    assert "together" not in said()
