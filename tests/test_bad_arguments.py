@@ -22,6 +22,7 @@ from poise import (
     Dropout,
     Ema,
     GroupLasso,
+    InputNoise,
     LabelSmoothing,
     Mixup,
     Patience,
@@ -39,6 +40,9 @@ from poise.testing.checks_class import illegal_values
 
 KINDS = {k: kind for k, kind in sorted(Regularizer.registry.items()) if kind.__module__.startswith("poise.")}
 NEEDED: dict[str, dict[str, Any]] = {
+    "augmentation_at_test": {"transforms": (InputNoise(0.1),)},
+    "snapshot_ensemble": {"cycles": 2, "steps": 2},
+    "swag": {"start": 2},
     "soft_sharing": {"modules": ("first", "second")},
     "swa": {"start": 2},
     **{kind: {"tasks": ("a", "b")} for kind in ("dynamic_weights", "grad_norm", "grad_vac", "task_weight")},

@@ -31,9 +31,9 @@ class SnapshotEnsemble(Regularizer):
 
     Neutral: leave it out. Before the first cycle ends it changes nothing.
     Shapes: outputs keep theirs, (N, ..., K), classes last; copies keep the weights' dtype.
-    Units: steps counts optimizer steps of one cycle; last counts copies (None: all cycles). The raw weights are
+    Units: steps counts optimizer steps of one cycle; last counts copies (0: all cycles). The raw weights are
     copied, also beside a part that averages.
-    Raises: ArgumentError if cycles, steps or last is not an int >= 1, last > cycles, or space is no space.
+    Raises: ArgumentError if cycles or steps is not an int >= 1, last not one in [0, cycles], or space is no space.
     Source: Huang, Li, Pleiss, Liu, Hopcroft and Weinberger 2017, "Snapshot ensembles: train 1, get M for free".
 
     >>> part = SnapshotEnsemble(cycles=2, steps=1, space="output")
@@ -51,13 +51,13 @@ class SnapshotEnsemble(Regularizer):
 
     cycles: int
     steps: int
-    last: int | None = None
+    last: int = 0
     space: str = "probability"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("cycles", "steps") if self.last is None else ("cycles", "steps", "last"):
-            check_count("SnapshotEnsemble", name, getattr(self, name))
+        for name, low in (("cycles", 1), ("steps", 1), ("last", 0)):
+            check_count("SnapshotEnsemble", name, getattr(self, name), low)
         if self.kept > self.cycles:
             raise ArgumentError(
                 f"`SnapshotEnsemble.last` must be at most cycles ({self.cycles}); got {shown(self.last)}. "
@@ -68,7 +68,7 @@ class SnapshotEnsemble(Regularizer):
     @property
     def kept(self) -> int:
         """How many copies are kept."""
-        return self.cycles if self.last is None else self.last
+        return self.last or self.cycles
 
     def remember(self, params: Mapping[str, Tensor]) -> Memory:
         return {f"copy/{name}": w.detach().new_zeros(self.kept, *w.shape) for name, w in params.items()}

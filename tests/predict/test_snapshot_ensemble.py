@@ -102,7 +102,7 @@ def test_the_predictor_is_saved_and_loaded(trained: Callable, rows: tuple) -> No
     [
         ({"cycles": 0, "steps": 1}, "`SnapshotEnsemble.cycles` must be an int >= 1; got 0"),
         ({"cycles": 2, "steps": 1.5}, "`SnapshotEnsemble.steps` must be an int >= 1; got 1.5"),
-        ({"cycles": 2, "steps": 1, "last": 0}, "`SnapshotEnsemble.last` must be an int >= 1; got 0"),
+        ({"cycles": 2, "steps": 1, "last": -1}, "`SnapshotEnsemble.last` must be an int >= 0; got -1"),
         ({"cycles": 2, "steps": 1, "last": 3}, r"`SnapshotEnsemble.last` must be at most cycles \(2\); got 3"),
         ({"cycles": 2, "steps": 1, "space": "logit"}, "`SnapshotEnsemble.space` must be"),
     ],
