@@ -9,11 +9,15 @@ from torch import Tensor
 
 from poise.core.errors import ArgumentError
 
-__all__ = ["TrainingError", "check_terms"]
+__all__ = ["TrainingError", "UnmappableError", "check_terms"]
 
 
 class TrainingError(ArgumentError):
     """The loss is not finite, or no gradient arrived; the message names the step and the term."""
+
+
+class UnmappableError(ArgumentError):
+    """The network has a layer for which `torch.vmap` has no rule, so it cannot train as a population."""
 
 
 def check_terms(terms: Mapping[str, Tensor], step: int) -> None:

@@ -15,6 +15,7 @@ from poise.core.errors import ArgumentError, shown
 from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.schedule import Schedule
+from poise.train.failure import UnmappableError
 
 __all__ = ["Networks", "build_members", "member_dials", "member_rates", "member_seed", "shared_recipe"]
 
@@ -69,11 +70,11 @@ def _seeded(build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> nn.Mod
 
 
 def _refuse_recurrent(module: nn.Module) -> None:
-    """Raise ArgumentError for the layers that torch.vmap has no rule for, before it fails within the first step."""
+    """Raise UnmappableError for the layers that torch.vmap has no rule for, before it fails within the first step."""
     for path, layer in module.named_modules():
         for kind in (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell):
             if type(layer).forward is kind.forward:
-                raise ArgumentError(
+                raise UnmappableError(
                     f"`Population.build` must return networks that torch.vmap can map; got nn.{kind.__name__} "
                     f"in {path!r}. Train such networks one by one with `Recipe.start`, or write the recurrence in "
                     "plain operations, as poise.testing.sequence_networks.PlainRnn does."

@@ -1,0 +1,7 @@
+"""The generalization gap of any trained network, what it looks like, and which regularizers are worth trying first."""
+
+from poise.diagnosis.curves import GapMeter, LearningCurve, learning_curve
+from poise.diagnosis.gap import GapReport, gap
+from poise.diagnosis.memorization import Memorization, memorization
+
+__all__ = ["GapMeter", "GapReport", "LearningCurve", "Memorization", "gap", "learning_curve", "memorization"]
