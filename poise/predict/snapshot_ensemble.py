@@ -26,8 +26,8 @@ class SnapshotEnsemble(Regularizer):
     Copies are taken after steps steps, 2 steps, ..., cycles steps; the predictor is log of the mean over the last m
     copies of softmax(f), or the mean of f. Train with a rate that falls to 0 and starts again, `CosineCycles` of as
     many steps, so that each cycle ends in a minimum of its own: an ensemble for the price of one run, whose members
-    are more alike than those trained apart. It costs `last` copies of the weights in memory and one pass over them
-    each cycle; at prediction `last` forward passes, and with batch norm a pass over the training inputs for each.
+    are more alike than those trained apart. It costs `last` copies of the weights in memory and, each cycle, one pass
+    over all of them; at prediction `last` forward passes, and with batch norm a pass over the training inputs for each.
 
     Neutral: leave it out. Before the first cycle ends it changes nothing.
     Shapes: outputs keep theirs, (N, ..., K), classes last; copies keep the weights' dtype.

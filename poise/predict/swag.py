@@ -30,8 +30,8 @@ class Swag(Regularizer):
     mean so far, the first of which is 0. scale = 1/2 is the paper's 1/sqrt(2) and 1/sqrt(2 (K - 1)). Train at a
     constant learning rate from `start` on, large enough that the weights move. Evaluation during training uses the
     weights as they are: add `Swa(start, every)` for their mean. It costs 2 + deviations copies of the weights in
-    memory and four passes over them a snapshot; at prediction `samples` networks in memory and as many forward
-    passes, and with batch norm a pass over the training inputs for each.
+    memory and, a snapshot, one pass over all of them (so let `every` be some steps); at prediction `samples` networks
+    in memory and as many forward passes, and with batch norm a pass over the training inputs for each.
 
     Neutral: leave it out. scale = 0 predicts with the mean, which is `Swa`'s at less cost.
     Shapes: outputs keep theirs, (N, ..., K), classes last; mean, variance and D are float32 at least.

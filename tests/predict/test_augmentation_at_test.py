@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from poise import L2, ArgumentError, AugmentationAtTest, CutMix, InputNoise, Linear, Mixup, Recipe, SwapNoise
+from poise.batch import Flip
 from poise.core.context import Batch
 from poise.core.rng import Rng
 from poise.testing import check_regularizer
@@ -33,6 +34,13 @@ def test_the_mean_of_noisy_squares_is_the_square_and_the_variance(context: Calla
     assert float((found - X**2).abs().max()) > 0.15  # noise that is left out is caught
     spread = passes.answers(torch.zeros(500, 2)).std(0).mean(0)
     assert float(spread.min()) > 0.3  # sqrt(2) / 4; one draw for all passes would give 0
+
+
+def test_flipped_images_are_averaged_with_themselves(context: Callable) -> None:
+    images = torch.tensor([1.0, 4.0]).reshape(1, 1, 1, 2)
+    passes = AugmentationAtTest((Flip(),), samples=400, space="output").predict(nn.Flatten(), context())
+    assert sorted(set(passes.answers(images)[:, 0, 0].tolist())) == [1.0, 4.0]
+    assert passes(images)[0].tolist() == pytest.approx([2.5, 2.5], abs=0.25)
 
 
 def test_it_is_the_loop_by_hand(context: Callable) -> None:
