@@ -54,14 +54,14 @@ FIELDS: dict[str, dict[str, Any]] = {
 # Where a member of a population equals the same member alone to 2e-6 (float32) and 1e-12 (float64) but not bit for
 # bit: a batched product or sum runs in another order. Everywhere else the battery demands equality.
 ORDERED_SUMS = {
-    "activation_penalty", "adversarial", "alpha_dropout", "attention_dropout", "augmentation_at_test",
+    "activation_penalty", "adversarial", "alpha_dropout", "attention_dropout", "aug_mix", "augmentation_at_test",
     "batch_ensemble", "batch_norm", "ca_grad", "confidence_penalty", "distillation", "drop_block", "drop_connect",
     "drop_path", "dropout", "dropout_at_test", "dynamic_weights", "elastic_net", "embedding_dropout",
     "gaussian_dropout", "ghost_batch_norm", "grad_norm", "grad_vac", "group_lasso", "group_norm", "hidden_noise",
     "hierarchical_lasso", "input_gradient_penalty", "jacobian_penalty", "l1", "l2", "layer_norm", "locked_dropout",
-    "orthogonal", "pc_grad", "pull_to_start", "r_drop", "recurrent_drop_connect", "rms_norm", "sam", "shake_drop",
-    "shake_shake", "snapshot_ensemble", "soft_sharing", "spatial_dropout", "spectral_decoupling", "spectral_norm",
-    "swag", "task_weight", "temperature", "temporal_penalty", "uncertainty_weights", "unit_lasso",
+    "manifold_mixup", "orthogonal", "pc_grad", "pull_to_start", "r_drop", "recurrent_drop_connect", "rms_norm", "sam",
+    "shake_drop", "shake_shake", "snapshot_ensemble", "soft_sharing", "spatial_dropout", "spectral_decoupling",
+    "spectral_norm", "swag", "task_weight", "temperature", "temporal_penalty", "uncertainty_weights", "unit_lasso",
     "virtual_adversarial", "weight_noise", "weight_norm", "weight_standardization",
 }  # fmt: skip
 

@@ -1,9 +1,35 @@
-"""Stage 1 of a step, the batch: noise, mixing and smoothing of inputs and targets."""
+"""Stage 1 of a step, the batch: augmentation, noise, mixing and smoothing of inputs and targets."""
 
+from poise.batch.affine import Affine
+from poise.batch.aug_mix import AugMix
+from poise.batch.color_jitter import ColorJitter
+from poise.batch.crop import Crop
 from poise.batch.cut_mix import CutMix
+from poise.batch.cutout import Cutout
+from poise.batch.flip import Flip
 from poise.batch.input_noise import InputNoise
 from poise.batch.label_smoothing import LabelSmoothing
 from poise.batch.mixup import Mixup
+from poise.batch.rand_augment import RandAugment
+from poise.batch.random_erasing import RandomErasing
+from poise.batch.random_resized_crop import RandomResizedCrop
 from poise.batch.swap_noise import SwapNoise
+from poise.batch.trivial_augment import TrivialAugment
 
-__all__ = ["CutMix", "InputNoise", "LabelSmoothing", "Mixup", "SwapNoise"]
+__all__ = [
+    "Affine",
+    "AugMix",
+    "ColorJitter",
+    "Crop",
+    "CutMix",
+    "Cutout",
+    "Flip",
+    "InputNoise",
+    "LabelSmoothing",
+    "Mixup",
+    "RandAugment",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "SwapNoise",
+    "TrivialAugment",
+]

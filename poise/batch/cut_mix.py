@@ -1,4 +1,4 @@
-"""CutMix for tables: some columns of a row taken from another row."""
+"""CutMix: some columns of a row of a table, or a box of an image, taken from another row."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from poise.batch.boxes import inside_boxes
 from poise.batch.column_groups import table_of
-from poise.batch.mixup import blend, blend_targets
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
+from poise.core.errors import ArgumentError
 from poise.core.kinds import Transform
+from poise.core.mixing import blend_labels
 from poise.core.rng import Rng
 
 __all__ = ["CutMix"]
@@ -22,19 +24,23 @@ Draw = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class CutMix(Transform):
-    """Take some columns of each row from another row, and the same share of its target.
+    """Take some columns of a table's row, or a box of an image, from another row, and the same share of its target.
 
-    x'_ik = x_jk for the columns k taken, else x_ik; y'_i = (1 - a) y_i + a y_j with a the realised share of columns
-    (a group of one-hot columns counts as one column). The planned share is Beta(alpha, alpha) for each row, each
-    group is taken with that probability, j is a random permutation; `share` is the probability that a row is mixed
-    at all. Every value stays one that the column really has, which mixup does not keep; it breaks the relations
-    between columns, so try both. Costs one gather of the batch and one uniform a value.
+    x'_i = x_j where taken, else x_i; y'_i = (1 - a) y_i + a y_j with a the realised share of columns (a group of
+    one-hot columns counts as one) or of pixels. The planned share is Beta(alpha, alpha) for each row, j is a random
+    permutation; `share` is the probability that a row is mixed at all. The shape of the inputs decides: in a table each
+    column is taken with the planned share, in images a box of that area, with the image's ratio of sides, around a
+    uniform pixel and cut off at the border. Every value stays one that the column or pixel really has, which mixup does
+    not keep. Costs one gather of the batch, and one uniform a value of a table. Drawn for each row by its place in the
+    batch.
 
     Neutral: share = 0, or alpha = 0.
-    Shapes: inputs (B, F); targets (B, K), (B,) or (B, T); weights (B,).
+    Shapes: inputs (B, F), or (B, C, H, W) of any scale; targets (B, K), (B,) or (B, T), or a dict of these by task;
+        weights (B,).
     Units: share is a probability; alpha is the shape of the beta law of the planned share, 1 is uniform.
-    Raises: ArgumentError if share is outside [0, 1] or alpha < 0, if the inputs are not a table, or targets not float.
-    Source: Yun et al. 2019, "CutMix", equations 1 and 2, with columns for pixels; Kadra et al. 2021, for tables.
+    Raises: ArgumentError if share is outside [0, 1] or alpha < 0, if the inputs are neither a table nor images, or
+        targets not float.
+    Source: Yun et al. 2019, "CutMix", equations 1 and 2; with columns for pixels Kadra et al. 2021, for tables.
 
     >>> batch = Batch(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0.0, 1.0]))
     >>> draw = (torch.tensor([1, 0]), torch.tensor([[True, False], [False, False]]))
@@ -44,31 +50,56 @@ class CutMix(Transform):
     """
 
     rank: ClassVar[int] = 30
-    formula: ClassVar[str] = "x'_ik = x_jk for a share a of the columns k, y' = (1 - a) y_i + a y_j"
-    cost: ClassVar[str] = "one gather and one uniform for each input value"
+    formula: ClassVar[str] = "x' = x_j for a share a of the columns or pixels, else x_i; y' = (1 - a) y_i + a y_j"
+    cost: ClassVar[str] = "one gather; for a table one uniform for each input value"
 
     share: float = dial(1.0, neutral=0.0, low=0.0, high=1.0, unit="probability", search=(0.0, 1.0))
     alpha: float = dial(1.0, neutral=0.0, low=0.0, log=True, unit="beta shape", search=(0.1, 2.0))
 
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Draw:
-        """Return (partner, taken): the other row (B,), and whether each group id is taken from it (B, F)."""
-        inputs, _ = table_of("CutMix", batch, ctx)
-        rows, count = inputs.shape
+        """Return (partner, taken): the other row (B,), and the group ids (B, F) or pixels (B, H, W) taken from it."""
+        rows = _size(batch)[0]
         planned = rng.symmetric_beta("columns", (rows,), self.alpha)
         mixed = rng.uniform("share", (rows,)) < self.share
         # Beta(0, 0) would exchange whole rows; the limit that users mean by alpha = 0 is "off".
         mixed = mixed & (torch.as_tensor(self.alpha, device=mixed.device) > 0)
-        taken = (rng.uniform("taken", (rows, count)) < planned[:, None]) & mixed[:, None]
+        if batch.inputs.dim() == 4:
+            taken = _box(rng, planned, *batch.inputs.shape[-2:]) & mixed[:, None, None]
+        else:
+            inputs, _ = table_of("CutMix", batch, ctx)
+            taken = (rng.uniform("taken", tuple(inputs.shape)) < planned[:, None]) & mixed[:, None]
         return rng.permutation("partner", rows), taken
 
     def apply(self, batch: Batch, draw: Draw, ctx: Context) -> Batch:
         partner, taken = draw
-        inputs, groups = table_of("CutMix", batch, ctx)
-        columns = taken[:, groups.of_column]
-        # Counts in float64: for less than 2^53 columns the realised share is one division of exact integers.
-        exists = groups.exists.to(torch.float64)
-        realised = (taken.to(torch.float64) * exists).sum(-1) / exists.sum()
-        weights = None if batch.weights is None else blend(batch.weights, partner, realised)
-        return Batch(
-            torch.where(columns, inputs[partner], inputs), blend_targets(batch.targets, partner, realised), weights
+        _size(batch)
+        # Counts in float64: for less than 2^53 columns or pixels the realised share is one division of integers.
+        if batch.inputs.dim() == 4:
+            places, realised = taken[:, None], taken.to(torch.float64).mean((-2, -1))
+        else:
+            _, groups = table_of("CutMix", batch, ctx)
+            exists = groups.exists.to(torch.float64)
+            places, realised = taken[:, groups.of_column], (taken.to(torch.float64) * exists).sum(-1) / exists.sum()
+        inputs = torch.where(places, batch.inputs[partner], batch.inputs)
+        return blend_labels(batch, partner, realised)._replace(inputs=inputs)
+
+
+def _size(batch: Batch) -> torch.Size:
+    """Return the inputs' shape. Raises ArgumentError if they are neither a table nor images."""
+    inputs = batch.inputs
+    if not isinstance(inputs, Tensor) or inputs.dim() not in (2, 4):
+        got = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise ArgumentError(
+            "`CutMix` must have a table (rows, columns) or images (rows, channels, height, width) as inputs; got "
+            f"{got}. Leave this part out for sequences; Mixup takes inputs of any shape."
         )
+    return inputs.shape
+
+
+def _box(rng: Rng, planned: Tensor, height: int, width: int) -> Tensor:
+    """Return which pixels lie in each row's box (B, H, W)."""
+    centre = rng.uniform("centre", (2, *planned.shape))
+    down, across = (centre[0] * height).floor(), (centre[1] * width).floor()
+    half = 0.5 * planned.sqrt()
+    tall, wide = (half * height).floor(), (half * width).floor()
+    return inside_boxes(down - tall, across - wide, down + tall, across + wide, height, width)

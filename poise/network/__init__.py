@@ -18,6 +18,7 @@ from poise.network.hidden_noise import HiddenNoise
 from poise.network.insertion import InsertedParts, insert
 from poise.network.layer_norm import LayerNorm
 from poise.network.locked_dropout import LockedDropout
+from poise.network.manifold_mixup import ManifoldMixup
 from poise.network.multi_task import MultiTask
 from poise.network.recurrent_drop_connect import RecurrentDropConnect
 from poise.network.remove import remove
@@ -51,6 +52,7 @@ __all__ = [
     "InsertedParts",
     "LayerNorm",
     "LockedDropout",
+    "ManifoldMixup",
     "MultiTask",
     "RecurrentDropConnect",
     "RmsNorm",

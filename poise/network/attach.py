@@ -17,7 +17,7 @@ from poise.core.errors import ArgumentError
 from poise.core.kinds import Aside, Inserted, Insertion
 from poise.network.rules import RULES, WEIGHT_RULES, check_rule
 
-__all__ = ["AfterActivations", "AfterHiddenLayers", "AfterHost", "AtSites", "child_name", "child_of"]
+__all__ = ["AfterActivations", "AfterHiddenLayers", "AfterHost", "AtSites", "child_name", "child_of", "into"]
 
 
 def child_name(part: Insertion) -> str:
@@ -60,7 +60,7 @@ def _through(child: str, host: nn.Module, _: Any, output: Any) -> Any:
     return output if layer.idle else _edited(layer, output)
 
 
-def _into(child: str, host: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def into(child: str, host: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Forward pre-hook: pass the host's first input through its inserted layer."""
     layer = child_of(host, child)
     if layer.idle:
@@ -104,7 +104,7 @@ class AtSites(AfterHost, abstract=True):
 
     def insert(self, host: nn.Module, layer: Inserted) -> None:
         if RULES[self.where].before:
-            host.register_forward_pre_hook(partial(_into, child_name(self)))
+            host.register_forward_pre_hook(partial(into, child_name(self)))
         else:
             super().insert(host, layer)
 

@@ -20,6 +20,7 @@ from poise.testing.sequence_networks import SequenceNetwork
 __all__ = [
     "Sample",
     "changed",
+    "color_sample",
     "example",
     "image_network",
     "image_sample",
@@ -92,6 +93,17 @@ def image_sample(part: Regularizer | None = None) -> Sample:
     return Sample(module, *_rows((2, 6, 6)))
 
 
+def color_network() -> nn.Module:
+    """Return a network of one convolution for colour images of any size."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, _CLASSES))
+
+
+def color_sample() -> Sample:
+    """Return six colour images that are no squares, with pixels in [0, 0.5], in three classes."""
+    inputs, targets, weights = _rows((3, 20, 18))
+    return Sample(color_network, 0.5 * torch.sigmoid(2 * inputs), targets, weights)
+
+
 def sequence_sample() -> Sample:
     """Return the table for a network that reads a row as a sequence of words."""
     return dataclasses.replace(table_sample(), module=partial(SequenceNetwork, _COLUMNS, _CLASSES))
@@ -139,6 +151,7 @@ def twins_sample() -> Sample:
 
 def sample_for(part: Regularizer) -> Sample:
     """Return the sample that suits the part's class: a table for most, several tasks or twins for parts on these."""
+    from poise.batch.images import ImageTransform
     from poise.network import (
         AlphaDropout,
         AttentionDropout,
@@ -162,6 +175,8 @@ def sample_for(part: Regularizer) -> Sample:
         return dataclasses.replace(table_sample(), module=_dropping_network)
     if isinstance(part, (AttentionDropout, EmbeddingDropout, LockedDropout, RecurrentDropConnect, TemporalPenalty)):
         return sequence_sample()
+    if isinstance(part, ImageTransform):
+        return color_sample()
     if isinstance(part, (DropBlock, SpatialDropout)):
         return image_sample()
     if isinstance(part, AlphaDropout):

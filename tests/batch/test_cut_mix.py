@@ -93,8 +93,8 @@ def test_one_row_is_left_as_it_is(run) -> None:  # type: ignore[no-untyped-def]
     assert torch.equal(run(CutMix(), x, torch.ones(1)).inputs, x)
 
 
-def test_images_and_wrong_groups_are_refused(run) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ArgumentError, match=r"`CutMix` must have a table .*; got shape \(2, 3, 8, 8\)"):
-        run(CutMix(), torch.rand(2, 3, 8, 8), torch.ones(2))
+def test_sequences_and_wrong_groups_are_refused(run) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ArgumentError, match=r"`CutMix` must have a table .* or images .*; got shape \(2, 3, 8\)"):
+        run(CutMix(), torch.rand(2, 3, 8), torch.ones(2))
     with pytest.raises(ArgumentError, match=r"each of the 7 input columns; got shape \(5,\)"):
         run(CutMix(), tagged(), torch.zeros(ROWS), columns=torch.arange(5))

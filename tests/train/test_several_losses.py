@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from poise import CutMix, LabelSmoothing, Mixup
-from poise.batch.mixup import blend
 from poise.core.blocks import Blocks
 from poise.core.context import Batch, Context
+from poise.core.mixing import blend
 from poise.core.rng import Rng, key
 from poise.train.losses import CrossEntropy, SeveralLosses, SquaredError, summed_loss
 

@@ -1,0 +1,47 @@
+"""Boxes in images: where they lie, and how large one may be drawn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from poise.core.dial import DialValue
+from poise.core.rng import Rng
+
+__all__ = ["first_fitting", "inside_boxes"]
+
+_ATTEMPTS = 10  # as torchvision's crops and erasings have it
+
+
+def inside_boxes(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, height: int, width: int) -> Tensor:
+    """Return whether each pixel lies in its row's box, which may reach beyond the border.
+
+    Shapes: the ends (B,), in whole pixels, bottom and right exclusive; found (B, height, width) bool.
+
+    >>> inside_boxes(*(torch.tensor([end]) for end in (-1, 1, 1, 9)), height=2, width=3)
+    tensor([[[False,  True,  True],
+             [False, False, False]]])
+    """
+    i = torch.arange(height, device=top.device)
+    j = torch.arange(width, device=top.device)
+    down = (i >= top[:, None]) & (i < bottom[:, None])
+    across = (j >= left[:, None]) & (j < right[:, None])
+    return down[:, :, None] & across[:, None, :]
+
+
+def first_fitting(
+    rng: Rng, rows: int, smallest: DialValue, largest: DialValue, aspect: DialValue
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the sides of a random box for each row, as shares of the image's, and whether one of ten draws fits.
+
+    The area is uniform in smallest .. largest of the image's, the ratio of the shares log-uniform in 1 / aspect ..
+    aspect; the first draw with both sides in the image is taken. Shapes: (down, across, fits), each (B,).
+    """
+    area, ratio = rng.uniform("area", (rows, _ATTEMPTS)), 2 * rng.uniform("ratio", (rows, _ATTEMPTS)) - 1
+    low, high = torch.as_tensor(smallest, device=area.device), torch.as_tensor(largest, device=area.device)  # type: ignore[arg-type]  # resolved
+    root = torch.lerp(low.to(area), high.to(area), area).sqrt()
+    skew = torch.exp(0.5 * ratio * torch.as_tensor(aspect, device=area.device).log())  # type: ignore[arg-type]  # resolved
+    down, across = root / skew, root * skew
+    fits = (down <= 1) & (across <= 1)
+    first = fits.to(torch.int64).argmax(1, keepdim=True)
+    return down.gather(1, first)[:, 0], across.gather(1, first)[:, 0], fits.any(1)

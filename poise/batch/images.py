@@ -1,0 +1,139 @@
+"""Images as inputs: what they must look like, and the bases of the parts that edit them."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poise.core.context import Batch, Context
+from poise.core.errors import ArgumentError, shown
+from poise.core.kinds import Transform
+from poise.core.mapped import behind_vmap
+
+__all__ = ["ImageTransform", "PixelTransform", "images_of", "rows_where"]
+
+_SLACK = 0.05  # rounding of standardised half-precision pixels; far below any other scale that images come in
+
+
+def images_of(owner: str, batch: Batch) -> Tensor:
+    """Return the inputs, checked to be images (B, C, H, W) of floats. Raises ArgumentError otherwise."""
+    inputs = batch.inputs
+    if not isinstance(inputs, Tensor) or inputs.dim() != 4:
+        got = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise ArgumentError(
+            f"`{owner}` must have images (rows, channels, height, width) as inputs; got {got}. "
+            "Leave this part out for tables and sequences; grey images need a channel: images[:, None]."
+        )
+    if not inputs.is_floating_point():
+        raise ArgumentError(
+            f"`{owner}` must have images of floats; got {inputs.dtype}. Convert bytes first: images.float() / 255."
+        )
+    return inputs
+
+
+def rows_where(chosen: Tensor, edited: Tensor, images: Tensor) -> Tensor:
+    """Return the edited images of the chosen rows (B,), and the others as they are."""
+    return torch.where(chosen.reshape(-1, *[1] * (images.dim() - 1)), edited, images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTransform(Transform, abstract=True):
+    """A random edit of images, drawn for each row anew; targets and row weights stay as they are.
+
+    A draw is a function of seed, member, step and the row's place in the batch: the same image elsewhere in a batch
+    gets another draw, and a batch of another size other draws. The size of the images stays.
+    """
+
+    @abstractmethod
+    def edit(self, images: Tensor, draw: Any) -> Tensor:
+        """Return the edited images (B, C, H, W); no randomness here."""
+
+    def apply(self, batch: Batch, draw: Any, ctx: Context) -> Batch:
+        return batch._replace(inputs=self.edit(images_of(type(self).__name__, batch), draw))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelTransform(ImageTransform, abstract=True):
+    """A random edit whose arithmetic needs pixels in [0, 1]: subclasses give `edit_pixels`.
+
+    For images standardised as (pixel - mean) / deviation, `mean` and `deviation` hold a number for each channel, or
+    one for all; they are undone before and done again after. Rows that the edit leaves alone come back bit for bit.
+    """
+
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field, above in (("mean", -math.inf), ("deviation", 0.0)):
+            given = getattr(self, field)
+            numbers = isinstance(given, (tuple, list)) and all(
+                isinstance(number, (int, float)) and not isinstance(number, bool) and above < number < math.inf
+                for number in given
+            )
+            if not numbers or len(self.mean) != len(self.deviation):
+                raise ArgumentError(
+                    f"`{type(self).__name__}.{field}` must be a tuple of finite numbers{' > 0' * (above == 0)}, as "
+                    f"many as the other's; got {shown(given)}. Leave mean and deviation out for pixels in [0, 1]."
+                )
+            object.__setattr__(self, field, tuple(given))  # a file's list
+
+    @abstractmethod
+    def edit_pixels(self, pixels: Tensor, draw: Any) -> Tensor:
+        """Return the edited pixels, in [0, 1] as given; bit for bit as given where the draw says nothing."""
+
+    def edit(self, images: Tensor, draw: Any) -> Tensor:
+        pixels = self.pixels(images)
+        # Bytes as floats would otherwise be clamped to white without a word.
+        behind_vmap(partial(_in_range, type(self).__name__), pixels)
+        return self.edited(images, pixels, draw)
+
+    def edited(self, images: Tensor, pixels: Tensor, draw: Any) -> Tensor:
+        """Return the images of `pixels` after the edit, in the images' scale and type."""
+        before = pixels.clamp(0, 1)
+        after = self.edit_pixels(before, draw)
+        changed = (after != before).flatten(1).any(1)
+        if self.mean:
+            mean, deviation = self._scale(pixels)
+            after = (after - mean) / deviation
+        return rows_where(changed, after.to(images.dtype), images)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Return the pixels in [0, 1], in float32 at least. Raises ArgumentError for other than 1 or 3 channels."""
+        owner, channels = type(self).__name__, images.shape[1]
+        if channels not in (1, 3):
+            raise ArgumentError(
+                f"`{owner}` must have grey or colour images, 1 or 3 channels; got {channels}, shape "
+                f"{tuple(images.shape)}. Leave this part out for other channels; geometry takes any."
+            )
+        if len(self.mean) not in (0, 1, channels):
+            raise ArgumentError(
+                f"`{owner}.mean` must have one number for each of the {channels} channels; got {len(self.mean)}."
+            )
+        wide = images if images.dtype.itemsize > 2 else images.float()
+        if not self.mean:
+            return wide
+        mean, deviation = self._scale(wide)
+        return wide * deviation + mean
+
+    def _scale(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        mean, deviation = (pixels.new_tensor(given).reshape(-1, 1, 1) for given in (self.mean, self.deviation))
+        return mean, deviation
+
+
+def _in_range(owner: str, pixels: Tensor) -> tuple[Tensor, ...]:
+    """Raise ArgumentError for pixels outside [0, 1]; not on an accelerator, where a look would wait for the device."""
+    if pixels.device.type == "cpu" and not torch.compiler.is_compiling() and pixels.numel():
+        low, high = (float(end) for end in pixels.aminmax())
+        if low < -_SLACK or high > 1 + _SLACK:
+            raise ArgumentError(
+                f"`{owner}` must have pixels in [0, 1]; got {low:.4g} to {high:.4g}. Divide bytes by 255, and give "
+                "the mean and deviation of standardised images: mean=(0.5,), deviation=(0.25,)."
+            )
+    return (pixels,)

@@ -1,0 +1,86 @@
+"""Random erasing: a rectangle of each image replaced by noise, its mean or zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from poise.batch.boxes import first_fitting, inside_boxes
+from poise.batch.images import ImageTransform, images_of
+from poise.core.context import Batch, Context
+from poise.core.dial import dial
+from poise.core.errors import ArgumentError, shown
+from poise.core.rng import Rng
+
+__all__ = ["RandomErasing"]
+
+Draw = tuple[Tensor, Tensor]
+
+_SMALLEST = 0.02  # the paper's s_l
+_ASPECT = 1 / 0.3  # the paper's r_1 and r_2 = 1 / r_1
+
+
+@dataclass(frozen=True)
+class RandomErasing(ImageTransform):
+    """Replace a rectangle inside of each image, with probability `share`, by what `fill` says.
+
+    The area is uniform in 0.02 .. area of the image (all of `area` if it is less), the ratio of sides log-uniform in
+    0.3 .. 1 / 0.3 about the image's own; ten draws, of which the first that fits is taken, else the row is left. Sides
+    are rounded to pixels, the place is uniform over those where the rectangle is whole. Unlike Cutout's, the rectangle
+    is never cut off by the border and varies in size. Costs one pass over the batch, and with noise a draw a pixel.
+    Drawn for each row by its place in the batch.
+
+    Neutral: share = 0, or area = 0.
+    Shapes: inputs (B, C, H, W) floats of any scale and any number of channels; targets as they are.
+    Units: share is a probability; area a share of the image's area. fill "noise" is standard normal for each value, as
+        suits standardised images; "uniform" is uniform in 0 .. 1; "mean" each channel's mean in the image; or "zero".
+    Raises: ArgumentError if share or area is outside [0, 1], fill is none of these, or the inputs are no images of
+        floats.
+    Source: Zhong, Zheng, Kang, Li and Yang 2020, "Random erasing data augmentation", algorithm 1, where the ratio is
+        uniform and the fill uniform.
+
+    >>> draw = (torch.tensor([[[True, False]]]), torch.zeros(1, 1, 1, 1))
+    >>> RandomErasing(fill="mean").edit(torch.tensor([[[[5.0, 7.0]]]]), draw)
+    tensor([[[[6., 7.]]]])
+    """
+
+    rank: ClassVar[int] = 16
+    formula: ClassVar[str] = "x'_ij = fill in a random rectangle, with probability share"
+    cost: ClassVar[str] = "one pass over the batch, one draw a pixel for noise"
+
+    share: float = dial(0.5, neutral=0.0, low=0.0, high=1.0, unit="probability", search=(0.0, 1.0))
+    area: float = dial(0.4, neutral=0.0, low=0.0, high=1.0, unit="share of the area", search=(0.02, 0.6))
+    fill: str = "noise"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fill not in ("noise", "uniform", "mean", "zero"):
+            raise ArgumentError(
+                f"`RandomErasing.fill` must be noise, uniform, mean or zero; got {shown(self.fill)}. "
+                '"noise" suits standardised images, "uniform" pixels in [0, 1].'
+            )
+
+    def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Draw:
+        """Return whether each pixel is erased (B, H, W), and the fill (B, C, H, W), or (B, 1, 1, 1) of zeros."""
+        images = images_of("RandomErasing", batch)
+        rows, _, height, width = images.shape
+        erased = rng.uniform("share", (rows,)) < self.share
+        largest = torch.as_tensor(self.area, device=erased.device)
+        down, across, fits = first_fitting(rng, rows, largest.clamp(max=_SMALLEST), largest, _ASPECT)
+        tall, wide = (down * height).round(), (across * width).round()
+        place = rng.uniform("place", (2, rows))
+        top, left = (place[0] * (height - tall + 1)).floor(), (place[1] * (width - wide + 1)).floor()
+        inside = inside_boxes(top, left, top + tall, left + wide, height, width) & (erased & fits)[:, None, None]
+        if self.fill == "noise":
+            return inside, rng.normal("fill", tuple(images.shape), images.dtype)
+        if self.fill == "uniform":
+            return inside, rng.uniform("fill", tuple(images.shape), images.dtype)
+        return inside, images.new_zeros(rows, 1, 1, 1)
+
+    def edit(self, images: Tensor, draw: Draw) -> Tensor:
+        inside, fill = draw
+        value = images.mean((-2, -1), keepdim=True) if self.fill == "mean" else fill
+        return torch.where(inside[:, None], value, images)
