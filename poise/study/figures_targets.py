@@ -36,7 +36,7 @@ def _kind(classes: tuple[str, ...]) -> str:
 def together_figure(result: StudyResult) -> Figure:
     """Draw, for each of several targets, what learning it alone costs, seed by seed."""
     if not result.together:
-        why = "it takes the phase after the search, which this study did not finish"
+        why = "the study was stopped before" if result.interrupted else "the budget left no time after the ablation"
         return Figure("together", "Learning together or alone", "", (), (), None, f"This was not measured: {why}.")
     helped = sum(item.verdict == "helps" for item in result.together)
     hurt = sum(item.verdict == "hurts" for item in result.together)
