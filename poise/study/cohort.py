@@ -85,9 +85,7 @@ class Cohort:
         self.rows = problem.rows if whole else problem.rows.select(self.seen)
         self.history: list[tuple[int, Tensor, Tensor]] = []  # step, training loss (M,), stop score (M,)
 
-    def train(
-        self, until: int, halt: Halt | None = None, checkpoint: Checkpoint | None = None, name: str = ""
-    ) -> bool:
+    def train(self, until: int, halt: Halt | None = None, checkpoint: Checkpoint | None = None, name: str = "") -> bool:
         """Train to step `until`, evaluating on each member's stop rows every `plan.every` steps.
 
         When `halt` is due, training ends at the next evaluation; returns whether it came to its own end. With a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -56,6 +57,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         width: int = 128,
         depth: int = 3,
         embedding: str = "piecewise",
+        checkpoint: str | None = None,
     ) -> None:
         self.budget = budget
         self.seed = seed
@@ -65,6 +67,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         self.width = width
         self.depth = depth
         self.embedding = embedding
+        self.checkpoint = checkpoint
 
     def _train(self, X: object, y: object, sample_weight: object, groups: object, class_weight: Any) -> None:
         _check(self)
@@ -129,7 +132,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         clock = Clock(parse_budget(self.budget))
         jobs = self.jobs or (default_jobs() if clock.budget.seconds >= 15 and clock.budget.trials > 30 else 1)
         owners = None if owners is None else pd.factorize(owners[places], sort=True)[0]
-        settings = Settings(int(self.seed), int(jobs))
+        settings = Settings(int(self.seed), int(jobs), checkpoint=self.checkpoint)
         fitted = fit(problem, strata(learned[problem.lead]), space, clock, settings, groups=owners)
         self.fitted_ = fitted
         self.recipe_ = space.recipe_of(fitted.best)
@@ -174,7 +177,8 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
     `budget`: wall clock ("90s", "2m") or configurations ("50trials"), `seed`, `parts`: names of the regularizers to
     search (all of `poise.study.PARTS`; () is the unregularized network), `class_weight`: None, "balanced" or
     {label: weight} as in scikit-learn, `device`: "auto" or "cpu", `jobs`: worker processes, `width`, `depth`,
-    `embedding`: the network.
+    `embedding`: the network. `checkpoint`: a folder; a fit with a budget in configurations that was cut goes on there
+    when it is made again with the same data and arguments, to a model that is equal bit for bit.
 
     A y of several columns is learned by one network with a head a column, as scikit-learn's multi-output estimators
     have it: `predict` is (n, T), `predict_proba` and `classes_` are lists. A row may lack some of its labels (NaN,
@@ -201,8 +205,9 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
         width: int = 128,
         depth: int = 3,
         embedding: str = "piecewise",
+        checkpoint: str | None = None,
     ) -> None:
-        super().__init__(budget, seed, parts, device, jobs, width, depth, embedding)
+        super().__init__(budget, seed, parts, device, jobs, width, depth, embedding, checkpoint)
         self.class_weight = class_weight
 
     def fit(self, X: object, y: object, sample_weight: object = None, groups: object = None) -> Self:
@@ -272,7 +277,12 @@ class Regressor(RegressorMixin, _TableEstimator):  # type: ignore[misc]  # sciki
 def _check(estimator: _TableEstimator) -> None:
     """Refuse arguments here, at fit, because scikit-learn's constructors only store."""
     name = type(estimator).__name__
-    parse_budget(estimator.budget)
+    budget = parse_budget(estimator.budget)
+    if estimator.checkpoint is not None and budget.seconds < math.inf:
+        raise ArgumentError(
+            f"`{name}.checkpoint` must be None with a budget of time; got {shown(estimator.checkpoint)}. What a clock "
+            'cuts comes out otherwise each time: take a budget in configurations, such as "50trials".'
+        )
     whole(f"{name}.seed", estimator.seed, 0, "The same seed gives the same model.")
     whole(f"{name}.width", estimator.width, 1, "128 is usual.")
     whole(f"{name}.depth", estimator.depth, 1, "3 is usual.")

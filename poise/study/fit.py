@@ -6,6 +6,7 @@ import math
 import time as wall
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from poise.core.errors import StudyError
 from poise.core.recipe import Recipe
 from poise.predict import fit_temperature
+from poise.study.checkpoint import Checkpoint, fingerprint
 from poise.study.clock import Clock
 from poise.study.cohort import Cohort, Plan, measured_rate, plan_for
 from poise.study.folds import Folds, make_folds
@@ -40,6 +42,7 @@ class Settings:
     jobs: int = 1
     search_share: float = 0.7
     folds: int | None = None
+    checkpoint: str | Path | None = None  # a folder to keep the course in; needs a budget in configurations
     tell: Callable[[str, float | None, float], None] = lambda message, best, share: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
 
@@ -97,7 +100,13 @@ def fit(
         plan = plan_for(size, seconds=clock.left(), rate=rate, trainings=trainings)
         if plan.steps >= full.steps * 0.5:
             break
-    search = Search(problem, space, folds, plan, settings.seed, settings.jobs)
+    kept = None
+    if settings.checkpoint is not None:
+        facts = {"data": (problem.rows, folds), "network": (problem.heads, problem.plan, problem.design),
+                 "recipe": space.recipe, "training": plan, "budget": clock.budget.trials, "seed": settings.seed,
+                 "jobs": settings.jobs, "search": (settings.search_share, widest)}  # fmt: skip
+        kept = Checkpoint.open(settings.checkpoint, facts)
+    search = Search(problem, space, folds, plan, settings.seed, settings.jobs, checkpoint=kept)
     search.widest = widest
 
     def tell(message: str, best: float | None) -> None:
@@ -125,12 +134,12 @@ def fit(
         shares, temperatures = _select(problem, candidates, settings.seed)
     try:
         settings.tell(f"retraining {len(shares)} recipes on all rows", candidates[0].score, settings.search_share)
-        stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings, _REFIT_NETWORKS)
+        stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings, _REFIT_NETWORKS, kept)
     except KeyboardInterrupt:
         if interrupted:
             raise
         interrupted, shares = True, {0: 1.0}
-        stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings, 1)
+        stack, weights = _refit(problem, space, candidates, shares, plan, clock, rate, settings, 1, kept)
     best = candidates[0]
     return Fitted(
         space, folds, plan, rate, best.config, best.best_step, candidates, search.trials, stack, weights, temperatures,
@@ -178,6 +187,7 @@ def _refit(
     rate: float,
     settings: Settings,
     networks: int,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Stack, Tensor]:
     """Retrain the chosen configurations on all rows for their best number of steps, several seeds each."""
     longest = max(candidates[place].best_step for place in shares)
@@ -191,8 +201,8 @@ def _refit(
     # A search that overran must not leave networks that hardly trained: each recipe gets its time once, with room.
     least = 2 * rate * longest * len(places) / settings.jobs if rate else math.inf
     halt = Halt(deadline=wall.time() + max(clock.left(), least))
-    tasks = [(problem, space.recipe, [candidates[p] for p, _ in part], [s for _, s in part], plan, settings.seed, halt)
-             for part in parts if part]  # fmt: skip
+    tasks = [(problem, space.recipe, [candidates[p] for p, _ in part], [s for _, s in part], plan, settings.seed, halt,
+              checkpoint) for part in parts if part]  # fmt: skip
     stacks = run_all(refit, tasks, settings.jobs)
     order = [job for part in parts for job in part]
     merged = Stack(
@@ -222,6 +232,7 @@ def refit(
     plan: Plan,
     seed: int,
     halt: Halt | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Stack:
     """Train each candidate on all rows up to its best step, as one population, and return the weights.
 
@@ -235,11 +246,20 @@ def refit(
     cohort = Cohort(problem, recipe, configs, everything, plan, seed=seed, seeds=identities)
     population = cohort.population
     targets = torch.tensor([max(1, candidate.best_step) for candidate in candidates])
+    name = f"retraining-{fingerprint((identities, targets))}"
+    if checkpoint is not None and (state := checkpoint.load(name)) is not None:
+        population.load_state_dict(state)
+    begun = population.state.step
     for step in torch.unique(targets).tolist():
         while population.state.step < step:
             population.train(problem.rows, min(plan.every, step - population.state.step), plan.batch)
-            if halt is not None and halt.due():
+            halted = halt is not None and halt.due()
+            if checkpoint is not None and (halted or checkpoint.due()):
+                checkpoint.save(name, population.state_dict())
+            if halted:
                 population.remember(targets >= population.state.step)
                 return population.stack()
-        population.remember(targets == step)
+        population.remember(targets == population.state.step)
+    if checkpoint is not None and population.state.step > begun:
+        checkpoint.save(name, population.state_dict())
     return population.stack()
