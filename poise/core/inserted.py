@@ -52,6 +52,7 @@ class Inserted(nn.Module):
         self.calls = 0
         self.draw = 0  # another number gives other masks on the same key: a second pass in one step
         self.watched = self.called = self.acted = False  # the no-op detector's: see poise.train.watch
+        self.written: Regularizer | None = None  # the part whose dials the buffers hold
         self.idle = False  # set where every member's dials are neutral: the layer is then passed by
         self.register_buffer("key", key(0), persistent=False)
         self.key: Tensor
@@ -164,7 +165,7 @@ def drawing(module: nn.Module, draw: int) -> Iterator[None]:
 def recordings(module: nn.Module) -> dict[str, dict[str, tuple[Tensor, ...]]]:
     """Return what each part's recorders saw since the root's forward pass began, by part and site, and forget it."""
     found: dict[str, dict[str, tuple[Tensor, ...]]] = {}
-    for _path, layer in inserted_layers(module):
+    for layer in _layers(module):
         if isinstance(layer, Recorder):
             site = layer.label.partition("/")[2]
             found.setdefault(layer.part, {})[site] = tuple(layer.seen)
@@ -210,10 +211,14 @@ def _write(root: nn.Module, due: Due) -> None:
     with torch.inference_mode(False):  # an evaluation in that mode must not leave tensors that refuse to be written
         for layer in _layers(root):
             # New tensors, not copy_: between objective() and backward() autograd still holds the old ones.
-            layer.key = due.key.to(layer.key.device, copy=True)
+            # Past nn.Module.__setattr__, which takes longer than some layers' own work.
+            held = layer._buffers
+            held["key"] = due.key.to(layer.key.device, copy=True)
             part = due.recipe[layer.part]
-            for name in layer.dials:
-                setattr(layer, name, torch.as_tensor(getattr(part, name)).to(getattr(layer, name), copy=True))
+            if layer.written is not part:
+                for name in layer.dials:
+                    held[name] = torch.as_tensor(getattr(part, name)).to(getattr(layer, name), copy=True)
+                layer.written = part
 
 
 def _write_due(root: nn.Module) -> None:

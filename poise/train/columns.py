@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from poise.core.errors import ArgumentError, shown
 from poise.core.recipe import Recipe
 from poise.core.select import Role, select
-from poise.update import GroupLasso
+from poise.update import GroupLasso, HierarchicalLasso
 
 __all__ = ["check_columns"]
 
@@ -33,7 +33,8 @@ def check_columns(recipe: Recipe, module: nn.Module, roles: Mapping[str, Role], 
         )
     parameters = dict(module.named_parameters())
     for part in recipe:
-        for name in select(roles, part.where) if isinstance(part, GroupLasso) else ():
+        where = "inputs" if isinstance(part, HierarchicalLasso) else getattr(part, "where", ())
+        for name in select(roles, where) if isinstance(part, (GroupLasso, HierarchicalLasso)) else ():
             role, weight = roles[name], parameters[name]
             if role.inputs and role.column_groups is None and weight.shape[1] != len(columns):
                 raise ArgumentError(

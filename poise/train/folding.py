@@ -60,7 +60,7 @@ class Folding:
 
     def _params(self) -> dict[str, Tensor]:
         # Looked up where they are held: a walk over all modules for each stage would cost more than some stages do.
-        return {name: held[key] for name, (held, key) in self._homes.items()}  # type: ignore[misc]  # parameters that roles_of found
+        return {name: held[key] for name, (held, key) in self._homes.items()}
 
     def _now(self) -> Recipe:
         """Return the recipe of this step, schedules evaluated."""
@@ -94,8 +94,7 @@ class Folding:
         if not self.recipe.stage(stage):
             return value, self.memory
         if stage in ("objective", "gradient"):
-            again = partial(forward_again, self.model, facts["params"])
-            facts |= {"forward": again, "buffers": dict(self.model.named_buffers())}
+            facts["forward"] = partial(forward_again, self.model, facts["params"])
         fold = self._watch.fold if self._watch.left else Recipe.fold
         return fold(self._now(), stage, value, self.memory, self._context(**facts))
 

@@ -104,7 +104,7 @@ def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
     with torch.no_grad():
         grads = _filled(leaves, found)
         if recipe.stage("gradient"):
-            facts = {"params": params, "tasks": tasks, "batch": batch, "buffers": state.buffers}
+            facts = {"params": params, "tasks": tasks, "batch": batch}
             grads = fold_members(program, state, "gradient", grads, again=(buffers, before), **facts)
         if recipe.stage("shrink"):
             state.flat.set(fold_members(program, state, "shrink", params, params=params))
@@ -167,7 +167,7 @@ def _objective(
         return terms, memory
     recipe, ctx = _member(program, state, own)
     again = _again(program, params, buffers)
-    ctx = replace(ctx, params=params, buffers=buffers, batch=batch, outputs=outputs, recorded=recorded, forward=again)
+    ctx = replace(ctx, params=params, batch=batch, outputs=outputs, recorded=recorded, forward=again)
     return recipe.fold("objective", terms, memory, ctx)
 
 
