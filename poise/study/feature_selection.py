@@ -20,6 +20,7 @@ from poise.data.split import split
 from poise.data.target import Task
 from poise.models.tabular import Mlp
 from poise.study.feature_record import FeatureSelection
+from poise.study.workers import one_thread
 from poise.train.losses import CrossEntropy, SquaredError
 from poise.train.population import Population
 from poise.train.rows import Rows, take
@@ -37,6 +38,7 @@ _DECAY = 1.0  # of all weights, times the rate: else the later layers would grow
 _REFIT_STEPS = 300
 
 
+@one_thread()
 def select_features(
     X: object,
     y: object,
@@ -65,6 +67,9 @@ def select_features(
     `cutoff` of the halves. With q = sqrt(false_features (2 cutoff - 1) F), the expected number of chosen features that
     are of no use is at most `false_features`, under the paper's assumptions (among them: features of no use are
     exchangeable).
+
+    Features that say the same share the halves between them, so that none may reach the cutoff; the path's choice has
+    no such bound and serves prediction. A network without a norm behind its first layer: a norm undoes the shrinking.
 
     X, y: frame or array, as `Classifier.fit` takes them; the columns of one category, date or text leave together.
     `build(inputs, outputs)`: the network, else an MLP of `depth` layers of `width`. `strengths`: how many, placed
@@ -253,11 +258,10 @@ class _Trainer:
         )
         skips = [name for name in population.program.roles if name.endswith("poise_hierarchical_lasso.skip")]
         weights = [name.replace("poise_hierarchical_lasso.skip", "weight") for name in skips]
-        shapes = [tuple(population.weights()[name].shape[2:]) for name in weights]
-        if shapes != [(self.inputs,)]:
+        if not skips:
             raise ArgumentError(
-                f"`select_features.build` must return a network whose first layer is linear over {self.inputs} inputs; "
-                f"got {'no linear layer' if not shapes else f'one over {shapes[0]}'}."
+                "`select_features.build` must return a network whose first layer is linear over its inputs; got none. "
+                "Begin it with nn.Linear(inputs, ...)."
             )
         features, found = len(self.table.names), []
         population.train(self.table.rows, _WARM_UP * steps, _ROWS, rows)

@@ -95,6 +95,16 @@ def test_early_stopping_shows_the_turn(capsys: pytest.CaptureFixture[str]) -> No
     assert kept < last
 
 
+@pytest.mark.usefixtures("seeded")
+def test_feature_selection_chooses_a_few(capsys: pytest.CaptureFixture[str]) -> None:
+    *_, chosen, losses = printed("feature_selection.py", capsys).splitlines()
+    few, everything = (int(number) for number in re.findall(r"\d+", chosen))
+    assert 2 <= few <= 15 < everything
+    full, reduced = numbers(losses)
+    assert reduced < 3 * full
+    assert reduced < 0.25  # 0.65 without any feature
+
+
 def test_own_regularizer_passes_the_battery() -> None:
     """In a process of its own: declaring a regularizer outlives the script in the registry."""
     environment = os.environ | {"PYTHONPATH": str(repository.ROOT), "OMP_NUM_THREADS": "1"}
