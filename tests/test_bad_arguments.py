@@ -157,9 +157,9 @@ def item_59() -> None:
 
 
 def item_60() -> None:
-    # Here CutMix is the one for tables: what it refuses are images.
-    images = Batch(torch.zeros(2, 1, 3, 3), torch.eye(2))
-    refused(r"`CutMix` must have a table", lambda: CutMix().batch(images, {}, context()))
+    # Here CutMix is for tables and images: what it refuses are sequences.
+    sequences = Batch(torch.zeros(2, 4, 3), torch.eye(2))
+    refused(r"`CutMix` must have ", lambda: CutMix().batch(sequences, {}, context()))
 
 
 def item_61() -> None:

@@ -77,7 +77,8 @@ class PixelTransform(ImageTransform, abstract=True):
                 isinstance(number, (int, float)) and not isinstance(number, bool) and above < number < math.inf
                 for number in given
             )
-            if not numbers or len(self.mean) != len(self.deviation):
+            # Lengths are compared at the second, when both are known to have one.
+            if not numbers or (field == "deviation" and len(self.mean) != len(given)):
                 raise ArgumentError(
                     f"`{type(self).__name__}.{field}` must be a tuple of finite numbers{' > 0' * (above == 0)}, as "
                     f"many as the other's; got {shown(given)}. Leave mean and deviation out for pixels in [0, 1]."

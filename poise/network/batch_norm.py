@@ -83,7 +83,7 @@ class BatchNormLayer(Inserted):
         rows = x.numel() // x.shape[self.dim]
         if rows == 1:
             raise ArgumentError(
-                "a batch normalisation must see 2 rows or more in a training batch; got 1. "
+                f"`{type(self).__name__.removesuffix('Layer')}` must see 2 rows or more in a training batch; got 1. "
                 "Pass drop_last=True to the data loader, or use LayerNorm."
             )
         dims = tuple(d for d in range(x.dim()) if d != x.dim() + self.dim)
