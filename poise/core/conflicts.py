@@ -15,6 +15,8 @@ __all__ = ["conflicts", "remarks"]
 
 _ONCE = ("BatchNorm", "Decay", "Dropout", "L1", "L2", "LabelSmoothing", "Mixup", "Sam")
 _AVERAGES = ("Ema", "ScheduleFree", "Swa")  # `Swag` only reads the weights: what others average is as it was
+_WEIGHTINGS = ("DynamicWeights", "GradNorm", "UncertaintyWeights")
+_SURGERY = ("CaGrad", "GradVac", "PcGrad")
 _BATCH_NORMS = ("BatchNorm", "GhostBatchNorm")
 _ZEROS = ("ElasticNet", "GroupLasso", "HierarchicalLasso", "L1", "UnitLasso")
 
@@ -69,6 +71,11 @@ def _doubled(recipe: Recipe) -> Iterator[str]:
         yield "l2 and decay both shrink the weights (once through the gradient, once directly): keep one."
     if _names(recipe, "Mixup") and _names(recipe, "CutMix"):
         yield "mixup and cutmix mix targets twice in the same step: the mixed share is that of both."
+    for several, what in ((_WEIGHTINGS, "weigh the tasks"), (_SURGERY, "mend the tasks' gradients")):
+        if len(names := _names(recipe, *several)) > 1:
+            yield f"{_and(names)} all {what}: each works on what the one before it returned. Keep one."
+    if _names(recipe, "DropPath") and _names(recipe, "ShakeDrop"):
+        yield "drop_path and shake_drop both drop residual branches: their shares add up. Keep one."
     for kind in _ONCE:
         names = [part.name for part in recipe if type(part).__name__ == kind and _alike(part, recipe)]
         if len(names) > 1:

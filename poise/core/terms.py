@@ -11,6 +11,7 @@ from poise.core.errors import ArgumentError, shown
 __all__ = ["DATA", "data_keys", "data_terms", "task_of"]
 
 DATA = "data"
+"""The name of the data's own term, and the first half of each task's."""
 
 
 def data_keys(terms: Iterable[str]) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from poise.core.select import roles_of, select
 __all__ = ["NOTHING", "touched"]
 
 NOTHING = "NOTHING"
+"""What the receipt says of a part that finds no site and no parameter."""
+
 _PLURALS = {"weight": "weights", "bias": "biases", "norm": "norms", "embedding": "embeddings"}
 
 

@@ -20,6 +20,7 @@ from poise.train.run import Run
 __all__ = ["Build", "Trainer", "as_rows"]
 
 Build = Callable[[], nn.Module]
+"""Returns a new network, with initial weights from torch's generator."""
 
 
 def as_rows(name: str, data: object) -> tuple[Rows, int | None]:

@@ -13,18 +13,24 @@ from poise import (
     L1,
     L2,
     BatchNorm,
+    CaGrad,
     Decay,
     Dropout,
+    DropPath,
     Ema,
+    GradNorm,
     GroupLasso,
     InputNoise,
     LabelSmoothing,
     Mixup,
     Patience,
+    PcGrad,
     RDrop,
     Recipe,
     Sam,
+    ShakeDrop,
     Swa,
+    UncertaintyWeights,
 )
 from poise.core.conflicts import conflicts
 from poise.core.explain import decay_formula
@@ -90,6 +96,12 @@ FIGHTS: dict[str, tuple[tuple[Regularizer, ...], str]] = {
     "the same twice": ((L1(0.1), L1(0.1, name="again")), "again and l1 are the same regularizer twice"),
     "smoothing twice": ((LabelSmoothing(0.1), LabelSmoothing(0.1, name="more")), "the same regularizer twice"),
     "norm twice": ((BatchNorm(), BatchNorm(name="more")), "the same regularizer twice"),
+    "two weightings": (
+        (UncertaintyWeights(0.1, tasks=("a", "b")), GradNorm(0.1, tasks=("a", "b"))),
+        "all weigh the tasks",
+    ),
+    "two surgeries": ((PcGrad(), CaGrad()), "all mend the tasks' gradients"),
+    "two droppers of branches": ((DropPath(0.1), ShakeDrop(0.1)), "both drop residual branches"),
     "sparse and averaged": ((L1(0.1), Ema(0.9)), "averaged weights are not exactly zero"),
     "groups and averaged": ((GroupLasso(0.1), Ema(0.9)), "averaged weights are not exactly zero"),
 }
