@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
+    from poise import models, recipes
     from poise.average import Ema, Lookahead, ScheduleFree, Swa
     from poise.batch import (
         Affine,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         PcGrad,
         Sam,
     )
+    from poise.models import tie
     from poise.models.pruning import prune_units
     from poise.network import (
         ActivationPenalty,
@@ -102,7 +104,17 @@ if TYPE_CHECKING:
     from poise.stop import Budget, Patience
     from poise.study.estimators import Classifier, Regressor
     from poise.study.feature_selection import select_features
-    from poise.update import L1, Decay, ElasticNet, GroupLasso, HierarchicalLasso, MaxNorm, UnitLasso
+    from poise.update import (
+        L1,
+        Decay,
+        ElasticNet,
+        GroupLasso,
+        HierarchicalLasso,
+        MaxNorm,
+        NonNegative,
+        UnitLasso,
+        UnitNorm,
+    )
 
 __version__ = "0.1.0"  # the same stands in pyproject.toml
 
@@ -172,6 +184,7 @@ __all__ = [
     "MaxNorm",
     "Mixup",
     "MultiTask",
+    "NonNegative",
     "OneCycle",
     "Orthogonal",
     "Patience",
@@ -209,6 +222,7 @@ __all__ = [
     "TrivialAugment",
     "UncertaintyWeights",
     "UnitLasso",
+    "UnitNorm",
     "VirtualAdversarial",
     "WarmUp",
     "WeightNoise",
@@ -219,8 +233,11 @@ __all__ = [
     "insert",
     "learning_curve",
     "memorization",
+    "models",
     "prune_units",
+    "recipes",
     "select_features",
+    "tie",
 ]
 
 # All together, so that any public name has every regularizer declared and recipes can be read.
@@ -238,11 +255,12 @@ _LATER = {
     "memorization": "diagnosis",
     "prune_units": "models.pruning",
     "select_features": "study.feature_selection",
+    "tie": "models",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CORE:
+    if name in (*_CORE, "models", "recipes"):
         return importlib.import_module(f"poise.{name}")  # `import poise; poise.batch.Mixup`
     if name not in __all__:
         raise AttributeError(f"module 'poise' has no attribute {name!r}")

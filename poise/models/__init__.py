@@ -1,1 +1,23 @@
-"""Small reference networks."""
+"""Small reference networks, layers that share no weights, and weight tying."""
+
+from poise.models.locally_connected import LocallyConnected2d, unshared
+from poise.models.recurrent_net import RecurrentNet
+from poise.models.res_net import ResNet
+from poise.models.small_cnn import SmallCnn
+from poise.models.small_transformer import SmallTransformer
+from poise.models.tabular import Mlp, TabularNet
+from poise.models.tie import tie
+from poise.models.untied_rnn import UntiedRnn
+
+__all__ = [
+    "LocallyConnected2d",
+    "Mlp",
+    "RecurrentNet",
+    "ResNet",
+    "SmallCnn",
+    "SmallTransformer",
+    "TabularNet",
+    "UntiedRnn",
+    "tie",
+    "unshared",
+]
