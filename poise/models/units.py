@@ -166,7 +166,7 @@ def _flattens(user: fx.Node, target: Any, before: Tensor, after: Any) -> bool:
         return False
     if isinstance(target, nn.Flatten) or target is torch.flatten or target == "flatten":
         return True
-    return target in ("view", "reshape") and user.args[-1] == -1
+    return target in ("view", "reshape") and bool(user.args[-1] == -1)
 
 
 def _averages(user: fx.Node, target: Any, before: Tensor, after: Any) -> bool:

@@ -6,6 +6,18 @@ from poise.update.group_lasso import GroupLasso
 from poise.update.hierarchical_lasso import HierarchicalLasso
 from poise.update.l1 import L1
 from poise.update.max_norm import MaxNorm
+from poise.update.non_negative import NonNegative
 from poise.update.unit_lasso import UnitLasso
+from poise.update.unit_norm import UnitNorm
 
-__all__ = ["L1", "Decay", "ElasticNet", "GroupLasso", "HierarchicalLasso", "MaxNorm", "UnitLasso"]
+__all__ = [
+    "L1",
+    "Decay",
+    "ElasticNet",
+    "GroupLasso",
+    "HierarchicalLasso",
+    "MaxNorm",
+    "NonNegative",
+    "UnitLasso",
+    "UnitNorm",
+]
