@@ -48,11 +48,11 @@ class GapReport:
     advice: tuple[Advice, ...]
 
     def __str__(self) -> str:
-        lines = [f"{'':<18}{'train':>22}{'validation':>22}{'gap (95 %)':>26}"]
+        lines = [f"{'':<18}{'train':>14}{'validation':>14}{'gap (95 %)':>30}"]
         for one in self.measures:
-            cells = f"{one.train.value:>22.4g}{one.validation.value:>22.4g}"
+            cells = f"{one.train.value:>14.4g}{one.validation.value:>14.4g}"
             gap = f"{one.gap.value:.3g} ({one.gap.low:.3g} to {one.gap.high:.3g})"
-            lines.append(f"{one.name:<18}{cells}{gap:>26}")
+            lines.append(f"{one.name:<18}{cells}{gap:>30}")
         counts = f"{self.rows[0]:,} training rows, {self.rows[1]:,} unseen, {self.parameters:,} parameters"
         lines += [counts, f"verdict: {self.verdict}", ""]
         lines += [f"{place}. {one}" for place, one in enumerate(self.advice, start=1)]

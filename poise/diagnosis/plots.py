@@ -32,22 +32,21 @@ def _figure(columns: int = 1) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _bars(axis: Any, place: float, interval: Interval, colour: str, label: str) -> None:
+def _bars(axis: Any, place: float, interval: Interval, colour: str) -> None:
     below, above = interval.value - interval.low, interval.high - interval.value
     axis.errorbar([place], [interval.value], [[max(below, 0)], [max(above, 0)]], fmt="o", color=colour, capsize=4)
-    axis.annotate(label, (place, interval.value), xytext=(9, 0), textcoords="offset points", va="center", color=colour)
 
 
 def plot_gap(report: GapReport) -> Figure:
     """Return train and validation of each measure with their intervals, and the gap between them."""
     figure, axes = _figure(len(report.measures))
     for axis, one in zip(axes, report.measures, strict=True):
-        _bars(axis, 0, one.train, _TRAIN, f"train {one.train.value:.3g}")
-        _bars(axis, 1, one.validation, _VALIDATION, f"validation {one.validation.value:.3g}")
-        axis.plot([0.5, 0.5], [one.train.value, one.validation.value], color="0.6", linewidth=3, solid_capstyle="butt")
+        _bars(axis, 0, one.train, _TRAIN)
+        _bars(axis, 1, one.validation, _VALIDATION)
+        axis.plot([0.5, 0.5], [one.train.value, one.validation.value], color="0.7", linewidth=4, solid_capstyle="butt")
         axis.set_title(f"{one.name}: gap {one.gap.value:.3g} ({one.gap.low:.3g} to {one.gap.high:.3g})", fontsize=9)
-        axis.set_xlim(-0.4, 2.2)
-        axis.set_xticks([])
+        axis.set_xlim(-0.5, 1.5)
+        axis.set_xticks([0, 1], [f"train\n{one.train.value:.3g}", f"validation\n{one.validation.value:.3g}"])
         axis.set_ylim(bottom=min(0.0, one.train.low))
     return figure
 
@@ -65,6 +64,8 @@ def plot_curve(curve: LearningCurve) -> Figure:
     _curve(axes[0], curve.sizes, curve.train, _TRAIN, "train")
     _curve(axes[0], curve.sizes, curve.validation, _VALIDATION, "validation")
     axes[0].set_xscale("log")
+    axes[0].set_xticks(curve.sizes, [f"{size:,}" for size in curve.sizes])
+    axes[0].set_xticks([], minor=True)
     axes[0].set_xlabel("training rows")
     axes[1].plot(curve.steps, curve.train_steps, color=_TRAIN, label="train")
     axes[1].plot(curve.steps, curve.validation_steps, color=_VALIDATION, label="validation")
