@@ -11,7 +11,19 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from poise import L2, ArgumentError, BatchNorm, Decay, Dropout, Ema, LabelSmoothing, Mixup, Patience, Recipe, Sam
+from poise import (
+    L2,
+    ArgumentError,
+    BatchNorm,
+    Decay,
+    Dropout,
+    Ema,
+    LabelSmoothing,
+    Mixup,
+    PcGrad,
+    Recipe,
+    Sam,
+)
 from poise.adapters.lightning import Regularize
 
 # What `usual` is made of fights on purpose: L2 and Decay are both in it.
@@ -84,6 +96,27 @@ def test_a_dict_of_results_keeps_its_other_entries(light: Any, rows: TensorDatas
     for module in (plain, with_dict):
         light.fit(module, light.trainer(Regularize(light.usual()), epochs=2), rows)
     assert not light.differing(plain.state_dict(), with_dict.state_dict())
+
+
+def test_losses_of_several_tasks_are_a_dict(light: Any, rows: TensorDataset) -> None:
+    class Two(light.Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            outputs = self(batch[0])
+            return {"loss": {"classes": F.cross_entropy(outputs, batch[1]), "size": outputs.square().mean()}}
+
+    module = Two()
+    light.fit(module, light.trainer(Regularize(Recipe(PcGrad()), module="net"), epochs=2), rows)
+    run = Recipe(PcGrad()).start(light.network())
+    optimizer = adamw(run.model.parameters())
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
+    for step in range(10):
+        x, y = run.batch(*rows[torch.arange(light.ROWS).split(8)[step % 5]])
+        outputs = run.model(x)
+        losses = {"classes": F.cross_entropy(outputs, y), "size": outputs.square().mean()}
+        run.objective(losses, outputs=outputs).backward()
+        run.update(optimizer)
+        schedule.step()
+    assert not light.differing(module.net.state_dict(), run.model.state_dict())
 
 
 def test_layers_are_inserted_after_configure_model_and_before_the_optimizer(light: Any, rows: TensorDataset) -> None:
@@ -219,60 +252,6 @@ def test_a_root_that_is_not_called_itself_draws_anew_for_each_batch(light: Any, 
     trainer = light.trainer(Regularize(Recipe(Dropout(0.5))), epochs=1, limit_val_batches=0, accumulate_grad_batches=5)
     light.fit(Inner(), trainer, rows)
     assert len({tuple(mask.flatten().tolist()) for mask in masks}) == 5
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"recipe": L2(1e-3)}, "must be a Recipe"),
-        ({"recipe": Recipe(Patience(3))}, "must name the metric that patience watches"),
-        ({"mode": "lower"}, "must be 'min' or 'max'"),
-        ({"batch": len}, "must be two functions"),
-    ],
-)
-def test_wrong_arguments_are_refused(arguments: Any, message: str) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        Regularize(**({"recipe": Recipe()} | arguments))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "message"),
-    [
-        ({"module": "nett"}, {}, "path of a submodule, like one of \\['net'\\]"),
-        ({"recipe": Recipe(Patience(3)), "monitor": "loss"}, {}, "one of \\['val_accuracy', 'val_loss'\\]; got 'loss'"),
-        ({"recipe": Recipe(Sam(0.1))}, {"accumulate_grad_batches": 2}, "must be 1, because sam repeats"),
-    ],
-)
-def test_wrong_settings_are_refused(
-    arguments: Any, options: Any, message: str, light: Any, rows: TensorDataset
-) -> None:
-    callback = Regularize(**({"recipe": Recipe()} | arguments))
-    with pytest.raises(ArgumentError, match=message):
-        light.fit(light.Module(), light.trainer(callback, epochs=1, **options), rows)
-
-
-def test_an_optimizer_that_repeats_its_closure_is_refused(light: Any, rows: TensorDataset) -> None:
-    module = light.Module(torch.optim.LBFGS)
-    with pytest.raises(ArgumentError, match="LBFGS repeats it"):
-        light.fit(module, light.trainer(Regularize(Recipe())), rows)
-
-
-def test_two_optimizers_are_refused(light: Any, rows: TensorDataset) -> None:
-    class Two(light.Module):
-        automatic_optimization = False
-
-        def configure_optimizers(self) -> Any:
-            return [torch.optim.SGD(self.parameters(), lr=0.1), torch.optim.SGD(self.parameters(), lr=0.1)]
-
-    with pytest.raises(ArgumentError, match="must have one optimizer to act around; got 2"):
-        light.fit(Two(), light.trainer(Regularize(Recipe())), rows)
-
-
-def test_a_callback_serves_one_fit(light: Any, rows: TensorDataset) -> None:
-    module, callback = light.Module(), Regularize(Recipe())
-    light.fit(module, light.trainer(callback, epochs=1), rows)
-    with pytest.raises(ArgumentError, match="must be new for each fit"):
-        light.fit(module, light.trainer(callback, epochs=1), rows)
 
 
 def test_nothing_is_left_on_the_module(light: Any, rows: TensorDataset) -> None:
