@@ -130,7 +130,9 @@ def by_hand(name: str) -> Steps:
 def maths(name: str) -> Steps:
     make, shape = MODELS[name]
     x, y = rows(shape)
-XX    model = FULL["dropout"].network(make(0.0))
+    names = ("mixup", "label_smoothing", "l2", "clip_norm", "decay", "ema")
+    mixup, smooth, penalty, clip, decay, ema = (FULL[part] for part in names)
+    model = FULL["dropout"].network(make(0.0))
     layers = [layer for _path, layer in inserted_layers(model)]
     params = dict(model.named_parameters())
     weights = {path: p for path, p in params.items() if p.dim() > 1}
