@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from poise.core.dial import DialValue
 from poise.core.rng import Rng
 
 __all__ = ["first_fitting", "inside_boxes"]
@@ -30,7 +29,7 @@ def inside_boxes(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, heigh
 
 
 def first_fitting(
-    rng: Rng, rows: int, smallest: DialValue, largest: DialValue, aspect: DialValue
+    rng: Rng, rows: int, smallest: Tensor | float, largest: Tensor | float, aspect: Tensor | float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the sides of a random box for each row, as shares of the image's, and whether one of ten draws fits.
 
@@ -38,9 +37,9 @@ def first_fitting(
     aspect; the first draw with both sides in the image is taken. Shapes: (down, across, fits), each (B,).
     """
     area, ratio = rng.uniform("area", (rows, _ATTEMPTS)), 2 * rng.uniform("ratio", (rows, _ATTEMPTS)) - 1
-    low, high = torch.as_tensor(smallest, device=area.device), torch.as_tensor(largest, device=area.device)  # type: ignore[arg-type]  # resolved
+    low, high = torch.as_tensor(smallest, device=area.device), torch.as_tensor(largest, device=area.device)
     root = torch.lerp(low.to(area), high.to(area), area).sqrt()
-    skew = torch.exp(0.5 * ratio * torch.as_tensor(aspect, device=area.device).log())  # type: ignore[arg-type]  # resolved
+    skew = torch.exp(0.5 * ratio * torch.as_tensor(aspect, device=area.device).log())
     down, across = root / skew, root * skew
     fits = (down <= 1) & (across <= 1)
     first = fits.to(torch.int64).argmax(1, keepdim=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class ColorJitter(PixelTransform):
         rows = images_of("ColorJitter", batch).shape[0]
         places = rng.uniform("strength", (4, rows))
 
-        def factor(place: Tensor, change: Any) -> Tensor:
+        def factor(place: Tensor, change: Tensor | float) -> Tensor:
             low = (1 - torch.as_tensor(change, device=place.device)).clamp(min=0).to(place)
             return low + place * (1 + change - low)
 

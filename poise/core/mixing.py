@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from poise.core.context import Batch
-from poise.core.dial import DialValue
 from poise.core.errors import ArgumentError
 from poise.core.rng import Rng
 from poise.core.trees import map_tree
@@ -16,12 +15,14 @@ from poise.core.trees import map_tree
 __all__ = ["blend", "blend_labels", "blend_targets", "draw_partners"]
 
 
-def draw_partners(rng: Rng, rows: int, alpha: DialValue, share: DialValue, majority: bool) -> tuple[Tensor, Tensor]:
+def draw_partners(
+    rng: Rng, rows: int, alpha: Tensor | float, share: Tensor | float, majority: bool
+) -> tuple[Tensor, Tensor]:
     """Return (partner, taken): the other row of each row, a permutation, and its weight 1 - lambda.
 
     lambda ~ Beta(alpha, alpha) for each row; with `majority` max(lambda, 1 - lambda); 1 for rows that a share leaves.
     """
-    kept = rng.symmetric_beta("lambda", (rows,), alpha, torch.float64)  # type: ignore[arg-type]  # resolved: no schedule
+    kept = rng.symmetric_beta("lambda", (rows,), alpha, torch.float64)
     if majority:
         kept = torch.maximum(kept, 1 - kept)
     mixed = rng.uniform("share", (rows,)) < share

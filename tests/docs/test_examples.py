@@ -84,6 +84,13 @@ def test_ensembles_are_better_calibrated_than_the_single_network(capsys: pytest.
 
 
 @pytest.mark.usefixtures("seeded")
+def test_augmentation_narrows_the_gap(capsys: pytest.CaptureFixture[str]) -> None:
+    none, moved, cut = (numbers(line) for line in printed("augment.py", capsys).splitlines()[1:])
+    assert cut[1] > none[1] + 0.02  # on the test rows
+    assert max(moved[2], 1.2 * cut[2]) < none[2]  # the gap
+
+
+@pytest.mark.usefixtures("seeded")
 def test_early_stopping_shows_the_turn(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed("early_stopping.py", capsys)
     curve = [numbers(line) for line in text.splitlines() if re.match(r" *\d+ ", line)]
