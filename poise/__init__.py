@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from poise.core.recipe import Recipe
     from poise.core.regularizer import Regularizer
     from poise.core.schedule import Constant, Cosine, CosineCycles, Linear, OneCycle, SwitchOff, WarmUp
-    from poise.diagnosis import GapMeter, gap, learning_curve, memorization
+    from poise.diagnosis import GapMeter, equivariance_error, gap, learning_curve, memorization, sharing_report
     from poise.gradient import (
         AdaptiveClip,
         CaGrad,
@@ -229,6 +229,7 @@ __all__ = [
     "WeightNorm",
     "WeightStandardization",
     "__version__",
+    "equivariance_error",
     "gap",
     "insert",
     "learning_curve",
@@ -237,6 +238,7 @@ __all__ = [
     "prune_units",
     "recipes",
     "select_features",
+    "sharing_report",
     "tie",
 ]
 
@@ -250,11 +252,13 @@ _LATER = {
     "Classifier": "study.estimators",
     "GapMeter": "diagnosis",
     "Regressor": "study.estimators",
+    "equivariance_error": "diagnosis",
     "gap": "diagnosis",
     "learning_curve": "diagnosis",
     "memorization": "diagnosis",
     "prune_units": "models.pruning",
     "select_features": "study.feature_selection",
+    "sharing_report": "diagnosis",
     "tie": "models",
 }
 

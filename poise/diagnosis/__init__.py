@@ -3,5 +3,17 @@
 from poise.diagnosis.curves import GapMeter, LearningCurve, learning_curve
 from poise.diagnosis.gap import GapReport, gap
 from poise.diagnosis.memorization import Memorization, memorization
+from poise.diagnosis.sharing import SharingReport, equivariance_error, sharing_report
 
-__all__ = ["GapMeter", "GapReport", "LearningCurve", "Memorization", "gap", "learning_curve", "memorization"]
+__all__ = [
+    "GapMeter",
+    "GapReport",
+    "LearningCurve",
+    "Memorization",
+    "SharingReport",
+    "equivariance_error",
+    "gap",
+    "learning_curve",
+    "memorization",
+    "sharing_report",
+]

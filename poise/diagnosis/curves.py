@@ -86,7 +86,7 @@ def learning_curve(
     Source: Cortes, Jackel, Solla, Vapnik and Denker 1994, "Learning curves".
     """
     data, classes = as_rows("learning_curve.train", train)
-    unseen, _ = as_rows("learning_curve.validation", validation)
+    unseen, _ = as_rows("learning_curve.validation", validation, classes)
     chosen = _sizes(sizes, len(data))
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 2:
         raise ArgumentError(f"`learning_curve.seeds` must be an int >= 2; got {shown(seeds)}. An interval needs two.")
@@ -105,8 +105,8 @@ def learning_curve(
         ends.append(last)
     best = min(path, key=lambda point: point[2] if math.isfinite(point[2]) else math.inf)[0]
     numbers, seen, other = zip(*path, strict=True)
-    more = _over_seeds(ends[-2][1] - ends[-1][1])
-    each = [tuple(_over_seeds(values[part]) for values in ends) for part in (0, 1)]
+    more = over_seeds(ends[-2][1] - ends[-1][1])
+    each = [tuple(over_seeds(values[part]) for values in ends) for part in (0, 1)]
     return LearningCurve(tuple(chosen), each[0], each[1], numbers, seen, other, best, more)
 
 
@@ -132,7 +132,7 @@ def _loss(outputs: Callable[[Tensor], Tensor], data: Rows, classes: int | None) 
     return values
 
 
-def _over_seeds(values: np.ndarray) -> Interval:
+def over_seeds(values: np.ndarray) -> Interval:
     """Return the mean with its 95 % interval of Student's t."""
     half = _T[min(len(values) - 2, len(_T) - 1)] * float(values.std(ddof=1)) / math.sqrt(len(values))
     mean = float(values.mean())

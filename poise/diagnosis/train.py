@@ -23,8 +23,11 @@ Build = Callable[[], nn.Module]
 """Returns a new network, with initial weights from torch's generator."""
 
 
-def as_rows(name: str, data: object) -> tuple[Rows, int | None]:
-    """Return a pair of tensors as rows, with classes as distributions, and the number of classes."""
+def as_rows(name: str, data: object, classes: int | None = None) -> tuple[Rows, int | None]:
+    """Return a pair of tensors as rows, with classes as distributions, and the number of classes.
+
+    Unseen rows are given that of the training rows, as they may lack the last class.
+    """
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
         raise ArgumentError(
             f"`{name}` must be a pair of tensors (inputs, targets); got {type(data).__name__}. "
@@ -33,7 +36,7 @@ def as_rows(name: str, data: object) -> tuple[Rows, int | None]:
     inputs, targets = data
     if targets.is_floating_point():
         return Rows(inputs, targets if targets.dim() > 1 else targets[:, None]), None
-    classes = int(targets.max()) + 1
+    classes = classes or int(targets.max()) + 1
     return Rows(inputs, F.one_hot(targets, classes).to(torch.get_default_dtype())), classes
 
 
