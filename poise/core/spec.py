@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import json
 from typing import Any
@@ -77,8 +78,12 @@ def _part(name: Any, fields: Any) -> Regularizer:
         # A public name's first use declares every regularizer; whoever imported this module alone has used none.
         getattr(importlib.import_module("poise"), "Recipe")  # noqa: B009
     if not isinstance(kind, str) or kind not in Regularizer.registry:
-        known = ", ".join(sorted(Regularizer.registry))
-        raise ArgumentError(f"parts.{name}: no regularizer is called {shown(kind)}. Known: {known}.")
+        near = difflib.get_close_matches(kind, Regularizer.registry, n=3) if isinstance(kind, str) else []
+        hint = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise ArgumentError(
+            f"parts.{name}: no regularizer is called {shown(kind)}. {hint}The {len(Regularizer.registry)} known are in "
+            "docs/regularizers.md; write a class name in lower case, label_smoothing for LabelSmoothing."
+        )
     cls = Regularizer.registry[kind]
     declared = dials_of(cls)
     allowed = {f.name for f in dataclasses.fields(cls)} - {"name"}
