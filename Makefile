@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help study test test-all test-lowest check bench clean install install-dev
+.PHONY: help study test test-all test-lowest mutants check bench clean install install-dev
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,10 @@ check: install-dev  ## format, lint, types, imports, documents
 	@echo "== mypy --strict poise"; $(BIN)/mypy
 	@echo "== lint-imports"; $(BIN)/lint-imports --no-logo
 	@echo "== documents: links, file lengths, paths"; $(PYTEST) tests/docs/test_links.py tests/docs/test_files.py
+
+mutants: install-dev  ## seed silent defects, one at a time: the tests must notice each (ARGS: words of their names)
+	@echo "== tools/mutants.py"
+	@$(BIN)/python tools/mutants.py $(ARGS)
 
 bench: install-dev  ## the comparison with the rivals (BENCH: which script of benchmarks/, and how)
 	@echo "== benchmarks/$(BENCH)"

@@ -9,9 +9,10 @@ from poise.core.context import Context
 from poise.core.dial import check_dial, dials_of
 from poise.core.errors import ArgumentError
 from poise.core.recipe import Recipe
+from poise.core.regularizer import Regularizer
 from poise.core.rng import Rng, key
 from poise.core.schedule import Linear, SwitchOff
-from poise.gradient import ClipNorm
+from poise.gradient import ClipNorm, GradientNoise, PcGrad, Sam
 from poise.testing import check_regularizer
 
 CTX = Context(0, Rng(key(0)))
@@ -87,6 +88,22 @@ def test_each_member_has_its_own_norm_and_limit() -> None:
 
     new = torch.vmap(member)(stacked, torch.tensor([math.inf, 5.0, 1.0]))["w"]
     torch.testing.assert_close(new, torch.tensor([[3.0, 4.0], [3.0, 4.0], [math.nan, 1.0]]), equal_nan=True)
+
+
+@pytest.mark.parametrize("earlier", [GradientNoise(1.0), PcGrad(), Sam(1.0)], ids=lambda part: part.name)
+def test_what_leaves_the_stage_is_within_the_limit_whatever_came_before(earlier: Regularizer) -> None:
+    first = grads(torch.float64)
+    tasks = {"a": first, "b": {name: 1 - 2 * g for name, g in first.items()}}
+    total = {name: sum(task[name] for task in tasks.values()) for name in first}
+    ctx = Context(0, Rng(key(0)), params=first, tasks=tasks, gradient=lambda there: there)
+
+    def norm_after(*parts: Regularizer) -> float:
+        recipe = Recipe(*parts)
+        edited, _ = recipe.fold("gradient", total, recipe.remember(first), ctx)
+        return float(torch.cat([g.flatten() for g in edited.values()]).norm())
+
+    assert norm_after(earlier) > 1.0, "without clipping it is beyond the limit"
+    assert norm_after(ClipNorm(0.5), earlier) == pytest.approx(0.5, rel=1e-5)
 
 
 def test_no_gradients_at_all_is_legal() -> None:

@@ -29,6 +29,14 @@ def test_statistics_are_those_of_all_rows_also_with_a_short_last_batch() -> None
     torch.testing.assert_close(model[0].running_var, x.var(0), rtol=1e-12, atol=1e-12)
 
 
+def test_a_model_whose_only_batch_normalisation_is_a_parts_has_it_counted_too() -> None:
+    bare = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+    model, x = BatchNorm().network(bare), rows()
+    assert reestimate(model, x.split(32)) == 1
+    hidden = torch.nn.functional.linear(x, bare[0].weight, bare[0].bias)
+    torch.testing.assert_close(bare[0].poise_batch_norm.running_mean, hidden.mean(0), rtol=1e-12, atol=1e-12)
+
+
 def test_dropout_is_off_on_the_way() -> None:
     bare = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.BatchNorm1d(4)).double().train()
     model, x = Dropout(0.5).network(bare), rows(64)
