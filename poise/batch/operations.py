@@ -42,10 +42,10 @@ class Ranges(NamedTuple):
 
 
 STANDARD = Ranges(shear=0.3, translation=150 / 331, rotation=30.0, factor=0.9, bits=4.0)
-"""Of AutoAugment (Cubuk et al. 2019, table 6), whose images have 331 pixels a side, and of RandAugment."""
+"""Of AutoAugment (Cubuk et al. 2019), whose images have 331 pixels a side, and of RandAugment."""
 
 WIDE = Ranges(shear=0.99, translation=1.0, rotation=135.0, factor=0.99, bits=6.0)
-"""Of TrivialAugment (table 5, "wide"), whose translation is 32 pixels: here a whole side."""
+"""Of TrivialAugment's wide space, whose translation is 32 pixels: here a whole side."""
 
 
 class Choice(NamedTuple):

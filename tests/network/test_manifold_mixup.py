@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from poise import Mixup, RDrop
 from poise.core.context import Batch, Context
@@ -154,6 +155,29 @@ def test_evaluation_neutral_dials_and_removal_leave_the_network_as_it_is() -> No
     removed = remove(model)
     assert torch.equal(removed(x), plain(x))
     assert not removed._forward_pre_hooks
+
+
+def test_a_checkpoint_repeats_the_mixing() -> None:
+    class Saving(nn.Module):
+        def __init__(self, saves: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.block, self.last, self.saves = nn.Sequential(nn.Linear(2, 4), nn.Tanh()), nn.Linear(4, 1), saves
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = checkpoint(self.block, x, use_reentrant=False) if self.saves else self.block(x)
+            answer: Tensor = self.last(hidden)
+            return answer
+
+    x, found = torch.rand(ROWS, 2), []
+    for saves in (False, True):
+        model = ManifoldMixup(inputs=False).network(Saving(saves))
+        model(x).square().sum().backward()
+        found.append(model.block[0].weight.grad)
+    plain = Saving(False)
+    plain(x).square().sum().backward()
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], plain.block[0].weight.grad)
 
 
 def test_sites_with_other_rows_than_the_batch_are_refused() -> None:
