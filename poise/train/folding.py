@@ -138,6 +138,7 @@ class Folding:
     def _end_step(self, params: Mapping[str, Tensor]) -> None:
         for p in params.values():
             p.grad = None
+        self._tasks.forget()
         if not self._pending:
             self.draws += 1
         self._pending, self._batch, self._replay, self._estimated = False, None, None, {}

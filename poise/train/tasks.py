@@ -41,10 +41,14 @@ class TaskGradients:
                 if grad is not None:
                     own[name] += grad
 
+    def forget(self) -> None:
+        """Begin a new step: also after one that was left out, whose gradients must not count in the next."""
+        self.sums, self.count = {}, 0
+
     def mean(self) -> dict[str, dict[str, Tensor]]:
         """Return the mean over micro-batches (and processes), and forget them: their losses were divided alike."""
         sums, count = self.sums, self.count
-        self.sums, self.count = {}, 0
+        self.forget()
         found = {task: {name: g / count for name, g in own.items()} for task, own in sums.items()}
         for task in sorted(found):
             reduce_gradients(found[task].values())

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from poise import L1, ClipNorm, Decay, Dropout, Ema, Recipe, Sam
+from poise import L1, ClipNorm, Decay, Dropout, Ema, PcGrad, Recipe, Sam
 from poise.train.population import Rows
 
 RECIPE = Recipe(Dropout(0.2), ClipNorm(0.1), Decay(0.1), Ema(0.5), L1(1e-3))
@@ -90,6 +90,27 @@ def test_a_second_gradient_that_overflows_alone_leaves_the_step_out(table: Rows)
     assert all(torch.equal(p, old) for p, old in zip(run.model.parameters(), before, strict=True))
     run.step(optimizer, closure, scaler)
     assert run.step_number == 1
+
+
+def test_the_tasks_gradients_of_a_step_that_was_left_out_are_forgotten(table: Rows) -> None:
+    run = Recipe(PcGrad()).start(network())
+    optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    for overflow in (True, False):
+        outputs = run.model(table.inputs)
+        losses = {"class": F.cross_entropy(outputs, table.targets), "size": outputs.square().mean()}
+        scaler.scale(run.objective(losses)).backward()
+        if overflow:
+            run.model[0].weight.grad[0, 0] = torch.inf
+        assert run.update(optimizer, scaler) is not overflow
+    plain = Recipe(PcGrad()).start(network())
+    outputs = plain.model(table.inputs)
+    plain.draws = 1  # the second batch's draws
+    losses = {"class": F.cross_entropy(outputs, table.targets), "size": outputs.square().mean()}
+    plain.objective(losses).backward()
+    plain.update(torch.optim.SGD(plain.model.parameters(), lr=0.1))
+    for one, two in zip(run.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
 
 
 @pytest.mark.filterwarnings("ignore:averaged weights are not exactly zero:poise.PoiseWarning")
