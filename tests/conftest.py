@@ -1,9 +1,10 @@
 """What all tests share: one thread, examples that repeat, and fixtures for the global random numbers."""
 
+import dataclasses
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hypothesis
@@ -67,3 +68,26 @@ def seeded() -> Iterator[None]:
     random.seed(0)
     yield
     restore(before)
+
+
+@pytest.fixture(scope="session")
+def part_of() -> Callable[[str], Any]:
+    """Makes a part by its key, away from neutral, fit for the small networks of `poise.testing`."""
+    from poise.batch import InputNoise
+    from poise.core.dial import dials_of
+    from poise.core.regularizer import Regularizer
+    from poise.testing import example
+
+    given: dict[str, Any] = {  # by the name of a field without a default
+        "tasks": ("a", "b", "c"), "modules": ("first", "second"), "start": 0, "steps": 2, "cycles": 1,
+        "transforms": (InputNoise(0.1),),
+    }  # fmt: skip
+    fitting: dict[str, dict[str, Any]] = {"group_norm": {"groups": 1}}
+
+    def make(key: str, **fields: Any) -> Any:
+        kind = Regularizer.registry[key]
+        needed = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING]
+        found = {name: given[name] for name in needed if name not in dials_of(kind)}
+        return example(kind, **found | fitting.get(key, {}) | fields)
+
+    return make

@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.batch import InputNoise
-from poise.core.dial import dials_of
 from poise.core.errors import ArgumentError, PoiseWarning
 from poise.core.kinds import Insertion
 from poise.core.recipe import Recipe
 from poise.core.regularizer import EVERY_STAGE, Regularizer
-from poise.testing import Sample, example, sample_for
+from poise.testing import Sample, sample_for
 from poise.train.run import Run, TrainingError
 
 for _folder in sorted({*EVERY_STAGE} - {"shrink"}):
@@ -29,21 +27,8 @@ for _folder in sorted({*EVERY_STAGE} - {"shrink"}):
 pytestmark = pytest.mark.usefixtures("seeded")
 
 KINDS = {key: kind for key, kind in sorted(Regularizer.registry.items()) if kind.__module__.startswith("poise.")}
-GIVEN: dict[str, Any] = {
-    "tasks": ("a", "b", "c"), "modules": ("inner.first", "inner.second"), "start": 0, "steps": 2, "cycles": 1,
-    "transforms": (InputNoise(0.1),),
-}  # fmt: skip
-"""What fields without a default are given."""
-FITTING: dict[str, dict[str, Any]] = {"group_norm": {"groups": 1}}
-"""Structure that fits the small networks where the default does not."""
 UNLIKE_DENSE = {"gradient_noise": "of a sparse gradient the rows that occur get noise, of a dense one all"}
 OWN_TYPE = {"adversarial": "a difference of the data's own losses, in their type"}
-
-
-def part_of(key: str) -> Regularizer:
-    needed = [f.name for f in dataclasses.fields(KINDS[key]) if f.default is f.default_factory is dataclasses.MISSING]
-    given = {name: GIVEN[name] for name in needed if name not in dials_of(KINDS[key])}
-    return example(KINDS[key], **given | FITTING.get(key, {}))
 
 
 class Odd(nn.Module):
@@ -75,6 +60,12 @@ class Whole(nn.Module):
     def forward(self, x: Any) -> Tensor:
         answer: Tensor = self.behind(self.inner(x))
         return answer
+
+
+def inside(part: Any) -> Regularizer:
+    """The part for a network that stands inside a `Whole`."""
+    paths = {"modules": tuple(f"inner.{path}" for path in part.modules)} if hasattr(part, "modules") else {}
+    return dataclasses.replace(part, **paths)
 
 
 def whole(sample: Sample, behind: Callable[[], nn.Module]) -> nn.Module:
@@ -128,8 +119,8 @@ def gap(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("key", KINDS)
-def test_odd_parameters_train_as_contiguous_ones_and_frozen_and_tied_stay_so(key: str) -> None:
-    part = part_of(key)
+def test_odd_parameters_train_as_contiguous_ones_and_frozen_and_tied_stay_so(key: str, part_of: Any) -> None:
+    part = inside(part_of(key))
     sample = sample_for(part)
     model = whole(sample, Odd).double()
     frozen = {name: p.clone() for name, p in model.behind.frozen.named_parameters()}  # type: ignore[union-attr]
@@ -159,9 +150,9 @@ class Twice(nn.Module):
 
 
 @pytest.mark.parametrize("key", [key for key, kind in KINDS.items() if not issubclass(kind, Insertion)])
-def test_a_tied_weight_counts_once_as_that_of_a_module_called_twice_does_bit_for_bit(key: str) -> None:
+def test_a_tied_weight_counts_once_as_that_of_a_module_called_twice_does_bit_for_bit(key: str, part_of: Any) -> None:
     """Layers are left out: two modules are two places for them."""
-    part = part_of(key)
+    part = inside(part_of(key))
     sample = sample_for(part)
     runs = [train(part, whole(sample, lambda n=n: Twice(n)), sample, torch.float32) for n in (1, 2)]  # type: ignore[misc]
     assert [name for name, _ in runs[0].model.named_parameters()] == [n for n, _ in runs[1].model.named_parameters()]
@@ -172,8 +163,8 @@ def test_a_tied_weight_counts_once_as_that_of_a_module_called_twice_does_bit_for
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("key", KINDS)
-def test_half_weights_train_and_stay_half(key: str, dtype: torch.dtype) -> None:
-    part = part_of(key)
+def test_half_weights_train_and_stay_half(key: str, dtype: torch.dtype, part_of: Any) -> None:
+    part = inside(part_of(key))
     sample = sample_for(part)
     run = train(part, whole(sample, lambda: nn.Linear(3, 3)).to(dtype), sample, dtype)
     for name, p in run.model.named_parameters():
@@ -195,12 +186,10 @@ class Words(nn.Module):
 
 
 @pytest.mark.parametrize("key", KINDS)
-def test_sparse_gradients_train_as_dense_ones_or_are_refused_by_name(key: str) -> None:
-    part = part_of(key)
+def test_sparse_gradients_train_as_dense_ones_or_are_refused_by_name(key: str, part_of: Any) -> None:
+    part = part_of(key, **({"modules": ("hidden", "table")} if key == "soft_sharing" else {}))
     words = torch.tensor([[0, 2, 2], [2, 5, 1], [5, 5, 8], [7, 1, 0], [3, 3, 3], [8, 2, 4]])
     sample = dataclasses.replace(sample_for(part), inputs=words, columns=None)
-    if key == "soft_sharing":
-        part = dataclasses.replace(part, modules=("hidden", "table"))  # type: ignore[call-arg]
     found: list[Any] = []
     for sparse in (True, False):
         torch.manual_seed(0)
@@ -216,8 +205,8 @@ def test_sparse_gradients_train_as_dense_ones_or_are_refused_by_name(key: str) -
 
 
 @pytest.mark.parametrize("key", KINDS)
-def test_complex_and_meta_weights_are_refused_and_the_model_stays_as_it_was(key: str) -> None:
-    part = part_of(key)
+def test_complex_and_meta_weights_are_refused_and_the_model_stays_as_it_was(key: str, part_of: Any) -> None:
+    part = inside(part_of(key))
     sample = sample_for(part)
     models = {
         "complex64": Whole(sample.module(), nn.Linear(3, 3, dtype=torch.complex64)),
@@ -231,8 +220,8 @@ def test_complex_and_meta_weights_are_refused_and_the_model_stays_as_it_was(key:
 
 
 @pytest.mark.parametrize("key", KINDS)
-def test_a_loss_that_is_not_finite_is_named_and_no_weight_changes(key: str) -> None:
-    part = part_of(key)
+def test_a_loss_that_is_not_finite_is_named_and_no_weight_changes(key: str, part_of: Any) -> None:
+    part = inside(part_of(key))
     sample = sample_for(part)
     run = started(part, whole(sample, lambda: nn.Linear(3, 3)), sample)
     before = {name: p.clone() for name, p in run.model.named_parameters()}
@@ -249,8 +238,8 @@ def test_a_loss_that_is_not_finite_is_named_and_no_weight_changes(key: str) -> N
 
 
 @pytest.mark.parametrize("key", KINDS)
-def test_a_step_without_a_gradient_says_what_to_call(key: str) -> None:
-    part = part_of(key)
+def test_a_step_without_a_gradient_says_what_to_call(key: str, part_of: Any) -> None:
+    part = inside(part_of(key))
     sample = sample_for(part)
     run = started(part, whole(sample, lambda: nn.Linear(3, 3)), sample)
     with pytest.raises(TrainingError, match="no gradient at step 0: call backward"):

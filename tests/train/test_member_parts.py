@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import warnings
 from typing import Any
@@ -12,10 +11,9 @@ import torch
 from torch import Tensor
 
 from poise import PoiseWarning, Recipe
-from poise.batch import InputNoise
 from poise.core.dial import dials_of
 from poise.core.regularizer import EVERY_STAGE, Regularizer
-from poise.testing import example, sample_for
+from poise.testing import sample_for
 from poise.train.losses import CrossEntropy
 from poise.train.population import Population, Rows
 
@@ -23,15 +21,6 @@ for _folder in sorted({*EVERY_STAGE} - {"shrink"}):
     importlib.import_module(f"poise.{_folder}")
 
 KINDS = {key: kind for key, kind in sorted(Regularizer.registry.items()) if kind.__module__.startswith("poise.")}
-GIVEN: dict[str, Any] = {"tasks": ("a", "b", "c"), "modules": ("first", "second"), "start": 0, "steps": 2, "cycles": 1,
-                         "transforms": (InputNoise(0.1),)}  # fmt: skip
-FITTING: dict[str, dict[str, Any]] = {"group_norm": {"groups": 1}}
-
-
-def part_of(key: str) -> Regularizer:
-    needed = [f.name for f in dataclasses.fields(KINDS[key]) if f.default is f.default_factory is dataclasses.MISSING]
-    given = {name: GIVEN[name] for name in needed if name not in dials_of(KINDS[key])}
-    return example(KINDS[key], **given | FITTING.get(key, {}))
 
 
 class OfTasks:
@@ -81,7 +70,7 @@ def owned(population: Population, member: int) -> dict[str, Tensor]:
 @pytest.mark.usefixtures("seeded")
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # torch's attention in evaluation
 @pytest.mark.parametrize("key", KINDS)
-def test_a_survivor_is_unmoved_by_order_a_neighbour_of_nan_and_pruning(key: str) -> None:
+def test_a_survivor_is_unmoved_by_order_a_neighbour_of_nan_and_pruning(key: str, part_of: Any) -> None:
     part = part_of(key)
     sample = sample_for(part)
     data = Rows(sample.inputs.float(), sample.targets.float(), sample.weights.float())
