@@ -24,7 +24,7 @@ CATALOGUE = Path(__file__).with_suffix(".toml")
 COPIED = ("poise", "tests", "tools", "pyproject.toml")
 PYTEST = ("-m", "pytest", "-q", "-ra", "--tb=line", "-p", "no:cacheprovider", "-p", "mutants_guard")
 PROCESSES = 2
-WIDTHS = (10, 6, 70, 34, 0)  # of the table's columns
+WIDTHS = (10, 6, 72, 34, 0)  # of the table's columns
 SECONDS = 180  # for one mutant's tests; some defect may make them wait for ever
 # A defect that stops the program is not silent: any test would notice it, so it proves nothing of this one.
 SILENT = ("assert ", "AssertionError", "Failed: ")
@@ -52,9 +52,11 @@ class Mutant:
     def applied(self, root: Path) -> str:
         """Return the file's text with the defect. Raises MutantError unless `old` stands there exactly once."""
         text = (root / self.file).read_text(encoding="utf-8")
-        if self.old == self.new or (found := text.count(self.old)) != 1:
-            times = "as it is after the change" if self.old == self.new else f"{found} times"
-            raise MutantError(f"{self.name}: the text to replace must stand once in {self.file}; it does {times}.")
+        if (found := text.count(self.old)) != 1:
+            raise MutantError(
+                f"{self.name}: the text to replace must stand once in {self.file}; it does {found} times. "
+                f"Give the mutant the text that stands there now, in {CATALOGUE.name}."
+            )
         return text.replace(self.old, self.new)
 
 
