@@ -72,7 +72,6 @@ class ColorJitter(PixelTransform):
     def edit_pixels(self, pixels: Tensor, draw: Draw) -> Tensor:
         strength, order = draw
         for turn in range(4):
-            before = pixels
-            for k, edit in enumerate(_EDITS):
-                pixels = rows_where(order[:, turn] == k, edit(before, strength[:, k]), pixels)
+            for k, edit in enumerate(_EDITS):  # a row has one edit a turn: the order here does not matter
+                pixels = rows_where(order[:, turn] == k, edit(pixels, strength[:, k]), pixels)
         return pixels
