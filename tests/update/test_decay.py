@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from poise import Cosine, Recipe
 from poise.core.context import Context
 from poise.core.rng import Rng, key
 from poise.core.select import Role
@@ -97,3 +98,27 @@ def test_learning_rate_and_rate_may_differ_by_member() -> None:
     new = torch.vmap(member)(torch.tensor([0.0, 0.5, 0.5]), torch.tensor([0.5, 0.5, 0.25]))
     assert new.flatten().tolist() == [1.0, 0.75, 0.875]
     assert new.dtype == torch.float64
+
+
+def test_a_schedule_is_adamw_whose_weight_decay_moves_and_the_rates_of_groups_are_their_own() -> None:
+    def network() -> torch.nn.Module:
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).double()
+
+    ours, theirs = network(), network()
+    schedule = Cosine(0.3, 0.0, steps=20)
+    run = Recipe(Decay(schedule, where="all")).start(ours)
+    groups = [([0], 1e-2), ([2], 1e-3)]
+    own = [torch.optim.AdamW([{"params": model[i].parameters(), "lr": lr} for (i,), lr in groups], weight_decay=0.0)
+           for model in (ours, theirs)]  # fmt: skip
+    x = torch.randn(16, 5, dtype=torch.float64)
+    for step in range(25):
+        run.objective(ours(x).square().mean()).backward()
+        run.update(own[0])
+        for group in own[1].param_groups:
+            group["weight_decay"] = float(schedule(step))
+        own[1].zero_grad()
+        theirs(x).square().mean().backward()
+        own[1].step()
+    for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-14)
