@@ -141,6 +141,15 @@ def item_57() -> None:
     assert torch.allclose(after.targets, 0.7 * soft + 0.1)
 
 
+def item_57_ignore_index() -> None:
+    run = Recipe(LabelSmoothing(0.3)).start(network(), classes=3)
+    for labels, got in (([0, -100], "-100 to 0"), ([0, 3], "0 to 3")):
+        refused(
+            f"`Run.batch.targets` must be classes from 0 to 2; got {got}. Leave rows",
+            lambda labels=labels: run.batch(torch.zeros(2, 4), torch.tensor(labels)),
+        )
+
+
 def item_58() -> None:
     before = rows()
     after, _ = Mixup(alpha=0.0).batch(before, {}, context())

@@ -205,18 +205,34 @@ def test_sparse_gradients_train_as_dense_ones_or_are_refused_by_name(key: str, p
 
 
 @pytest.mark.parametrize("key", KINDS)
-def test_complex_and_meta_weights_are_refused_and_the_model_stays_as_it_was(key: str, part_of: Any) -> None:
+def test_weights_that_cannot_be_trained_are_refused_and_the_model_stays_as_it_was(key: str, part_of: Any) -> None:
     part = inside(part_of(key))
     sample = sample_for(part)
     models = {
         "complex64": Whole(sample.module(), nn.Linear(3, 3, dtype=torch.complex64)),
         "meta device": Whole(sample.module(), nn.Linear(3, 3, device="meta")),
+        r"the lazy behind\.weight": Whole(sample.module(), nn.LazyLinear(3)),
+        r"behind\.weight of torch\.float8": Whole(sample.module(), nn.Linear(3, 3).to(torch.float8_e4m3fn)),
     }
     for word, model in models.items():
         before = [name for name, _ in model.named_modules()]
         with pytest.raises(ArgumentError, match=word):
             started(part, model, sample)
         assert [name for name, _ in model.named_modules()] == before
+
+
+@pytest.mark.parametrize("key", KINDS)
+def test_activations_in_place_change_nothing(key: str, part_of: Any) -> None:
+    part = inside(part_of(key))
+    sample = sample_for(part)
+    found = []
+    for in_place in (True, False):
+        model = whole(sample, lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3)))
+        for module in model.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = in_place
+        found.append(state(train(part, model, sample, torch.float32)))
+    assert [name for name in found[0] if not torch.equal(found[0][name], found[1][name])] == []
 
 
 @pytest.mark.parametrize("key", KINDS)

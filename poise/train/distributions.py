@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise.core.errors import ArgumentError
 from poise.core.trees import map_tree
 from poise.train.swap import kept_modes
 
@@ -44,7 +45,15 @@ def distributions(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     >>> distributions(torch.tensor([1]), 2, torch.float32)
     tensor([[0., 1.]])
     """
-    return F.one_hot(targets, classes).to(dtype)
+    try:
+        return F.one_hot(targets, classes).to(dtype)
+    except RuntimeError as error:
+        # An index to be ignored has no distribution; torch's message names neither the number nor a way out.
+        raise ArgumentError(
+            f"`Run.batch.targets` must be classes from 0 to {classes - 1}; got {int(targets.min())} to "
+            f"{int(targets.max())}. Leave rows without a label out, or name the task: targets {{'task': labels}} "
+            "takes -1 for a missing label."
+        ) from error
 
 
 def task_distributions(targets: Mapping[str, Tensor], classes: Mapping[str, int], dtype: torch.dtype) -> Any:

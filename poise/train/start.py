@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from poise.average import Swa
 from poise.core.errors import ArgumentError, PoiseWarning, shown
@@ -39,8 +40,7 @@ def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | N
                 f"from it; got {shown(teacher)}. Pass the trained model: recipe.start(model, teacher=big.eval())."
             )
     _check_wrapping(recipe, model)
-    if any(p.is_meta for p in model.parameters()):
-        raise ArgumentError("`Recipe.start.model` must have real weights; got some on the meta device.")
+    _check_weights(model)
     if foreign := sorted({layer.part for _path, layer in inserted_layers(model)}):
         raise ArgumentError(
             f"`Recipe.start.model` must be a model without inserted layers; got those of {', '.join(foreign)}. "
@@ -50,6 +50,23 @@ def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | N
     if not roles:
         raise ArgumentError("`Recipe.start.model` must have a parameter that requires grad; got none.")
     check_columns(recipe, model, roles, columns)
+
+
+def _check_weights(model: nn.Module) -> None:
+    """Refuse weights that no part can read: their shape or numbers are not there yet, or torch cannot compute with."""
+    for name, p in model.named_parameters():
+        if isinstance(p, UninitializedParameter):
+            raise ArgumentError(
+                f"`Recipe.start.model` must have weights of a known shape; got the lazy {name}. "
+                "Run a batch through the model first."
+            )
+        if p.is_meta:
+            raise ArgumentError("`Recipe.start.model` must have real weights; got some on the meta device.")
+        if p.requires_grad and p.dtype.itemsize == 1:
+            raise ArgumentError(
+                f"`Recipe.start.model` must have trainable weights of 16 bits or more; got {name} of {p.dtype}. "
+                "Train in bfloat16 and quantise after."
+            )
 
 
 def _check_wrapping(recipe: Recipe, model: nn.Module) -> None:
