@@ -40,6 +40,8 @@ class L1(Proximal):
     tensor([[0.7500, 0.0000]])
     """
 
+    # Before the other thresholds: only then is the operator of a sum, as the sparse group lasso's, one after the other.
+    rank: ClassVar[int] = 45
     formula: ClassVar[str] = "weight * sum |w|: w <- sign(w) max(|w| - weight * scale, 0)"
     cost: ClassVar[str] = "two passes over the weights"
 

@@ -27,8 +27,8 @@ ORDER_MATTERS = {
     ("batch", "cutout", "random_erasing"), ("batch", "input_noise", "swap_noise"), ("batch", "cut_mix", "mixup"),
     ("gradient", "ca_grad", "grad_vac"), ("gradient", "ca_grad", "pc_grad"), ("gradient", "grad_vac", "pc_grad"),
     ("gradient", "clip_norm", "clip_value"),
-    ("update", "elastic_net", "group_lasso"), ("update", "elastic_net", "l1"), ("update", "elastic_net", "unit_lasso"),
-    ("update", "group_lasso", "l1"), ("update", "group_lasso", "unit_lasso"), ("update", "l1", "unit_lasso"),
+    ("update", "elastic_net", "group_lasso"), ("update", "elastic_net", "unit_lasso"),
+    ("update", "group_lasso", "unit_lasso"),
 }  # fmt: skip
 ACTING: dict[str, dict[str, float]] = {
     "max_norm": {"limit": 0.7}, "clip_norm": {"limit": 0.5}, "clip_value": {"limit": 0.3}, "l1": {"weight": 2.0},

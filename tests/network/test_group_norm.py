@@ -45,6 +45,14 @@ def test_forward_and_backward_are_torchs(kind: str, groups: int, dtype: torch.dt
         assert float((mine - other).detach().abs().max() / other.detach().abs().max()) <= tolerance
 
 
+@pytest.mark.parametrize("kind", ["signals", "images", "volumes"])
+def test_a_group_a_channel_is_torchs_instance_normalisation(kind: str) -> None:
+    ours, _ = pair(kind, 6, torch.float64)
+    x = torch.randn(HOSTS[kind][1], dtype=torch.float64)
+    expected = nn.functional.instance_norm(x, weight=ours.weight, bias=ours.bias, eps=1e-5)
+    torch.testing.assert_close(ours(x), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_features_of_a_sequence_are_normalised_at_each_position() -> None:
     ours, theirs = pair("rows", 2, torch.float64)
     x = torch.randn(4, 5, 6, dtype=torch.float64)

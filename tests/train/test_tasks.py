@@ -34,6 +34,7 @@ WEIGHTINGS = [
     DynamicWeights(1.0, tasks=TASKS, window=2),
     GradNorm(0.1, tasks=TASKS),
 ]
+pytestmark = pytest.mark.filterwarnings("ignore:dynamic_weights and grad_norm and:poise.PoiseWarning")  # on purpose
 ALL = Recipe(PcGrad(), Dropout(0.2), L2(1e-2), ClipNorm(1.0), *WEIGHTINGS)
 
 

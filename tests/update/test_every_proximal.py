@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from poise.core.context import Context
+from poise.core.recipe import Recipe
 from poise.core.regularizer import EVERY_STAGE, Regularizer
 from poise.core.rng import Rng, key
 from poise.testing import sample_for
@@ -127,3 +128,39 @@ def test_nothing_near_the_result_is_better(convex: Any, seed: int) -> None:
     for size in (1e-1, 1e-3, 1e-5):
         near = {n: p + size * torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in after.items()}
         assert cost(near) > least
+
+
+@pytest.mark.parametrize("other", ["elastic_net", "group_lasso", "unit_lasso"])
+@pytest.mark.parametrize("seed", range(3))
+def test_with_l1_in_front_the_operator_of_the_sum_is_one_after_the_other(other: str, seed: int, part_of: Any) -> None:
+    """The sparse group lasso's operator, for one: thresholds of single weights first, then those of groups."""
+    recipe = Recipe(part_of("l1", weight=0.3), part_of(other, weight=0.5))
+    assert [part.name for part in recipe.stage("update")] == ["l1", other]
+    trial = trial_of(recipe[other], sample_for(recipe[other]))
+    params = weights(trial, seed)
+    generator = torch.Generator().manual_seed(seed)
+    # Steps that differ within a group, as Adam's do.
+    steps = {n: 0.1 + torch.rand(p.shape, generator=generator, dtype=p.dtype) for n, p in params.items()}
+
+    def in_turn(parts: Any) -> dict[str, Tensor]:
+        there = params
+        for part in parts:
+            ctx = Context(0, Rng(key(0)), params=there, roles=trial.roles, columns=trial.sample.columns, scale=steps)
+            there = part.update(there, {}, ctx)[0]
+        return there
+
+    def cost(there: dict[str, Tensor]) -> float:
+        ctx = Context(0, Rng(key(0)), params=there, roles=trial.roles, columns=trial.sample.columns)
+        terms = recipe.fold("objective", {}, recipe.remember(params), ctx)[0]
+        away = sum((((there[n] - params[n]).square()) / (2 * steps[n])).sum() for n in params)
+        return float(sum(terms.values()) + away)
+
+    ours = in_turn(recipe.stage("update"))
+    least = cost(ours)
+    for size in (1e-1, 1e-3, 1e-5):
+        near = {n: p + size * torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in ours.items()}
+        assert cost(near) > least
+        # Also along the weights that are not zero, where noise on the zeros costs nothing.
+        within = {n: torch.where(ours[n] == 0, 0.0, p) for n, p in near.items()}
+        assert cost(within) > least
+    assert cost(in_turn(recipe.stage("update")[::-1])) > least * (1 + 1e-6), "the other order is not the operator"
