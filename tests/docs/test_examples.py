@@ -112,6 +112,34 @@ def test_feature_selection_chooses_a_few(capsys: pytest.CaptureFixture[str]) -> 
     assert reduced < 0.25  # 0.65 without any feature
 
 
+# Fewer steps than the script's own 500: enough for the plain network to overfit.
+@pytest.mark.usefixtures("seeded")
+@pytest.mark.parametrize(("name", "steps"), [("mlp", 200), ("cnn", 300), ("rnn", 250), ("transformer", 200)])
+def test_each_architectures_recipe_is_better_on_unseen_rows(
+    name: str, steps: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["architectures.py", name, str(steps)])
+    rows = [numbers(line) for line in printed("architectures.py", capsys).splitlines()]
+    (train, _, test, gap), _, (_, _, with_recipe, narrower) = rows
+    assert gap == pytest.approx(test - train, abs=2e-3)
+    assert with_recipe < test
+    assert narrower < gap
+
+
+@pytest.mark.usefixtures("seeded")
+def test_sharing_is_worth_what_its_symmetry_is(capsys: pytest.CaptureFixture[str]) -> None:
+    centred, moved = printed("sharing.py", capsys).strip().split("\n\n")
+    (value, low, high), (more, least, most) = (
+        [float(number) for number in re.findall(r"(\S+) \((\S+) to (\S+)\), 3 seeds$", part)[0]]
+        for part in (centred, moved)
+    )
+    assert low < value < high < 0  # where places matter unshared weights are better
+    assert 0 < least < more < most
+    shared, unshared = (float(line.split()[-1]) for line in moved.splitlines()[2:4])
+    assert shared < 1e-5
+    assert unshared > 0.1
+
+
 def test_own_regularizer_passes_the_battery() -> None:
     """In a process of its own: declaring a regularizer outlives the script in the registry."""
     environment = os.environ | {"PYTHONPATH": str(repository.ROOT), "OMP_NUM_THREADS": "1"}
