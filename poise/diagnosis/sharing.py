@@ -136,8 +136,8 @@ def sharing_report(
         outputs = [found for _, found in trainer.run(torch.arange(len(data)).expand(seeds, -1), batch, steps)][-1]
         seen, other = (_loss(trainer, outputs, rows) for rows in (data, unseen))
         error = equivariance_error(outputs, unseen.inputs, shift) if unseen.inputs.dim() == 4 else None
-        intervals = (over_seeds(values) for values in (seen, other, other - seen))
-        kinds.append(Shared(independent_parameters(build()), *intervals, error))
+        losses_of_kind = over_seeds(seen), over_seeds(other), over_seeds(other - seen)
+        kinds.append(Shared(independent_parameters(build()), *losses_of_kind, error))
         gaps.append(other - seen)
         losses.append(other)
     apart = [over_seeds(values[1] - values[0]) for values in (gaps, losses)]

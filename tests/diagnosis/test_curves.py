@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from poise import ArgumentError, Dropout, GapMeter, PoiseWarning, Recipe, WeightNoise, learning_curve, memorization
-from poise.diagnosis.curves import _T, _over_seeds
+from poise.diagnosis.curves import _T, over_seeds
 
 Data = tuple[Tensor, Tensor]
 
@@ -57,6 +57,12 @@ def test_the_curve_repeats(curve: Any, digits: Any) -> None:
     assert again == curve
 
 
+def test_unseen_rows_may_lack_the_last_class(digits: Any) -> None:
+    train, (x, y) = digits
+    found = learning_curve(dense, train, (x[y < 9], y[y < 9]), sizes=(50, 400), seeds=2, steps=5)
+    assert np.isfinite(found.validation[-1].value)
+
+
 def test_plots_show_both_losses(curve: Any) -> None:
     figure = curve.plot()
     assert [axis.get_legend_handles_labels()[1] for axis in figure.axes] == [["train", "validation"]] * 2
@@ -65,8 +71,8 @@ def test_plots_show_both_losses(curve: Any) -> None:
 def test_intervals_over_seeds_are_students() -> None:
     values = np.array([1.0, 2.0, 4.0, 4.5])
     low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
-    assert _over_seeds(values).low == pytest.approx(low, rel=3e-3)
-    assert _over_seeds(values).high == pytest.approx(high, rel=3e-3)
+    assert over_seeds(values).low == pytest.approx(low, rel=3e-3)
+    assert over_seeds(values).high == pytest.approx(high, rel=3e-3)
     assert [*_T[:-1]] == pytest.approx(stats.t.ppf(0.975, np.arange(1, len(_T))).tolist(), abs=6e-4)
 
 
