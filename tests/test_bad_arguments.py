@@ -353,7 +353,8 @@ def wrong_values(kind: type[Regularizer], field: str) -> dict[str, Any]:
         return wrong | {"text": "yes", "int": 1}
     if isinstance(default, str):
         return wrong | {"number": 3} | ({} if field == "name" else {"unknown": "nowhere"})
-    return wrong | {"text": "3", "negative": -1, "NaN": math.nan, "bool": True}
+    wrong |= {"text": "3", "negative": -1, "NaN": math.nan, "bool": True}
+    return wrong | ({"fraction": 2.5} if isinstance(default, int) else {})
 
 
 @pytest.mark.usefixtures("rng_untouched")
