@@ -91,6 +91,43 @@ def test_layers_with_several_weights_are_left_alone() -> None:
     assert all(torch.equal(new[name], p) for name, p in module.named_parameters())
 
 
+class _First(nn.Module):
+    """A linear map, which is a convex problem; the last layer, which the part leaves alone, has no say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 5), nn.Linear(5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.first(x)
+        return answer + 0 * self.last(answer)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_fixed_point_satisfies_the_conditions_unit_by_unit(adam: bool) -> None:
+    """The gradient is -t row / |row| of a unit that is there, and no longer than t of one that is not."""
+    own = torch.Generator().manual_seed(1)
+    x = torch.randn(80, 6, dtype=torch.float64, generator=own)
+    truth = torch.tensor([2.0, 1.0, 0.5, 0.05, 0.0], dtype=torch.float64)
+    y = x @ torch.randn(6, 5, dtype=torch.float64, generator=own) * truth + truth
+    torch.manual_seed(2)
+    run = Recipe(UnitLasso(0.1)).start(_First().double())
+    first = run.model.first
+    moving = list(run.model.parameters())
+    stepper = torch.optim.Adam(moving, lr=1e-2, betas=(0.9, 0.99)) if adam else torch.optim.SGD(moving, lr=0.3)
+    for _ in range(4000 if adam else 600):
+        run.objective((run.model(x) - y).square().sum() / (2 * len(x))).backward()
+        run.update(stepper)
+    residual = (first(x) - y).detach()
+    slope = torch.cat([residual.T @ x, residual.sum(0)[:, None]], 1) / len(x)
+    rows = torch.cat([first.weight, first.bias[:, None]], 1).detach()
+    bound, there = 0.1 * 7**0.5, (rows != 0).any(1)
+    size = rows.norm(dim=1, keepdim=True).clamp(min=1e-300)
+    off = torch.where(there, (slope + bound * rows / size).norm(dim=1), (slope.norm(dim=1) - bound).clamp(min=0))
+    assert 0 < int(there.sum()) < 5
+    assert float(off.max()) <= 1e-10
+
+
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
 def test_training_leaves_whole_units_exactly_zero(optimizer: type[torch.optim.Optimizer]) -> None:
     own = torch.Generator().manual_seed(1)
