@@ -45,8 +45,9 @@ class Regularizer(ABC):
 
     Class facts: `rank` orders parts within a stage (low first, ties by name), `formula` is printed by the receipt,
     `cost` says what a step pays, `needs` which facts beyond the usual it reads ("closure", "scale", "tasks",
-    "teacher"; see `Context`), checked when a run starts. `conditional` says that the part acts only on occasion (clipping, a
-    projection, an average that begins late), so that doing nothing in the first steps is no sign of a mistake.
+    "teacher"; see `Context`), checked when a run starts. `conditional` says that the part acts only on occasion
+    (clipping, a projection, an average that begins late), so that doing nothing in the first steps is no sign of a
+    mistake.
     `detached` names what a term holds constant by definition: its gradient is then not the derivative of its value.
     """
 

@@ -44,8 +44,9 @@ def prune_units(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Pruni
     A unit (a row of a linear layer, an output channel of a convolution) is cut if all weights into it are zero, so that
     it is constant, or all weights out of it are. Its constant goes into the next layer's bias. `UnitLasso` makes such
     units. The data flow is read by torch.fx: linear layers, 1-d and 2-d convolutions, batch norms, activations,
-    dropout, pooling, flattening. Where a layer's units meet anything else (a residual sum, a concatenation, the output), all
-    are kept, and listed. Layers that a recipe inserted are taken away; its batch norms go into the layer before them.
+    dropout, pooling, flattening. Where a layer's units meet anything else (a residual sum, a concatenation, the
+    output), all are kept, and listed. Layers that a recipe inserted are taken away; its batch norms go into the layer
+    before them.
 
     The copy is of the model's own class, trains on, and saves; its layers have fewer rows. One unit at least is left.
     `example_inputs` (a tensor, or a tuple of positional arguments) are looked at for their shapes.
