@@ -45,6 +45,8 @@ class Inserted(nn.Module):
     that each call draws anew; the count restarts with the root's forward pass.
     """
 
+    is_inserted = True
+
     def __init__(self, part: Regularizer) -> None:
         super().__init__()
         self.part = part.name

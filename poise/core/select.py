@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError, shown
 
-__all__ = ["SELECTIONS", "Role", "check_selection", "output_layer", "roles_of", "select"]
+__all__ = ["SELECTIONS", "Role", "check_selection", "output_layer", "output_path", "roles_of", "select"]
 
 SELECTIONS = ("weights", "biases", "norms", "embeddings", "inputs", "all")
 """What `where` may name: roles of parameters, `inputs` for the weights that multiply the input columns, or all."""
@@ -27,12 +27,13 @@ class Role:
     """What a parameter is: `kind` in weight, bias, norm, embedding; `inputs` if it multiplies the input columns.
 
     `column_groups`: for an input weight (out, in), the group of each of its `in` columns, or None if each column is
-    a group of its own.
+    a group of its own. `output`: whether its layer is the output layer, None if that is not known.
     """
 
     kind: str
     inputs: bool = False
     column_groups: tuple[int, ...] | None = None
+    output: bool | None = field(default=None, compare=False)
 
 
 def roles_of(module: nn.Module) -> dict[str, Role]:
@@ -43,6 +44,8 @@ def roles_of(module: nn.Module) -> dict[str, Role]:
     The first layer with a two-dimensional weight (or the layer that declares `column_groups`) is the input layer.
     """
     roles: dict[str, Role] = {}
+    owners: dict[str, str] = {}
+    last = output_path(module)
     seen: set[int] = set()
     found_input = False
     declares = any(getattr(m, "column_groups", None) is not None for m in module.modules())
@@ -64,8 +67,22 @@ def roles_of(module: nn.Module) -> dict[str, Role]:
             if not parameter.requires_grad:
                 continue  # only now: the layer after a frozen input layer does not read the columns
             full = f"{path}.{name}" if path else name
+            owners[full] = path
             roles[full] = Role(kind, is_input, tuple(groups) if is_input and groups is not None else None)
-    return roles
+    return {name: replace(role, output=owners[name] == last) for name, role in roles.items()}
+
+
+def output_path(module: nn.Module) -> str | None:
+    """Return the path of the module with the last weight that is the model's own, in module order, trained or not."""
+    last, seen = None, set[int]()
+    for path, owner in module.named_modules():
+        declared: Mapping[str, str] = getattr(owner, "parameter_roles", {})
+        for name, parameter in owner.named_parameters(recurse=False):
+            is_weight = (declared.get(name) or _kind(owner, parameter)) == "weight"
+            if is_weight and id(parameter) not in seen and not getattr(owner, "is_inserted", False):
+                last = path
+            seen.add(id(parameter))
+    return last
 
 
 def _kind(owner: nn.Module, parameter: Tensor) -> str:
@@ -101,11 +118,14 @@ def select(roles: Mapping[str, Role], where: str | tuple[str, ...]) -> tuple[str
 def output_layer(roles: Mapping[str, Role]) -> tuple[str, ...]:
     """Return the names of the last weight's layer in module order, which is taken for the output layer.
 
-    A head that is tied to an embedding owns no weight: then it is the layer before it.
+    None, if that layer does not train or its parameters are not among these. A head that is tied to an embedding owns
+    no weight: then it is the layer before it. Roles that were written by hand say nothing of it: then it is the last.
 
     >>> output_layer({"0.weight": Role("weight"), "1.weight": Role("weight"), "1.bias": Role("bias")})
     ('1.weight', '1.bias')
     """
+    if any(role.output is not None for role in roles.values()):
+        return tuple(name for name, role in roles.items() if role.output)
     weights = [name for name, role in roles.items() if role.kind == "weight"]
     owner = weights[-1].rpartition(".")[0] if weights else None
     return tuple(name for name in roles if name.rpartition(".")[0] == owner)

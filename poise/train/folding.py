@@ -52,6 +52,7 @@ class Folding:
         self.averaged: dict[str, Tensor] | None = None
         self._pending = False  # an objective was computed since the last update
         self._batch: Batch | None = None
+        self._version: int | None = None  # torch's count of writes to the batch's inputs
         self._tasks = TaskGradients(recipe)
         self._replay: Replay | None = None  # how to find the gradient of this step at other weights
         self._watch = Watch(recipe, model)

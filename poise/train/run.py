@@ -22,7 +22,7 @@ from poise.core.recipe import Recipe
 from poise.core.terms import DATA, data_terms
 from poise.network.statistics import reestimate
 from poise.train.distributions import Classes, encoded
-from poise.train.failure import TrainingError, check_terms
+from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of
 from poise.train.folding import Folding
 from poise.train.groups import check_optimizer
 from poise.train.half import all_finite, as_list, skip_step, unscaled
@@ -97,6 +97,7 @@ class Run(Folding):
             targets, self.classes = encoded(self.model, inputs, targets, self.classes, dtype)
             with torch.no_grad():
                 self._batch, self.memory = self._fold("batch", Batch(inputs, targets, weights))
+        self._version = version_of(self._batch.inputs)
         return self._batch[:2] if weights is None else tuple(self._batch)
 
     def objective(self, loss: Tensor | Mapping[str, Tensor], outputs: Any = None) -> Tensor:
@@ -114,6 +115,8 @@ class Run(Folding):
                     "Take its mean first."
                 )
         params = self._params()
+        if self._batch is not None:
+            check_inputs_kept(self.recipe, self._batch.inputs, self._version)
         facts = {"params": params, "batch": self._batch, "outputs": outputs, "recorded": recordings(self.model)}
         terms, self.memory = self._fold("objective", data, **facts)
         self._tasks.add(terms, params)

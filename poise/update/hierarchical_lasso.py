@@ -15,7 +15,7 @@ from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError
 from poise.core.kinds import Inserted, Insertion, summed
 from poise.core.regularizer import Memory
-from poise.core.select import output_layer, roles_of
+from poise.core.select import output_path, roles_of
 from poise.update.group_lasso import columns_last, group_sums, groups_of
 from poise.update.hierarchical_threshold import hierarchical_threshold
 
@@ -130,8 +130,9 @@ class HierarchicalLasso(Insertion):
         host.register_forward_pre_hook(partial(_look, f"poise_{self.name}"))
 
     def network(self, module: nn.Module) -> nn.Module:
-        parameters, last = dict(module.named_parameters()), output_layer(roles_of(module))
-        outputs = next((len(parameters[name]) for name in last if parameters[name].dim() > 1), 0)
+        last = output_path(module)
+        own_weights = [] if last is None else module.get_submodule(last).parameters(recurse=False)
+        outputs = next((len(weight) for weight in own_weights if weight.dim() > 1), 0)
         sites = self.find(module)
         module = super().network(module)
         for path, host in sites:

@@ -129,3 +129,12 @@ def test_the_output_layer_is_the_last_that_owns_a_weight() -> None:
     assert output_layer(roles_of(named)) == ("head.weight", "head.bias")
     assert output_layer(roles_of(nn.Linear(2, 1))) == ("weight", "bias")
     assert output_layer(roles_of(nn.LayerNorm(2))) == ()
+
+
+def test_a_head_that_is_frozen_or_left_out_is_still_the_output_layer() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    roles = roles_of(model)
+    assert output_layer(roles) == ("4.weight", "4.bias")
+    assert output_layer({name: role for name, role in roles.items() if not name.startswith("4.")}) == ()
+    model[4].requires_grad_(False)
+    assert output_layer(roles_of(model)) == ()

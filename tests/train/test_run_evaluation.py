@@ -20,6 +20,7 @@ from poise import (
     Mixup,
     Patience,
     PoiseWarning,
+    RDrop,
     Recipe,
     Swa,
 )  # fmt: skip
@@ -183,6 +184,28 @@ def test_a_loss_that_is_not_finite_names_the_term_and_changes_no_weight(table: R
     with pytest.raises(TrainingError, match="term 'data' is inf at step 2"):
         run.update(optimizer)
     loop.assert_equal(dict(run.model.state_dict()), before)
+
+
+class Writer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(7, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(x.mul_(2.0))
+
+
+@pytest.mark.filterwarnings("ignore:r_drop has no effect:poise.PoiseWarning")
+def test_a_model_that_writes_into_its_inputs_is_refused_where_they_pass_twice(table: Rows) -> None:
+    for recipe, refused in ((Recipe(RDrop(1.0)), True), (Recipe(L2(0.1)), False)):
+        run = recipe.start(Writer(), classes=3)
+        inputs, targets = run.batch(table.inputs.clone(), table.targets)
+        outputs = run.model(inputs)
+        if refused:
+            with pytest.raises(ArgumentError, match="changed its inputs in place, and r_drop may"):
+                run.objective(F.cross_entropy(outputs, targets), outputs=outputs)
+        else:
+            run.objective(F.cross_entropy(outputs, targets), outputs=outputs)
 
 
 def test_no_gradient_is_an_error_that_says_what_to_call(table: Rows, loop: Any) -> None:

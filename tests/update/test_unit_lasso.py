@@ -150,3 +150,14 @@ def test_training_leaves_whole_units_exactly_zero(optimizer: type[torch.optim.Op
 
 def test_it_passes_the_battery_on_convolutions() -> None:
     assert check_regularizer(UnitLasso(2.0), sample=image_sample()).count >= 20
+
+
+def test_the_layer_before_a_head_that_the_optimizer_does_not_hold_is_thresholded_too() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    run = Recipe(UnitLasso(50.0)).start(model)
+    optimizer = torch.optim.SGD(list(model.parameters())[:-2], lr=0.1)
+    run.objective(run.model(torch.randn(8, 4)).square().mean()).backward()
+    run.update(optimizer)
+    assert not model[2].weight.any()
+    assert model[4].weight.all()
