@@ -1,5 +1,6 @@
 """A fit that was cut goes on from its folder, to the model that an uncut fit gives, bit for bit."""
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 
 from poise import ArgumentError, CheckpointError, Classifier, Recipe, Regressor
 from poise.study.checkpoint import Checkpoint, fingerprint
+from poise.train import population
+from poise.train.step import step as train_step
 
 PARTS = ("dropout", "mixup", "decay", "ema", "batch_norm")
 
@@ -86,6 +89,40 @@ def test_killed_again_and_again_it_ends_with_the_same_model(
             cuts += 1
     assert cuts >= 4
     assert not differing(model_of(fitted), uncut)
+
+
+def killed_at_step(number: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit until the optimizer would take its step of this number, and end there as a kill would."""
+    taken = itertools.count(1)
+
+    def step(*given: Any) -> Any:
+        if next(taken) == number:
+            raise Killed
+        return train_step(*given)
+
+    with monkeypatch.context() as cut:
+        cut.setattr(population, "step", step)
+        with pytest.raises(Killed):
+            classifier(folder).fit(*table())
+
+
+@pytest.mark.parametrize("stop", [1, 40, 95])
+def test_killed_at_a_step_it_ends_with_the_same_model(
+    stop: int, uncut: dict[str, Any], tmp_path: Path, each: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each(0)
+    killed_at_step(stop, tmp_path / "kept", monkeypatch)
+    assert not differing(model_of(classifier(tmp_path / "kept").fit(*table())), uncut)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("stop", range(1, 96))
+def test_killed_at_any_of_95_steps_it_ends_with_the_same_model(
+    stop: int, uncut: dict[str, Any], tmp_path: Path, each: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each(0)
+    killed_at_step(stop, tmp_path / "kept", monkeypatch)
+    assert not differing(model_of(classifier(tmp_path / "kept").fit(*table())), uncut)
 
 
 def test_a_finished_fit_is_read_back(uncut: dict[str, Any], tmp_path: Path, each: Any) -> None:
