@@ -47,7 +47,7 @@ class AlphaDropout(AfterActivations):
     Shapes: any; one independent draw for each value.
     Units: p is the share dropped, not the share kept; 0.05 to 0.1 is usual.
     Raises: ArgumentError if p is outside [0, 1].
-    Source: Klambauer, Unterthiner, Mayr, Hochreiter 2017, "Self-normalizing neural networks", section "New dropout
+    Source: Klambauer, Unterthiner, Mayr, Hochreiter 2017, "Self-normalizing neural networks", paragraph "New dropout
         technique"; torch.nn.AlphaDropout.
 
     >>> model = AlphaDropout(0.5).network(nn.Sequential(nn.SELU()))

@@ -133,7 +133,7 @@ class BatchEnsemble(AtSites):
         network that was trained before.
     Units: share is how far the vectors count: 1 + share (r - 1).
     Raises: ArgumentError if share is outside [0, 1], members is not an int >= 2, or initial is neither word.
-    Source: Wen, Tran, Ba 2020, "BatchEnsemble", equations 2 and 5; one bias for all members. Gorishniy, Kotelnikov,
+    Source: Wen, Tran, Ba 2020, "BatchEnsemble", equations 1 and 5; one bias for all members. Gorishniy, Kotelnikov,
         Babenko 2025, "TabM", shares weights in this way for tables.
 
     >>> model = BatchEnsemble(members=2).network(nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(1, 1)))

@@ -37,7 +37,7 @@ class DropConnect(InWeights):
     Shapes: hidden Linear and Conv layers; the last weight layer is left alone.
     Units: p is the share of weights dropped, not the share kept.
     Raises: ArgumentError if p is outside [0, 1].
-    Source: Wan, Zeiler, Zhang, LeCun, Fergus 2013, "Regularization of neural networks using DropConnect", equation 2.
+    Source: Wan, Zeiler, Zhang, LeCun, Fergus 2013, "Regularization of neural networks using DropConnect".
 
     >>> import torch
     >>> model = DropConnect(0.75).network(nn.Sequential(nn.Linear(100, 1), nn.Linear(1, 1)))

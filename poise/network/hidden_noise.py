@@ -40,7 +40,8 @@ class HiddenNoise(AfterActivations):
     Units: scale is a standard deviation in units of the activation: its effect depends on their size, which batch
         normalisation fixes near 1.
     Raises: ArgumentError if scale is negative or not finite.
-    Source: Poole, Sohl-Dickstein, Ganguli 2014, "Analyzing noise in autoencoders and deep networks", equation 2.
+    Source: Poole, Sohl-Dickstein, Ganguli 2014, "Analyzing noise in autoencoders and deep networks": noise at
+        the hidden unit activations.
 
     >>> model = HiddenNoise(0.5).network(nn.Sequential(nn.ReLU()))
     >>> noise = model(torch.zeros(10000))

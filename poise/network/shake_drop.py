@@ -48,8 +48,8 @@ class ShakeDrop(ByDepth):
     Shapes: (B, ...) at the end of a residual branch, one draw of b, alpha and beta for each row.
     Units: p is the share of rows that are shaken at the last branch: 1 - p_L in the paper's notation.
     Raises: ArgumentError if p is outside [0, 1], or depth is neither "linear" nor "uniform".
-    Source: Yamada, Iwamura, Akiba, Kise 2019, "ShakeDrop regularization for deep residual learning", equation 6, with
-        the ranges of alpha and beta that the paper recommends.
+    Source: Yamada, Iwamura, Akiba, Kise 2019, "ShakeDrop regularization for deep residual learning", with one of the
+        two pairs of ranges of alpha and beta that the paper found the most effective.
 
     >>> layer = ShakeDrop(0.25).layer(nn.Identity()).eval()
     >>> layer(torch.tensor([4.0]))

@@ -26,7 +26,9 @@ class _Tally:
         self.squares: Tensor | float = 0.0
 
     def add(self, x: Tensor, dim: int) -> None:
-        """Merge a batch. Source: Chan, Golub, LeVeque 1979, "Updating formulae", equation 2.1."""
+        """Merge a batch. Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for
+        computing sample variances".
+        """
         flat = x.detach().to(torch.float64).movedim(dim, -1).reshape(-1, x.shape[dim])
         rows = flat.shape[0]
         if rows == 0:
@@ -53,7 +55,8 @@ def reestimate(module: nn.Module, batches: Iterable[Any], forward: Callable[[Any
     or a tuple whose first element is; `forward` (default: the module) runs one. Modes and momentum are left as before.
 
     Raises: ArgumentError if there are no batches, or a layer sees fewer than two rows.
-    Source: Izmailov, Podoprikhin, Garipov, Vetrov, Wilson 2018, "Averaging weights", section 3.2.
+    Source: Izmailov, Podoprikhin, Garipov, Vetrov, Wilson 2018, "Averaging weights leads to wider optima and better
+        generalization", section 3.2.
 
     >>> norm = nn.BatchNorm1d(1)
     >>> reestimate(norm, [torch.tensor([[0.0], [2.0]]), torch.tensor([[4.0], [6.0], [8.0]])])

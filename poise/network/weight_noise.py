@@ -38,7 +38,8 @@ class WeightNoise(InWeights):
     Shapes: the weights of all Linear and Conv layers; biases are left alone.
     Units: scale is a standard deviation in units of a weight.
     Raises: ArgumentError if scale is negative or not finite.
-    Source: Graves 2011, "Practical variational inference for neural networks", section 3; Bishop 1995.
+    Source: Graves 2011, "Practical variational inference for neural networks"; Goodfellow, Bengio and Courville
+        2016, "Deep learning", section 7.5, for the penalty.
 
     >>> model = WeightNoise(0.5).network(nn.Sequential(nn.Linear(1, 10000, bias=False)))
     >>> _ = model[0].weight.data.fill_(3.0)
