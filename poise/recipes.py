@@ -35,7 +35,7 @@ def mlp(strength: float = 1.0, *, steps: int | None = None, decay: float = 0.01,
     """Return the recipe for dense networks: batch norm, dropout, decay and early stopping.
 
     - `BatchNorm`, momentum 0.1: Ioffe and Szegedy 2015, "Batch normalization"; the momentum is torch's.
-    - `Dropout` 0.5 behind each hidden layer: Srivastava et al. 2014, "Dropout", section 4 (and appendix A.4). With
+    - `Dropout` 0.5 behind each hidden layer: Srivastava et al. 2014, "Dropout", section 1 and appendix A.4. With
       `steps` it rises from 0 over their first tenth, after Morerio et al. 2017, "Curriculum dropout", whose rise is
       exponential.
     - `Decay` 0.01: the default of torch.optim.AdamW, for learning rates about 1e-3; Loshchilov and Hutter 2019,
@@ -151,7 +151,8 @@ def transformer(
     """Return the recipe for transformers: dropout in four places, smoothing, decay and clipping.
 
     - `Dropout` 0.1 behind each branch and behind the embeddings: Vaswani et al. 2017, "Attention is all you need",
-      section 5.4; inside the feed-forward layers and, as `AttentionDropout` 0.1, behind the softmax: its code.
+      section 5.4; inside the feed-forward layers and, as `AttentionDropout` 0.1, behind the softmax: later defaults of
+      its code (tensor2tensor, `transformer_base_v2`).
     - `LabelSmoothing` 0.1: the same, section 5.4 (it costs likelihood); on targets that are distributions.
     - `DropPath` 0.1: Huang et al. 2016, "Deep networks with stochastic depth"; the rate is that of Touvron et al.
       2021, "Training data-efficient image transformers". With `steps` it rises from 0 over their first tenth.

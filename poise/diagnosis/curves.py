@@ -83,7 +83,8 @@ def learning_curve(
 
     Shapes: train and validation are (inputs (N, ...), targets (N,) int64 classes, (N,) or (N, T) numbers).
     Raises: ArgumentError if sizes are not at least two growing numbers of rows, or seeds is below 2.
-    Source: Cortes, Jackel, Solla, Vapnik and Denker 1994, "Learning curves".
+    Source: Cortes, Jackel, Solla, Vapnik and Denker 1994, "Learning curves: asymptotic values and rate of
+    convergence".
     """
     data, classes = as_rows("learning_curve.train", train)
     unseen, _ = as_rows("learning_curve.validation", validation, classes)

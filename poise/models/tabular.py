@@ -78,10 +78,10 @@ def quantile_edges(inputs: np.ndarray, columns: Sequence[int], bins: int) -> Ten
 class NumericEmbedding(nn.Module):
     """Turns each numeric column into several features, the column itself first.
 
-    "piecewise": how far the value is through each quantile bin, clamped to [0, 1] (Gorishniy, Rubachev, Babenko 2022,
-    "On embeddings for numerical features", section 3.2). "periodic": cos(2 pi (w x + b)) with learned w, b (the same
-    paper, section 3.3; w ~ N(0, sigma^2)). "none": the column alone. The linear map that those papers put behind each
-    feature is left to the network's first layer, which is linear too.
+    "piecewise": how far the value is through each quantile bin, clamped to [0, 1] (after Gorishniy, Rubachev, Babenko
+    2022, "On embeddings for numerical features in tabular deep learning", section 3.2). "periodic": cos(2 pi (w x + b))
+    with learned w, b (after the same paper, section 3.3; w ~ N(0, sigma^2)). "none": the column alone. The
+    linear map that those papers put behind each feature is left to the network's first layer, which is linear too.
 
     Shapes: (B, n) -> (B, n * size).
     """
@@ -127,8 +127,8 @@ class TabularNet(nn.Module):
 
     Shapes: (B, F) -> (B, outputs).
     Raises: ArgumentError for an unknown embedding or activation, or sizes < 1.
-    Source: Holzmueller, Grinsztajn, Steinwart 2024, "Better by default" (RealMLP): one-hot up to 9 levels, else 8
-    dimensions.
+    Source: Holzmueller, Grinsztajn, Steinwart 2024, "Better by default" (RealMLP): one-hot up to 9 levels (a missing
+    one among them), else 8 dimensions.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ def calibration(probabilities: Tensor, targets: Tensor, bins: int = 15) -> Calib
     the class.
     Raises: DataError if shapes do not fit, there are no rows, or a row is no distribution (logits were given);
     ArgumentError if bins is not an int >= 1.
-    Source: Brier 1950; Guo et al. 2017, "On calibration of modern neural networks", equations 2 and 3.
+    Source: Brier 1950; Guo et al. 2017, "On calibration of modern neural networks", section 2.
 
     >>> report = calibration(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]))
     >>> report.error, report.brier  # right once of twice at 0.75; (0.0625 + 0.0625 + 0.5625 + 0.5625) / 2
@@ -86,7 +86,7 @@ def expected_calibration_error(probabilities: Tensor, targets: Tensor, bins: int
 
     Shapes: probabilities (N, K); targets (N,) int64 classes or (N, K) distributions, whose largest entry counts.
     Raises: DataError if shapes do not fit or there are no rows; ArgumentError if bins is not an int >= 1.
-    Source: Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017, equation 3.
+    Source: Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017, section 2.
 
     >>> round(expected_calibration_error(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1])), 6)
     0.25

@@ -27,7 +27,7 @@ class Ensemble(Averaged):
     Units: log-probabilities, or the outputs' own.
     Raises: ArgumentError if there is no predictor, weights are not one number >= 0 each with a positive sum, space is
     neither "probability" nor "output", or probabilities are asked of a single output.
-    Source: Breiman 1996, "Bagging predictors"; Goodfellow, Bengio and Courville 2016, equation 7.50.
+    Source: Breiman 1996, "Bagging predictors"; Goodfellow, Bengio and Courville 2016, section 7.11.
 
     >>> Ensemble((lambda x: x, lambda x: 3 * x), space="output")(torch.tensor([[1.0]]))
     tensor([[2.]])

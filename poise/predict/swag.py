@@ -40,7 +40,7 @@ class Swag(Regularizer):
     Raises: ArgumentError if start or deviations is not an int >= 0, every or samples not an int >= 1, scale not a
     finite number >= 0, or space is no space.
     Source: Maddox, Garipov, Izmailov, Vetrov and Wilson 2019, "A simple baseline for Bayesian uncertainty in deep
-    learning", equation 1 and algorithm 1; the variance is summed by deviations (Welford 1962), not as E w^2 - (E w)^2.
+    learning", algorithm 1; the variance is summed by deviations (Welford 1962), not as E w^2 - (E w)^2.
 
     >>> part = Swag(start=0, deviations=0)
     >>> memory = part.remember({"w": torch.zeros(1)})

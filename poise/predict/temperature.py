@@ -80,7 +80,7 @@ class Temperature(Regularizer):
     Shapes: outputs keep theirs, (N, ..., K) logits.
     Units: a factor on logits; not for regressions, whose numbers it would divide too.
     Raises: ArgumentError if temperature is not a finite number > 0.
-    Source: Guo et al. 2017, "On calibration of modern neural networks", section 4.2, equation 9.
+    Source: Guo et al. 2017, "On calibration of modern neural networks", section 4.2.
 
     >>> Temperature(2.0).predict(nn.Identity(), Context(0, rng=None))(torch.tensor([[4.0, 1.0]]))
     tensor([[2.0000, 0.5000]])

@@ -33,7 +33,7 @@ class Patience(Regularizer):
     Shapes: ctx.score is 0-d; memory is 0-d: best, reference (float64), best_step, wait (int64).
     Units: evaluations, not steps or epochs; minimum_change is in units of the score.
     Raises: ArgumentError if evaluations is neither a number >= 0 nor inf, or minimum_change not a finite number >= 0.
-    Source: Goodfellow, Bengio and Courville 2016, algorithm 7.1; Prechelt 1998, "Early stopping, but when?".
+    Source: Goodfellow, Bengio and Courville 2016, algorithm 7.1; Prechelt 1998, "Early stopping - but when?".
 
     >>> part, stopped = Patience(evaluations=1), torch.tensor(False)
     >>> memory = part.remember({})

@@ -34,7 +34,8 @@ class GroupLasso(Proximal):
     Shapes: parameters keep shape and dtype; group numbers are in 0 .. in-1; the reported term is 0-d.
     Units: objective per weight, times the square root of the group's size.
     Raises: ArgumentError if weight is not a finite number >= 0, or `where` is no selection.
-    Source: Yuan and Lin 2006, "Model selection and estimation in regression with grouped variables", equation 2.2.
+    Source: Yuan and Lin 2006, "Model selection and estimation in regression with grouped variables", equation 2.4 (the
+    threshold).
 
     >>> part, W = GroupLasso(weight=1.0), torch.tensor([[3.0, 0.3], [4.0, 0.4]])
     >>> part.proximal("w", W, torch.tensor(2.0 ** 0.5), Context(0, rng=None)).round(decimals=4)
@@ -110,7 +111,8 @@ def block_threshold(weight: Tensor, scale: Tensor, strength: Tensor, groups: Ten
 
     With r = |Z_g| and t = strength sqrt(n_g), Z = W r / (r + t scale), and r solves N(r) = |W / (r + t scale)| = 1;
     Z_g = 0 where |W_g / scale| <= t. 1 / N is concave and rising, so Newton's method on 1 / N(r) = 1 from the left
-    climbs to the root, and takes one step where scale is constant (More and Sorensen 1983, section 3).
+    climbs to the root, and takes one step where scale is constant (More and Sorensen 1983, "Computing
+    a trust region step").
 
     Shapes: weight, scale (rows, in); strength 0-d; groups (in,) or None.
     """

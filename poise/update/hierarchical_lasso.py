@@ -97,8 +97,8 @@ class HierarchicalLasso(Insertion):
     Units: weight: objective per skip weight; hierarchy: the largest first-layer weight per unit of skip weight.
     Raises: ArgumentError if a dial is not a finite number >= 0, if the network returns no tensor (..., outputs), or if
     the optimizer holds one of the two layers without the other.
-    Source: Lemhadri, Ruan, Abraham and Tibshirani 2021, "LassoNet: a neural network with feature sparsity", equation 4
-    and algorithm 2 (HIER-PROX), which is the case of one step for all coordinates.
+    Source: Lemhadri, Ruan, Abraham and Tibshirani 2021, "LassoNet: a neural network with feature sparsity", whose
+    HIER-PROX is the case of one step for all coordinates.
 
     >>> network = HierarchicalLasso(weight=0.5, hierarchy=1.0).network(nn.Sequential(nn.Linear(1, 1, bias=False)))
     >>> [name for name, _ in network.named_parameters()]

@@ -29,7 +29,7 @@ def hierarchical_threshold(
     columns in the group, |b_g| the Euclidean norm. For a radius r = |b_g|, W is the weight clipped to hierarchy r, and
     b = skip r / (r + s k(r)) with k(r) = strength sqrt(c_g) - hierarchy sum (|weight| - hierarchy r)+ / t. The radius
     solves N(r) = |skip / (r + s k(r))| = 1. As k is concave and rising, so is 1 / N, and Newton's method from the left
-    climbs to the root. With one step for all coordinates this is HIER-PROX (Lemhadri et al. 2021, algorithm 2).
+    climbs to the root. With one step for all coordinates this is HIER-PROX (Lemhadri et al. 2021).
 
     Shapes: skip, skip_scale (K, in); weight, weight_scale (rows, in); strength 0-d; groups (in,) or None.
     """

@@ -30,7 +30,8 @@ class MaxNorm(Regularizer):
     Shapes: parameters keep shape and dtype; norms are summed in float32 at least; vectors of zeros stay.
     Units: the norm of one unit's weights, without its bias.
     Raises: ArgumentError if limit is neither a number > 0 nor inf, or `where` is no selection.
-    Source: Srebro, Rennie and Jaakkola 2005; Srivastava et al. 2014, "Dropout", section 5.1 (limits of 3 to 4).
+    Source: Srebro and Shraibman 2005, "Rank, trace-norm and max-norm"; Srivastava et al. 2014, "Dropout", section 5.1
+    and appendix A.3 (limits of 3 to 4).
 
     >>> from poise.core.select import Role
     >>> params, ctx = {"w": torch.tensor([[3.0, 4.0], [0.0, 1.0]])}, Context(0, rng=None, roles={"w": Role("weight")})

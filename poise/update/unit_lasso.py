@@ -33,8 +33,9 @@ class UnitLasso(Regularizer):
     Shapes: parameters keep shape and dtype; the reported term is 0-d.
     Units: objective per weight, times the square root of the unit's size.
     Raises: ArgumentError if weight is not a finite number >= 0, or `where` is no selection.
-    Source: Scardapane, Comminiello, Hussain and Uncini 2017, "Group sparse regularization for deep neural networks";
-    Yuan and Lin 2006, equation 2.2 (the penalty).
+    Source: Alvarez and Salzmann 2016, "Learning the number of neurons in deep networks" (the groups); Scardapane,
+    Comminiello, Hussain and Uncini 2017, "Group sparse regularization for deep neural networks", whose groups are a
+    unit's outgoing weights instead; Yuan and Lin 2006 (the penalty).
 
     >>> from poise.core.select import Role
     >>> params = {"0.weight": torch.tensor([[3.0], [0.3]]), "0.bias": torch.tensor([4.0, 0.4])}
