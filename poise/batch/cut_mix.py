@@ -40,7 +40,9 @@ class CutMix(Transform):
     Units: share is a probability; alpha is the shape of the beta law of the planned share, 1 is uniform.
     Raises: ArgumentError if share is outside [0, 1] or alpha < 0, if the inputs are neither a table nor images, or
         targets not float.
-    Source: Yun et al. 2019, "CutMix", equations 1 and 2; with columns for pixels Kadra et al. 2021, for tables.
+    Source: Yun et al. 2019, "CutMix: regularization strategy to train strong classifiers with localizable features",
+        equations 1 and 2; with columns for pixels Kadra et al. 2021, "Well-tuned simple nets excel on tabular
+        datasets", for tables.
 
     >>> batch = Batch(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0.0, 1.0]))
     >>> draw = (torch.tensor([1, 0]), torch.tensor([[True, False], [False, False]]))

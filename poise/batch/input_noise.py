@@ -32,7 +32,7 @@ class InputNoise(Transform):
     Shapes: inputs (B, ...) of any rank; integer inputs (token ids) are left as they are.
     Units: scale is a standard deviation in units of the input: 0.1 is a tenth of a deviation of standardised columns.
     Raises: ArgumentError if scale is negative or not finite, or `where` is neither "numeric" nor "all".
-    Source: Bishop 1995, "Training with noise is equivalent to Tikhonov regularization", equations 8 and 20.
+    Source: Bishop 1995, "Training with noise is equivalent to Tikhonov regularization".
 
     >>> batch = Batch(torch.tensor([[1.0, 0.0]]), torch.tensor([0.0]))
     >>> draw = torch.tensor([[2.0, -1.0]])

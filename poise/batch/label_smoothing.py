@@ -31,7 +31,8 @@ class LabelSmoothing(Regularizer):
     Shapes: targets (B, K) distributions, or a dict of targets by task, of which those in `ctx.classes` are.
     Units: amount is the share of the mass that is spread, over all classes, the right one included.
     Raises: ArgumentError if amount is outside [0, 1].
-    Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, "Rethinking the Inception Architecture", section 7.
+    Source: Szegedy, Vanhoucke, Ioffe, Shlens and Wojna 2016, "Rethinking the Inception architecture for computer
+        vision", section 7.
 
     >>> from poise.core.rng import Rng, key
     >>> batch = Batch(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))

@@ -32,7 +32,8 @@ class Mixup(Transform):
         which a missing label is NaN and stays missing in what it is mixed into; weights (B,).
     Units: alpha is the shape of the beta law: small mixes little, 1 is uniform; share is a probability.
     Raises: ArgumentError if alpha < 0, share is outside [0, 1], or inputs or targets are not floating point.
-    Source: Zhang, Cisse, Dauphin, Lopez-Paz 2018, "mixup", equation 1, with one lambda for each row.
+    Source: Zhang, Cisse, Dauphin and Lopez-Paz 2018, "mixup: beyond empirical risk minimization"; here with one
+        lambda for each row.
 
     >>> import torch
     >>> batch = Batch(torch.tensor([[0.0], [1.0]]), torch.tensor([0.0, 2.0]))

@@ -35,7 +35,8 @@ class RandAugment(PixelTransform):
         probability. Pixels in [0, 1], or standardised by `mean` and `deviation`, numbers for each channel.
     Raises: ArgumentError if share or magnitude is outside [0, 1], count is not an int >= 1, mean and deviation do not
         fit, the inputs are no images of floats, have other channels, or lie outside [0, 1] (seen on a CPU only).
-    Source: Cubuk, Zoph, Shlens and Le 2020, "RandAugment: practical automated data augmentation", section 3.
+    Source: Cubuk, Zoph, Shlens and Le 2020, "RandAugment: practical automated data augmentation with a reduced
+        search space", section 3.
 
     >>> inverted = Choice(torch.tensor([[OPERATIONS.index("solarize"), 0]]), torch.ones(1, 2))
     >>> RandAugment().edit(torch.tensor([[[[0.25, 1.0]]]]), inverted)

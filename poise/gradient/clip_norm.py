@@ -29,7 +29,8 @@ class ClipNorm(Regularizer):
     Shapes: gradients keep shape and dtype.
     Units: the gradient's own; it depends on whether the loss is a mean (here) or a sum over rows.
     Raises: ArgumentError if limit is neither a number >= 0 nor inf.
-    Source: Pascanu, Mikolov and Bengio 2013, algorithm 1; the 1e-6 is torch.nn.utils.clip_grad_norm_'s.
+    Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1;
+        the 1e-6 is torch.nn.utils.clip_grad_norm_'s.
 
     >>> grads, _ = ClipNorm(limit=1.0).gradient({"w": torch.tensor([3.0, 4.0])}, {}, Context(0, rng=None))
     >>> grads["w"]

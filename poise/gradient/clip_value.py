@@ -29,8 +29,7 @@ class ClipValue(Regularizer):
     Shapes: gradients keep shape and dtype.
     Units: the gradient's own; it depends on whether the loss is a mean (here) or a sum over rows.
     Raises: ArgumentError if limit is neither a number >= 0 nor inf.
-    Source: Mikolov 2012, "Statistical language models based on neural networks", section 3.3;
-        torch.nn.utils.clip_grad_value_.
+    Source: Mikolov 2012, "Statistical language models based on neural networks"; torch.nn.utils.clip_grad_value_.
 
     >>> ClipValue(limit=2.0).gradient({"w": torch.tensor([3.0, -1.0])}, {}, Context(0, rng=None))[0]["w"]
     tensor([ 2., -1.])

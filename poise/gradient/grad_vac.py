@@ -26,13 +26,14 @@ class GradVac(Regularizer):
     the pair: if f < t, p <- p + a g_j, a = |p| (t sqrt(1 - f^2) - f sqrt(1 - t^2)) / (|g_j| sqrt(1 - t^2)); then
     t <- (1 - rate) t + rate f. The tasks' part of the gradient, sum g_i, becomes sum p_i; the penalties' part stays.
     Use it where tasks mostly agree, where `PcGrad`, the case t = 0, has nothing to do. Costs a backward pass for each
-    task. The paper does this for each layer; here the angles are those of all parameters together.
+    task. The paper also does this for each layer alone; here the angles are those of all parameters together.
 
     Neutral: share = 0. With rate = 0 the usual cosine stays 0: that is `PcGrad`.
     Shapes: gradients keep shape and dtype; memory holds the usual cosines (T, T), float32 at least.
     Units: share is the part of the way to the turned gradients; rate the share of the new cosine in the average.
     Raises: ArgumentError if share or rate is outside [0, 1], or `tasks` are not the tasks of the loss.
-    Source: Wang, Tsvetkov, Firat and Cao 2021, "Gradient vaccine", equations 3 and 4 and algorithm 1.
+    Source: Wang, Tsvetkov, Firat and Cao 2021, "Gradient vaccine: investigating and improving multi-task optimization
+        in massively multilingual models".
 
     >>> from poise.core.rng import Rng, key
     >>> tasks = {"a": {"w": torch.tensor([1.0, 0.0])}, "b": {"w": torch.tensor([0.0, 1.0])}}

@@ -16,7 +16,7 @@ from poise.gradient.values import common_norm, map_values, rows_like, values_of
 __all__ = ["Sam"]
 
 _LEAST = 0.01  # what a weight of 0 counts as in the adaptive size: the paper's eta
-_TINY = 1e-12  # keeps a gradient of 0 from giving 0 / 0; davda54/sam's and the paper's code use the same
+_TINY = 1e-12  # keeps a gradient of 0 from giving 0 / 0; davda54/sam uses the same
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Sam(Regularizer):
     Units: rho is a distance in the space of all weights (adaptive: relative to their size).
     Raises: ArgumentError if rho is not a finite number >= 0, or adaptive not True or False.
     Source: Foret, Kleiner, Mobahi and Neyshabur 2021, "Sharpness-aware minimization for efficiently improving
-        generalization", algorithm 1; Kwon, Kim, Park and Choi 2021, "ASAM", algorithm 1.
+        generalization", algorithm 1; Kwon, Kim, Park and Choi 2021, "ASAM: adaptive sharpness-aware minimization
+        for scale-invariant learning of deep neural networks", algorithm 1.
 
     >>> w = {"w": torch.tensor([3.0, 4.0])}
     >>> ctx = Context(0, rng=None, params=w, gradient=lambda params: params)  # of |w|^2 / 2

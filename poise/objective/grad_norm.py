@@ -35,7 +35,8 @@ class GradNorm(Weighting):
     Shapes: memory holds weights, first and latest losses (T,), float32 at least.
     Units: rate is a step in log-weight; alpha has none. Losses must be >= 0.
     Raises: ArgumentError if rate or alpha is not a finite number >= 0, or `tasks` are not tasks of the loss.
-    Source: Chen, Badrinarayanan, Lee and Rabinovich 2018, "GradNorm", equations 1 and 2 and algorithm 1.
+    Source: Chen, Badrinarayanan, Lee and Rabinovich 2018, "GradNorm: gradient normalization for adaptive loss
+        balancing in deep multitask networks", equations 1 and 2 and algorithm 1.
 
     >>> part = GradNorm(0.6931471806, alpha=0.0, tasks=("a", "b"))  # exp(-rate) = 1/2
     >>> tasks = {"a": {"w": torch.tensor([3.0, 0.0])}, "b": {"w": torch.tensor([0.0, 1.0])}}

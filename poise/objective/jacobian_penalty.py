@@ -35,7 +35,8 @@ class JacobianPenalty(Regularizer):
     Units: objective per squared (output / input); depends on the scale of the inputs.
     Raises: ArgumentError if weight is not a finite number >= 0, projections not an int >= 1, or the inputs are not
         one tensor of floats.
-    Source: Hoffman, Roberts and Yaida 2019, "Robust learning with Jacobian regularization", equations 3 and 9.
+    Source: Hoffman, Roberts and Yaida 2019, "Robust learning with Jacobian regularization", equations 3 and 7 and
+        algorithm 1.
 
     >>> from poise.core.context import Batch
     >>> from poise.core.rng import Rng, key

@@ -27,7 +27,8 @@ class L2(Penalty):
     Shapes: the term is 0-d, float32 at least (an fp16 sum of squares overflows); gradients keep the parameters' dtype.
     Units: objective per squared weight; scikit-learn's Ridge(alpha) on n rows of mean half squared error is alpha / n.
     Raises: ArgumentError if weight is not a finite number >= 0, or `where` is no selection.
-    Source: Hoerl and Kennard 1970, "Ridge regression"; Goodfellow, Bengio and Courville 2016, equation 7.1.
+    Source: Hoerl and Kennard 1970, "Ridge regression: biased estimation for nonorthogonal problems"; Goodfellow,
+        Bengio and Courville 2016, "Deep learning", equation 7.2.
 
     >>> import torch
     >>> float(L2(weight=0.5).penalty({"w": torch.tensor([[3.0, 4.0]])}, Context(0, rng=None)))

@@ -32,7 +32,8 @@ class Orthogonal(Penalty):
     Units: objective per squared deviation of an inner product, without a half; the sum runs over all matrices.
     Raises: ArgumentError if weight is not a finite number >= 0, or `where` is no selection.
     Source: Bansal, Chen and Wang 2018, "Can we gain more from orthogonality regularizations in training deep CNNs?",
-        soft orthogonality; Brock, Lim, Ritchie and Weston 2017 with absolute values in place of squares.
+        soft orthogonality; Brock, Lim, Ritchie and Weston 2017, "Neural photo editing with introspective adversarial
+        networks", with absolute values in place of squares.
 
     >>> float(Orthogonal(weight=0.5).penalty({"w": torch.tensor([[2.0, 0.0], [0.0, 1.0]])}, Context(0, rng=None)))
     4.5

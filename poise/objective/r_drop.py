@@ -23,12 +23,12 @@ class RDrop(Regularizer):
     weight mean over rows of (KL(p || q) + KL(q || p)) / 2, p and q the predictions of the two passes; for numbers
     their squared difference. Needs dropout or noise in the network (without, it is 0), and makes the network with
     masks agree with the one that predicts, which has none. The data's loss is that of the first pass, where the paper
-    takes both; in expectation they are the same. Costs a second forward and backward pass.
+    takes the sum of both, in expectation twice as much. Costs a second forward and backward pass.
 
     Neutral: weight = 0.
     Shapes: outputs (B, ..., K) logits, classes last, or numbers of any shape; the term is 0-d, float32 at least; the
         mean over rows takes the rows' weights.
-    Units: objective per nat, or per squared unit of the target; the paper's alpha, 1 to 5.
+    Units: objective per nat, or per squared unit of the target; half of the paper's alpha.
     Raises: ArgumentError if weight is not a finite number >= 0, or the run is not given rows and outputs.
     Source: Liang, Wu, Li, Wang, Meng, Qin, Chen, Zhang and Liu 2021, "R-Drop: regularized dropout for neural
         networks", equation 2.

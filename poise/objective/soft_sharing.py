@@ -33,7 +33,7 @@ class SoftSharing(Penalty):
     Raises: ArgumentError if weight is not a finite number >= 0, or the modules are not two or more distinct paths whose
         trainable parameters correspond in name and shape.
     Source: Duong, Cohn, Bird and Cook 2015, "Low resource dependency parsing: cross-lingual parameter sharing in a
-        neural network parser", section 3.
+        neural network parser".
 
     >>> import torch
     >>> weights = {"first.weight": torch.tensor([[1.0, 4.0]]), "second.weight": torch.tensor([[1.0, 1.0]])}

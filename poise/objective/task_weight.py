@@ -28,7 +28,7 @@ class TaskWeight(Weighting):
     Shapes: terms stay 0-d and keep their dtype.
     Units: weight multiplies the loss and with it the gradient; what it means depends on the losses' own units.
     Raises: ArgumentError if weight is not a finite number >= 0, or `tasks` are not tasks of the loss.
-    Source: Caruana 1997, "Multitask learning", section 3.2.
+    Source: Caruana 1997, "Multitask learning".
 
     >>> part, ctx = TaskWeight(0.5, tasks=("loops",)), Context(0, rng=None)
     >>> part.objective({"data/digit": torch.tensor(3.0), "data/loops": torch.tensor(4.0)}, {}, ctx)[0]

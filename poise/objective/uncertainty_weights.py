@@ -36,7 +36,8 @@ class UncertaintyWeights(Weighting):
     Shapes: memory holds the variances (T,), float32 at least.
     Units: rate is a step in log-variance; losses must be >= 0 (half squared errors make v_t the variance of the noise).
     Raises: ArgumentError if rate is not a finite number >= 0, or `tasks` are not tasks of the loss.
-    Source: Kendall, Gal and Cipolla 2018, "Multi-task learning using uncertainty to weigh losses", equations 7 and 10.
+    Source: Kendall, Gal and Cipolla 2018, "Multi-task learning using uncertainty to weigh losses for scene geometry
+        and semantics", equations 7 and 10.
 
     >>> part = UncertaintyWeights(1.3862943611, tasks=("a",))  # exp(-rate / 2) = 1/2
     >>> _, memory = part.weigh(torch.tensor([2.0]), part.remember({"w": torch.zeros(1)}), Context(0, rng=None))
