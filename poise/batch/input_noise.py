@@ -23,10 +23,10 @@ class InputNoise(Transform):
     """Add Gaussian noise to the inputs at every step; targets stay.
 
     x' = x + scale n, n ~ N(0, 1) for each value. For a linear model with squared loss the expected loss is exactly
-    loss + scale^2 |w|^2; for small noise in general it penalises scale^2 times the squared gradient of the
-    output with respect to the input (half of both for half the squared error). Good for standardised measurements; costs one normal draw a value. With
-    `where="numeric"`, and the groups of columns known (`ctx.columns`), one-hot columns of a category of two levels
-    or more are left alone; `where="all"` adds noise to them too.
+    loss + scale^2 |w|^2; for small noise in general it penalises scale^2 times the squared gradient of the output with
+    respect to the input (half of both for half the squared error). Good for standardised measurements; costs one normal
+    draw a value. With `where="numeric"`, and the groups of columns known (`ctx.columns`), one-hot columns of a category
+    of two levels or more are left alone; `where="all"` adds noise to them too.
 
     Neutral: scale = 0.
     Shapes: inputs (B, ...) of any rank; integer inputs (token ids) are left as they are.
