@@ -39,7 +39,7 @@ class AugmentedPasses(Averaged):
 
     def answers(self, inputs: Any) -> Tensor:
         """Return the outputs on each draw of the inputs (samples, N, ..., K)."""
-        return torch.stack([self.predictor(self._drawn(inputs, number)) for number in range(self.samples)])
+        return self.stacked([self.predictor(self._drawn(inputs, number)) for number in range(self.samples)])
 
     def _drawn(self, inputs: Any, number: int) -> Any:
         # Targets are not known here; a part that edits them would mix rows or labels.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError, shown
 
-__all__ = ["Averaged", "check_count", "check_space", "mean_answer", "shares"]
+__all__ = ["Averaged", "check_count", "check_space", "mean_answer", "one_answer", "shares"]
 
 
 def check_space(owner: str, space: object) -> None:
@@ -27,6 +27,17 @@ def check_count(owner: str, name: str, value: object, low: int = 1) -> None:
     """Raise ArgumentError unless the value is an int of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ArgumentError(f"`{owner}.{name}` must be an int >= {low}; got {shown(value)}. It is a count.")
+
+
+def one_answer(owner: str, outputs: Any) -> Tensor:
+    """Return the outputs, checked to be one tensor. Raises ArgumentError for those of several tasks."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    got = f"a dict of {', '.join(map(str, outputs))}" if isinstance(outputs, dict) else type(outputs).__name__
+    raise ArgumentError(
+        f"`{owner}` must have a network that returns one tensor; got {got}. Predict one task at a time: "
+        "nn.Sequential(model.trunk, model.heads[task]) is its network."
+    )
 
 
 class Averaged(nn.Module):
@@ -49,6 +60,10 @@ class Averaged(nn.Module):
     def forward(self, inputs: Any) -> Tensor:
         """Return the mean answer."""
         return self.mean(self.answers(inputs))
+
+    def stacked(self, passes: Sequence[Any]) -> Tensor:
+        """Return the outputs of several passes or members as (M, N, ..., K)."""
+        return torch.stack([one_answer(type(self).__name__, outputs) for outputs in passes])
 
     def mean(self, answers: Tensor) -> Tensor:
         """Return the mean of answers (M, N, ..., K)."""

@@ -61,7 +61,7 @@ class DropoutPasses(Averaged):
                 rng = Rng(self.key, f"{self.stream}/pass/{number}")
                 with drawing(self.predictor, number), _keyed(self.predictor, rng), _seeded(self.predictor, rng):
                     passes.append(self.predictor(inputs))
-        return torch.stack(passes)
+        return self.stacked(passes)
 
 
 @contextmanager

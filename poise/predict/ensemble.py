@@ -51,7 +51,7 @@ class Ensemble(Averaged):
 
     def answers(self, inputs: Any) -> Tensor:
         """Return each member's outputs (M, N, ..., K)."""
-        return torch.stack([predictor(inputs) for predictor in self.predictors])
+        return self.stacked([predictor(inputs) for predictor in self.predictors])
 
 
 def average_probabilities(outputs: Tensor, weights: Sequence[float] | Tensor | None = None) -> Tensor:

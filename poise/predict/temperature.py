@@ -13,6 +13,7 @@ from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError, shown
 from poise.core.regularizer import Regularizer
+from poise.predict.averaged import one_answer
 from poise.predict.calibration_report import Calibration, calibration, checked
 
 __all__ = ["Calibrated", "Temperature", "Tempered", "calibrate", "fit_temperature"]
@@ -65,7 +66,7 @@ class Tempered(nn.Module):
         self.register_buffer("temperature", torch.as_tensor(temperature, dtype=torch.float64))
 
     def forward(self, inputs: Any) -> Tensor:
-        outputs: Tensor = self.predictor(inputs)
+        outputs = one_answer("Temperature", self.predictor(inputs))
         return outputs / like(self.temperature, outputs)
 
 
