@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["all_finite", "as_list", "skip_step", "unscaled"]
+__all__ = ["all_finite", "as_list", "unscaled"]
 
 
 def as_list(optimizer: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
@@ -26,20 +26,3 @@ def unscaled(scaler: torch.amp.GradScaler, optimizers: Sequence[Optimizer], para
 def all_finite(params: Mapping[str, Tensor]) -> bool:
     """Whether no gradient has overflowed."""
     return all(bool(torch.isfinite(p.grad).all()) for p in params.values() if p.grad is not None)
-
-
-def skip_step(scaler: torch.amp.GradScaler, optimizers: Sequence[Optimizer]) -> None:
-    """Tell the scaler of an overflow: it steps no optimizer that overflowed, and lowers its scale.
-
-    With several optimizers, one that did not overflow is not stepped either: half of a step is none.
-    """
-    for one in optimizers:
-        finite = all(
-            bool(torch.isfinite(p.grad).all()) for g in one.param_groups for p in g["params"] if p.grad is not None
-        )
-        if finite:
-            for group in one.param_groups:
-                for p in group["params"]:
-                    p.grad = None
-        scaler.step(one)
-    scaler.update()

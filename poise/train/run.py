@@ -25,7 +25,7 @@ from poise.train.distributions import Classes, encoded
 from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of
 from poise.train.folding import Folding
 from poise.train.groups import check_optimizer
-from poise.train.half import all_finite, as_list, skip_step, unscaled
+from poise.train.half import all_finite, as_list, unscaled
 from poise.train.ranks import mean_over_ranks
 from poise.train.replay import Replay
 from poise.train.run_state import load_run, state_of
@@ -169,7 +169,7 @@ class Run(Folding):
         optimizers = as_list(optimizer)
         self._check(optimizers)
         if scaler is not None and not unscaled(scaler, optimizers, self._params()):
-            skip_step(scaler, optimizers)
+            scaler.update()  # lowers the scale: `unscale_` has recorded the overflow
             self.skip()
             return False
         self._edit_gradients()
