@@ -33,7 +33,7 @@ FILES = {
     "record.sqlite": "every trial of the search",
 }
 LEFT_BY_A_CRASH = re.compile(
-    r"record\.sqlite-(wal|shm)|\.record\.sqlite\.lock|\..+\.[0-9a-f]{8}\.(new|old)|\..+\.draft"
+    r"\.course\.jsonl|record\.sqlite-(wal|shm)|\.record\.sqlite\.lock|\..+\.[0-9a-f]{8}\.(new|old)|\..+\.draft"
 )
 RECIPE_CAP = 64 * 1024  # bytes; a recipe of every part has about two thousand
 SPACE = 64 * 2**20  # bytes; a study of a wide table writes about half of that

@@ -15,6 +15,7 @@ from poise.core.recipe import Recipe
 from poise.core.schedule import OneCycle
 from poise.core.terms import data_keys
 from poise.study.checkpoint import Checkpoint
+from poise.study.course import Course
 from poise.study.folds import Folds
 from poise.study.halt import Halt
 from poise.study.problem import Problem
@@ -85,11 +86,18 @@ class Cohort:
         self.rows = problem.rows if whole else problem.rows.select(self.seen)
         self.history: list[tuple[int, Tensor, Tensor]] = []  # step, training loss (M,), stop score (M,)
 
-    def train(self, until: int, halt: Halt | None = None, checkpoint: Checkpoint | None = None, name: str = "") -> bool:
+    def train(
+        self,
+        until: int,
+        halt: Halt | None = None,
+        checkpoint: Checkpoint | None = None,
+        name: str = "",
+        course: Course | None = None,
+    ) -> bool:
         """Train to step `until`, evaluating on each member's stop rows every `plan.every` steps.
 
         When `halt` is due, training ends at the next evaluation; returns whether it came to its own end. With a
-        `checkpoint`, what was saved under `name` is gone on with.
+        `checkpoint`, what was saved under `name` is gone on with. A `course` is told the losses.
         """
         population = self.population
         rows = self.folds.train[self.fold]
@@ -103,6 +111,8 @@ class Cohort:
             scores = population.evaluate(self._masked(self.folds.stop), self._score)
             loss = torch.stack([terms[key] for key in data_keys(terms)]).sum(0)
             self.history.append((population.state.step, loss, scores))
+            if course is not None:
+                course.losses([one.number for one in self.configs], self.owner, *self.history[-1])
             done = population.state.step >= until or bool((population.stopped | population.diverged).all())
             halted = halt is not None and halt.due()
             if checkpoint is not None and (done or halted or checkpoint.due()):

@@ -18,6 +18,7 @@ from poise.predict import fit_temperature
 from poise.study.checkpoint import Checkpoint, fingerprint
 from poise.study.clock import Clock
 from poise.study.cohort import Cohort, Plan, measured_rate, plan_for
+from poise.study.course import Course
 from poise.study.folds import Folds, make_folds
 from poise.study.halt import Halt
 from poise.study.heads import Head
@@ -45,6 +46,7 @@ class Settings:
     checkpoint: str | Path | None = None  # a folder to keep the course in; needs a budget in configurations
     tell: Callable[[str, float | None, float], None] = lambda message, best, share: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
+    course: Course | None = None  # is told the losses of the search's networks
 
 
 @dataclass
@@ -106,7 +108,7 @@ def fit(
                  "recipe": space.recipe, "training": plan, "budget": clock.budget.trials, "seed": settings.seed,
                  "jobs": settings.jobs, "search": (settings.search_share, widest)}  # fmt: skip
         kept = Checkpoint.open(settings.checkpoint, facts)
-    search = Search(problem, space, folds, plan, settings.seed, settings.jobs, checkpoint=kept)
+    search = Search(problem, space, folds, plan, settings.seed, settings.jobs, checkpoint=kept, course=settings.course)
     search.widest = widest
 
     def tell(message: str, best: float | None) -> None:

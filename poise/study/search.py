@@ -16,6 +16,7 @@ from torch import Tensor
 from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
 from poise.study.cohort import Cohort, Plan
+from poise.study.course import Course
 from poise.study.folds import Folds
 from poise.study.halt import Halt, halt_at_ctrl_c
 from poise.study.problem import Problem
@@ -49,18 +50,21 @@ def bracket(
     seed: int,
     halt: Halt | None = None,
     checkpoint: Checkpoint | None = None,
+    course: Course | None = None,
 ) -> tuple[list[Trial], list[Candidate]]:
     """Train configurations as one population by successive halving; return what became of each.
 
     When `halt` is due, training ends early; the first rung ends when two fifths of the time to its deadline are gone.
     """
     if checkpoint is None:
-        return _bracket(problem, space, configs, folds, plan, seed, halt or Halt())[:2]
+        return _bracket(problem, space, configs, folds, plan, seed, halt or Halt(), course=course)[:2]
     name = f"bracket-{configs[0].number}"
     if (state := checkpoint.load(name)) is not None:
         candidates = [Candidate(Config(**one.pop("config")), **one) for one in state["candidates"]]
         return [Trial(**one) for one in state["trials"]], candidates
-    trials, candidates, whole = _bracket(problem, space, configs, folds, plan, seed, halt or Halt(), checkpoint, name)
+    trials, candidates, whole = _bracket(
+        problem, space, configs, folds, plan, seed, halt or Halt(), checkpoint, name, course
+    )
     if whole:
         state = {"trials": [asdict(one) for one in trials], "candidates": [asdict(one) for one in candidates]}
         checkpoint.save(name, state)
@@ -78,6 +82,7 @@ def _bracket(
     halt: Halt,
     checkpoint: Checkpoint | None = None,
     name: str = "",
+    course: Course | None = None,
 ) -> tuple[list[Trial], list[Candidate], bool]:
     """Do the work of `bracket`; the last value tells whether no rung was cut short."""
     began, whole = time.time(), True
@@ -86,7 +91,7 @@ def _bracket(
     for rung, part in enumerate(RUNGS):
         last = rung == len(RUNGS) - 1
         first = halt if last or math.isinf(halt.deadline) else halt.by(began + 0.4 * (halt.deadline - began))
-        whole &= cohort.train(max(1, round(plan.steps * part)), first, checkpoint, f"{name}-rung-{rung}")
+        whole &= cohort.train(max(1, round(plan.steps * part)), first, checkpoint, f"{name}-rung-{rung}", course)
         scores, outputs = cohort.validation()
         order = [place for place in torch.argsort(scores).tolist() if math.isfinite(scores[place])]
         kept = order if last else order[: math.ceil(len(cohort.configs) / 2)]
@@ -125,6 +130,7 @@ class Search:
     tell: Callable[[str, float | None], None] = lambda message, best: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
     checkpoint: Checkpoint | None = None
+    course: Course | None = None
     seconds: float = 0.0  # spent in waves
     candidates: list[Candidate] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
@@ -155,9 +161,8 @@ class Search:
                     asked.update({config.number: trial for config, trial in proposals})
                     configs = [config for config, _ in proposals]
                     end = halt.by(time.time() + clock.left(share))
-                    tasks.append(
-                        (self.problem, self.space, configs, self.folds, self.plan, self.seed, end, self.checkpoint)
-                    )
+                    how = (self.folds, self.plan, self.seed, end, self.checkpoint, self.course)
+                    tasks.append((self.problem, self.space, configs, *how))
                     number += room
             best = min((c.score for c in self.candidates), default=None)
             self.tell(f"configurations {number - len(asked)} to {number - 1}", best)
