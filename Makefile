@@ -13,6 +13,7 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 LOWEST := build/lowest
 PINS   := pyproject.toml constraints.txt
+NATIVE := setup.py $(wildcard poise/kernels/*.[ch])
 # -qq: errors only; pip warns of every index that lacks a package
 PIP    := -m pip install -qq --disable-pip-version-check $(PIP_OPTIONS)
 PYTEST := $(BIN)/python -m pytest -q
@@ -68,7 +69,7 @@ $(STAMPS)/torch: $(PINS)
 	@mkdir -p $(STAMPS) && touch $@
 
 # The venv's own setuptools builds (--no-build-isolation), so nothing unpinned is fetched.
-$(STAMPS)/study: $(STAMPS)/torch
+$(STAMPS)/study: $(STAMPS)/torch $(NATIVE)
 	@echo "== install poise[study]"; $(BIN)/python $(PIP) -c constraints.txt --no-build-isolation -e ".[study]"
 	@touch $@
 

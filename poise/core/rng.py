@@ -19,6 +19,9 @@ from torch import Tensor
 from torch._C import _functorch as functorch  # the documented way, a custom operator, costs 30x more a draw
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
+from poise.kernels import available
+from poise.kernels.words import fill_words
+
 __all__ = ["Rng", "key", "keyed_words", "stream"]
 
 _WORD = (1 << 64) - 1
@@ -73,9 +76,12 @@ def keyed_words(keys: Tensor, stream_number: int, count: int) -> Tensor:
     if functorch.is_gradtrackingtensor(keys):
         return keyed_words(functorch.get_unwrapped(keys), stream_number, count)
     with temporarily_clear_interpreter_stack():  # inside `torch.func.grad`, even torch.empty gives a wrapped tensor
-        rows = keys.reshape(-1, 3)
+        rows = keys.reshape(-1, 3).cpu().contiguous()
         out = torch.empty(rows.shape[0], count, dtype=torch.int64)
-        _fill(out.numpy().view(np.uint64), rows.tolist(), stream_number)
+        if available():
+            fill_words(out, rows, stream_number)
+        else:
+            _fill(out.numpy().view(np.uint64), rows.tolist(), stream_number)
         return out.reshape(*keys.shape[:-1], count).to(keys.device)
 
 

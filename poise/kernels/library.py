@@ -1,0 +1,73 @@
+"""Finds and loads the compiled kernels: a shared object beside this file, called through ctypes on data pointers.
+
+A call by ctypes releases Python's lock, so threads run kernels side by side.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+__all__ = ["available", "function", "native"]
+
+INTERFACE = 1  # as POISE_INTERFACE in native.h
+
+_switch = {"on": os.environ.get("POISE_NATIVE", "1") != "0"}
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """Return the compiled kernels, or None if there are none that this version can call."""
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_native{suffix}")
+        if path.exists():
+            try:
+                library = ctypes.CDLL(str(path))
+                number = library.poise_interface
+            except (OSError, AttributeError):
+                return None
+            number.restype = ctypes.c_int64
+            return library if number() == INTERFACE else None
+    return None
+
+
+def available() -> bool:
+    """Whether the compiled kernels are there and in use; without them, every face calls its eager twin.
+
+    The environment variable `POISE_NATIVE=0` turns them off for a process, `native(False)` for a block.
+    """
+    return _switch["on"] and _library() is not None
+
+
+@contextmanager
+def native(on: bool) -> Iterator[bool]:
+    """Use the compiled kernels within this block, or the eager twins; yields what is then in use."""
+    before = _switch["on"]
+    _switch["on"] = on
+    try:
+        yield available()
+    finally:
+        _switch["on"] = before
+
+
+def function(name: str, *arguments: Any) -> Callable[..., Any]:
+    """Return a kernel that returns nothing, by name; `arguments` are its ctypes. Found at its first call."""
+    found: list[Any] = []
+
+    def call(*given: Any) -> None:
+        if not found:
+            library = _library()
+            if library is None:
+                raise RuntimeError(f"the kernel {name} was called, but none are built; ask `available()` first.")
+            kernel = getattr(library, name)
+            kernel.argtypes, kernel.restype = arguments, None
+            found.append(kernel)
+        found[0](*given)
+
+    return call

@@ -1,0 +1,27 @@
+"""Random words of the native tier against NumPy's own Philox."""
+
+import numpy as np
+import pytest
+import torch
+
+from poise.core.rng import keyed_words, stream
+
+
+def numpys(seed: int, member: int, step: int, number: int, count: int) -> np.ndarray:
+    first = number ^ ((seed * 0x9E3779B97F4A7C15) % 2**64)
+    state = np.random.Philox(key=first + (member % 2**64 << 64), counter=(step % 2**64) << 128)
+    return state.random_raw(count).view(np.int64)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 1001])
+def test_words_are_numpys(tier: str, count: int) -> None:
+    keys = [[0, 0, 0], [7, 3, 11], [-5, 2, 2**40]]
+    words = keyed_words(torch.tensor(keys), stream("a layer"), count)
+    for row, key in zip(words, keys, strict=True):
+        np.testing.assert_array_equal(row.numpy(), numpys(*key, stream("a layer"), count))
+
+
+def test_keys_may_be_a_view(tier: str) -> None:
+    keys = torch.tensor([[1, 9, 2, 9, 3], [4, 9, 5, 9, 6]])[:, ::2]
+    assert not keys.is_contiguous()
+    assert torch.equal(keyed_words(keys, 1, 6), keyed_words(keys.contiguous(), 1, 6))
