@@ -1,4 +1,4 @@
-"""Builds the native tier, `poise/kernels`, where there is a C compiler; without one, poise installs and runs without."""
+"""Builds the native tier, `poise/kernels`, where there is a C compiler; without one, poise runs without it."""
 
 import sys
 from pathlib import Path
