@@ -15,8 +15,9 @@ from poise.study.gap import model_of, predictions_of
 from poise.study.halt import Halt
 from poise.study.metrics import measure, metrics_of, over_seeds
 from poise.study.prepare import Prepared
-from poise.study.result import Contribution, Interval
+from poise.study.result import Contribution, Interval, Strength
 from poise.study.space import Config, Space
+from poise.study.strengths import strength_arms, strengths
 
 __all__ = ["FULL", "NOTHING", "ArmsPlan", "ablate", "ablation_arms", "arms_plan", "contributions"]
 
@@ -26,46 +27,63 @@ NOTHING = "nothing"  # the label of the arm with none
 
 @dataclass(frozen=True)
 class ArmsPlan:
-    """How the arms are trained: `seeds` networks an arm; `parts` whether each is left out; `add_in`, also alone."""
+    """How the arms are trained: `seeds` networks an arm; `parts` whether each is left out; `add_in`, also alone.
+
+    `points` is how many values each dial is swept over.
+    """
 
     plan: Plan
     seeds: int
     parts: bool
     add_in: bool
+    points: int
     arms: int
 
     @property
     def message(self) -> str:
         """What the progress line says."""
-        return f"retraining {self.arms} arms x {self.seeds} seeds for the ablation"
+        return f"retraining {self.arms} arms x {self.seeds} seeds for the ablation and the strengths"
 
 
 def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> ArmsPlan:
-    """Return what fits into the time: first fewer seeds (5 to 3), then no part alone, then a shorter training."""
+    """Return what fits into the time: fewer seeds (5 to 3), coarser sweeps, no part alone, no sweep, less training."""
     parts = len(fitted.best.on) if ablation else 0
+    swept = len(fitted.space.searched(fitted.best.on)) if ablation else 0
     alone = len(fitted.temperatures) if len(fitted.temperatures) > 1 else 0  # each of several targets by itself
-    plan, seeds, add_in = fitted.plan, 5, True
+    plan, seeds, add_in, points = fitted.plan, 5, True, 7
     cost = fitted.rate / jobs  # seconds of one step of one network
 
     def arms() -> int:
-        return 2 + alone + parts * (2 if add_in else 1)
+        return 2 + alone + parts * (2 if add_in else 1) + swept * points
 
-    while cost and cost * plan.steps * arms() * seeds > seconds and (seeds > 3 or add_in or plan.steps > 60):
-        if seeds > 3:
+    def fits() -> bool:
+        return cost * plan.steps * arms() * seeds <= seconds
+
+    while cost and not fits() and (seeds > 3 or add_in or points or plan.steps > 60):
+        if points > 5:
+            points = 5
+        elif seeds > 3:
             seeds -= 1
+        elif points > 3:
+            points -= 1
         elif add_in:
             add_in = False
+        elif points:
+            points = 0
         else:
             steps = max(60, plan.steps * 2 // 3)
             plan = Plan(steps, plan.batch, max(1, steps // 24))
-    return ArmsPlan(plan, seeds, parts > 0, add_in, arms())
+    return ArmsPlan(plan, seeds, parts > 0, add_in, points, arms())
 
 
 def ablate(
     ready: Prepared, space: Space, fitted: Fitted, how: ArmsPlan, *, seed: int, jobs: int, halt: Halt | None = None
-) -> tuple[Arms, tuple[Contribution, ...]]:
-    """Retrain the recipe, nothing, and the parts with paired seeds; return the arms and each part's worth."""
-    arms = ablation_arms(space, fitted.best, add_in=how.add_in)
+) -> tuple[Arms, tuple[Contribution, ...], tuple[Strength, ...]]:
+    """Retrain the recipe, nothing, the parts and their strengths with paired seeds, as one population.
+
+    Returns the arms, each part's worth, and each dial's curve.
+    """
+    arms = ablation_arms(space, fitted.best, add_in=how.add_in) | strength_arms(space, fitted.best, how.points)
     if not how.parts:
         arms = {label: arms[label] for label in (FULL, NOTHING)}
     trained = train_arms(
@@ -80,7 +98,10 @@ def ablate(
             model = model_of(ready, trained.stack.select(torch.tensor([member])))
             found.append(measure(metric, predictions_of(ready, model, rows)))
         scores[label] = np.array(found)
-    return trained, contributions(fitted.best, trained, scores) if how.parts else ()
+    if not how.parts:
+        return trained, (), ()
+    worth = contributions(fitted.best, trained, scores)
+    return trained, worth, strengths(space, fitted.best, arms, scores, FULL)
 
 
 def ablation_arms(space: Space, best: Config, *, add_in: bool) -> dict[str, Config]:

@@ -20,7 +20,7 @@ from poise.study.gap import curve_of, gaps_of
 from poise.study.labels import is_known
 from poise.study.metrics import metrics_of
 from poise.study.prepare import Prepared
-from poise.study.result import Arm, Contribution, Curve, Gap, StudyResult, TargetFacts, Together
+from poise.study.result import Arm, Contribution, Curve, Gap, Strength, StudyResult, TargetFacts, Together
 
 __all__ = ["outcome_of", "with_truth"]
 
@@ -32,6 +32,7 @@ def outcome_of(
     arms: Arms | None,
     parts: tuple[Contribution, ...],
     together: tuple[Together, ...],
+    strengths: tuple[Strength, ...],
     compared: tuple[Arm, ...],
     *,
     budget: str,
@@ -84,6 +85,7 @@ def outcome_of(
         },
         targets=_facts(ready) if several else (),
         together=together,
+        strengths=strengths,
     )
     return finding(result, recipe)
 

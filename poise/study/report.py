@@ -17,6 +17,7 @@ from poise.study.figures_curves import curves_figure
 from poise.study.figures_parts import contributions_figure, ranked
 from poise.study.figures_record import Table, labels, named, primary
 from poise.study.figures_search import search_figure
+from poise.study.figures_strengths import strengths_figure
 from poise.study.figures_targets import leading, targets_table, together_figure
 from poise.study.figures_text import clean, cut, decimals_for, listing, number, signed, span, width
 from poise.study.result import Gap, StudyResult
@@ -56,6 +57,7 @@ def _page(result: StudyResult) -> str:
         for figure in (
             gap_figure(result),
             contributions_figure(result),
+            strengths_figure(result),
             curves_figure(result),
             arms_figure(result),
             search_figure(result),
@@ -85,10 +87,10 @@ def _tiles(result: StudyResult) -> list[tuple[str, str, str, str]]:
     after = next((gap for gap in result.after if gap.metric == metric.name), None)
     if before is None or after is None or not math.isfinite(before.gap.value + after.gap.value):
         return []
-    decimals = decimals_for([before.test, after.test])
     pairs = ((f"gap in {metric.label}", before.gap, after.gap), (f"test {metric.label}", before.test, after.test))
     tiles = []
     for label, old, new in pairs:
+        decimals = decimals_for([new])
         note = f"now {span(new, decimals)}" + ("" if label.startswith("gap") else f"; {labels(metric)}")
         tiles.append((label, number(old.value, decimals), number(new.value, decimals), note))
     return tiles

@@ -17,6 +17,7 @@ __all__ = [
     "Interval",
     "Metric",
     "Score",
+    "Strength",
     "StudyResult",
     "TargetFacts",
     "Together",
@@ -80,6 +81,22 @@ class Contribution:
     add_in: Interval | None
     add_in_seeds: tuple[float, ...]
     verdict: str  # "helps", "hurts", "replaceable" (helps alone, others do its work) or "no measurable effect"
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How validation changes with one dial of the recipe, all else as found, retrained with paired seeds.
+
+    `change` is score(at the value) - score(recipe), so that below 0 a value is better than the chosen one; it is 0 at
+    `chosen`. A neutral value, at which the part does nothing, is among `values` where the dial has one.
+    """
+
+    dial: str  # "dropout.p"
+    log: bool
+    chosen: float
+    values: tuple[float, ...]
+    change: tuple[Interval, ...]
+    change_seeds: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -168,6 +185,7 @@ class StudyResult:
     versions: dict[str, str]
     targets: tuple[TargetFacts, ...] = ()  # of a study of several targets
     together: tuple[Together, ...] = ()
+    strengths: tuple[Strength, ...] = ()  # one a searched dial of the recipe, where the budget had time for them
 
 
 def result_to_json(result: StudyResult) -> str:

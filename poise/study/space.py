@@ -101,6 +101,18 @@ class Space:
             dials[key] = float((values or {}).get(key, start[key])) if owner in on else declared.neutral
         return Config(number, dials, lr, tuple(name for name in self.names if name in on))
 
+    def searched(self, on: Sequence[str]) -> list[str]:
+        """Return the dials of the parts `on` that a search moves."""
+        return [key for key in self.declared if key.split(".")[0] in on and key not in _FIXED]
+
+    def range_of(self, key: str) -> tuple[float, float]:
+        """Return the lowest and the highest value that a search tries for a dial."""
+        return _RANGES.get(key, self.declared[key].search)
+
+    def is_log(self, key: str) -> bool:
+        """Whether equal steps of a dial are equal factors."""
+        return key in _LOG
+
     def portfolio(self, first: int) -> list[Config]:
         """Return the configurations that every search begins with: the usual suspects, mild and strong."""
         mild = {"dropout.p": 0.1, "decay.rate": 0.02, "ema.decay": 0.98}
@@ -126,9 +138,8 @@ class Space:
             # Early stopping with the best restored costs nothing and is switched off by the ablation only.
             if name == "patience" or trial.suggest_categorical(f"{name}?", [True, False]):
                 on.append(name)
-                for key in (k for k in self.declared if k.split(".")[0] == name and k not in _FIXED):
-                    low, high = _RANGES.get(key, self.declared[key].search)
-                    values[key] = trial.suggest_float(key, low, high, log=key in _LOG)
+                for key in self.searched([name]):
+                    values[key] = trial.suggest_float(key, *self.range_of(key), log=self.is_log(key))
         return self.config(number, on, values, lr)
 
     def rare_off(self, number: int, seed: int) -> dict[str, bool]:
@@ -144,8 +155,8 @@ class Space:
             if name != "patience":
                 params[f"{name}?"] = name in config.on
             if name in config.on:
-                for key in (k for k in self.declared if k.split(".")[0] == name and k not in _FIXED):
-                    low, high = _RANGES.get(key, self.declared[key].search)
+                for key in self.searched([name]):
+                    low, high = self.range_of(key)
                     params[key] = min(max(config.dials[key], low), high)
         return params
 

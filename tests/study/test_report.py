@@ -18,9 +18,10 @@ from poise.core.errors import StudyError
 from poise.study.figures_canvas import Scale
 from poise.study.figures_parts import contributions_figure
 from poise.study.figures_search import best_trial
+from poise.study.figures_strengths import strengths_figure
 from poise.study.figures_text import clean, cut, decimals_for, number, width
 from poise.study.report import summary, write_report
-from poise.study.result import Arm, Contribution, Curve, Gap, Interval, Metric, Score, StudyResult, Trial
+from poise.study.result import Arm, Contribution, Curve, Gap, Interval, Metric, Score, Strength, StudyResult, Trial
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -89,6 +90,13 @@ def arm(
     return Arm(name, scores, seconds, note)
 
 
+def strength(dial: str, values: tuple[float, ...], changes: tuple[float, ...], half: float, *, log: bool) -> Strength:
+    """A curve whose first 0 among the changes is the recipe's own value."""
+    seeds = tuple((change - half / 2, change + half / 2) for change in changes)
+    own = values[changes.index(0.0)]
+    return Strength(dial, log, own, values, tuple(around(change, half if change else 0.0) for change in changes), seeds)
+
+
 def classification() -> StudyResult:
     """Three classes, nine parts, everything measured."""
     both = (INK, ACCURACY)
@@ -137,6 +145,11 @@ def classification() -> StudyResult:
         seed=7,
         interrupted=False,
         versions={"poise": "0.1.0", "torch": "2.13.0+cpu", "python": "3.11.7"},
+        strengths=(
+            strength("dropout.p", (0.0, 0.1, 0.24, 0.6), (0.0207, 0.011, 0.0, 0.05), 0.006, log=False),
+            strength("decay.rate", (0.0, 0.001, 0.031, 2.0), (0.004, -0.02, 0.0, 0.09), 0.007, log=True),
+            strength("mixup.alpha", (0.05, 0.41, 2.0), (0.001, 0.0, -0.001), 0.008, log=True),
+        ),
     )
 
 
@@ -169,6 +182,10 @@ def hostile() -> StudyResult:
             Arm(name, (Score("rmse", around(9.0 + at, 2.0)), Score("r2", lost)), nan, name)
             for at, name in enumerate(HOSTILE)
         ),
+        strengths=(
+            *(strength(name, (0.0, 1.0), (5.0, 0.0), 1.0, log=True) for name in HOSTILE),
+            Strength(HOSTILE[0], True, 1.0, (0.0, 1.0), (lost, lost), ((nan,), (nan,))),
+        ),
         ensemble_size=0,
         finding=" ".join(HOSTILE),
         recipe_yaml=HOSTILE[0],
@@ -181,7 +198,8 @@ def hostile() -> StudyResult:
 
 def empty() -> StudyResult:
     """A study stopped before anything was measured."""
-    lists = ("warnings", "metrics", "before", "after", "contributions", "curves", "trials", "arms", "classes")
+    lists = ("warnings", "metrics", "before", "after", "contributions", "strengths", "curves", "trials", "arms")
+    lists += ("classes",)
     nothing: dict[str, Any] = dict.fromkeys(lists, ()) | {"rows": {}, "columns": {}, "versions": {}}
     words: dict[str, Any] = {
         "finding": "",
@@ -333,6 +351,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         "Interrupted.",
         "No gap was measured",
         "No contribution was measured",
+        "No strength was swept",
         "No loss was recorded",
         "Nothing was compared",
         "No search to draw: no trial was run",
@@ -343,7 +362,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["before", "after", "contributions", "curves", "trials", "arms", "metrics", "warnings"]
+    "field", ["before", "after", "contributions", "strengths", "curves", "trials", "arms", "metrics", "warnings"]
 )
 def test_any_one_list_may_be_empty(field: str, tmp_path: Path) -> None:
     nothing: dict[str, Any] = {field: ()}
@@ -379,6 +398,17 @@ def test_effects_of_very_different_size_get_two_axes() -> None:
     near = dataclasses.replace(classification(), contributions=(part("a", 0.02, 0.01, 0.03, "helps"),))
     far = dataclasses.replace(classification(), contributions=(part("a", 0.02, 0.01, 0.9, "helps"),))
     assert [len(contributions_figure(item).panels) for item in (near, far)] == [1, 2]
+
+
+def test_strengths_say_which_dial_could_be_better_and_which_need_no_tuning() -> None:
+    figure = strengths_figure(classification())
+    assert figure.claim == "Another value was better than the chosen one for decay.rate"
+    assert any("whole range of mixup.alpha" in sentence for sentence in figure.caption)
+    assert [panel.title for panel in figure.panels] == ["dropout.p", "decay.rate", "mixup.alpha"]
+    assert figure.table is not None
+    assert len(figure.table.rows) == 4 + 4 + 3
+    without = dataclasses.replace(classification(), strengths=classification().strengths[::2])
+    assert strengths_figure(without).claim == "No other value was measurably better than the chosen one"
 
 
 @pytest.mark.parametrize("name", RESULTS)

@@ -31,7 +31,7 @@ def joint(ready: Prepared, folds: Folds, plan: Plan) -> Arms:
 
 def compared(ready: Prepared, folds: Folds, plan: Plan, halt: Halt | None = None) -> tuple[Together, ...]:
     fitted = SimpleNamespace(best=BEST, folds=folds)
-    how = ArmsPlan(plan, 3, parts=False, add_in=False, arms=1)
+    how = ArmsPlan(plan, 3, parts=False, add_in=False, points=0, arms=1)
     arms = joint(ready, folds, plan)
     return learned_alone(ready, SPACE, fitted, how, arms, seed=0, jobs=1, halt=halt)  # type: ignore[arg-type]
 
