@@ -1,0 +1,172 @@
+"""The rival of `search.py`: Optuna's TPE with successive halving over plain torch loops, as a good user writes them.
+
+Nothing of poise trains here. The network is the study's own module with `nn.BatchNorm1d` and `nn.Dropout` put in, the
+optimizer a fused `AdamW`, mixup one beta draw a batch, label smoothing torch's; patience restores the best weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from poise.study.cohort import Plan
+from poise.study.folds import Folds
+from poise.study.problem import Problem
+from poise.study.space import LEARNING_RATE, Config, Space
+
+__all__ = ["search_with_loops"]
+
+WARM_UP = 0.05
+
+
+class Training:
+    """One network in training on one fold; `advance` goes on to a step, `score` is of the best weights so far."""
+
+    def __init__(self, problem: Problem, folds: Folds, fold: int, plan: Plan, on: dict[str, float], seed: int) -> None:
+        torch.manual_seed(seed)
+        self.problem, self.plan, self.on = problem, plan, on
+        self.model = regularized(problem, on)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=on["lr"], betas=(0.9, 0.95), weight_decay=on.get("decay.rate", 0.0), fused=True
+        )
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        rows = problem.rows
+        self.inputs, self.targets = rows.inputs[folds.train[fold]], rows.targets[folds.train[fold]]
+        self.held = [self._held(mask[fold]) for mask in (folds.stop, folds.validation)]
+        self.draws = np.random.default_rng(seed)
+        self.order, self.place = torch.randperm(len(self.inputs)), 0
+        self.step, self.best, self.waited, self.stopped = 0, math.inf, 0, False
+        self.kept = copy.deepcopy(self.model.state_dict())
+
+    def _held(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.problem.rows.inputs[mask > 0], self.problem.rows.targets[mask > 0]
+
+    def _rate(self, step: int) -> float:
+        share = step / self.plan.steps
+        rise = (share + 0.5 / self.plan.steps) / WARM_UP
+        fall = (1 + math.cos(math.pi * max(0.0, share - WARM_UP) / (1 - WARM_UP))) / 2
+        return min(min(1.0, rise), fall)
+
+    def advance(self, until: int) -> None:
+        """Train to step `until`, looking at the stop rows every `plan.every` steps."""
+        while self.step < until and not self.stopped:
+            self.model.train()
+            for _ in range(min(self.plan.every, until - self.step)):
+                self._one()
+                self.step += 1
+            score = self.loss_on(*self.held[0])
+            if score < self.best:
+                self.best, self.waited, self.kept = score, 0, copy.deepcopy(self.model.state_dict())
+            else:
+                self.waited += 1
+                self.stopped = self.waited >= 12
+            self.stopped |= not math.isfinite(score)
+
+    def _one(self) -> None:
+        if self.place + self.plan.batch > len(self.order):
+            self.order, self.place = torch.randperm(len(self.order)), 0
+        rows = self.order[self.place : self.place + self.plan.batch]
+        self.place += self.plan.batch
+        x, y = self.inputs[rows], self.targets[rows]
+        if "mixup.alpha" in self.on:
+            share = float(self.draws.beta(self.on["mixup.alpha"], self.on["mixup.alpha"]))
+            partner = torch.randperm(len(x))
+            x, y = torch.lerp(x[partner], x, share), torch.lerp(y[partner], y, share)
+        head = self.problem.heads[0]
+        outputs = self.model(x)
+        if head.classes:
+            loss = F.cross_entropy(
+                outputs, y, weight=head.class_weights, label_smoothing=self.on.get("label_smoothing.amount", 0.0)
+            )
+        else:
+            loss = F.mse_loss(outputs, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+
+    def loss_on(self, inputs: Tensor, targets: Tensor) -> float:
+        """Return the data's loss of the weights at hand."""
+        self.model.eval()
+        with torch.no_grad():
+            total, rows = self.problem.heads[0].score(
+                self.model(inputs)[None], targets[None], torch.ones(1, len(inputs))
+            )
+        return float(total[0] / rows[0])
+
+    def score(self) -> float:
+        """Return the validation loss of the best weights."""
+        now = copy.deepcopy(self.model.state_dict())
+        self.model.load_state_dict(self.kept)
+        found = self.loss_on(*self.held[1])
+        self.model.load_state_dict(now)
+        return found
+
+
+def regularized(problem: Problem, on: dict[str, float]) -> nn.Module:
+    """Return the study's network with batch norm and dropout as modules."""
+    model = problem.builder()()
+    for place, block in enumerate(model.blocks):
+        linear, activation = block
+        norm = [nn.BatchNorm1d(linear.out_features)] if "batch_norm" in on else []
+        dropout = [nn.Dropout(on["dropout.p"])] if "dropout.p" in on else []
+        model.blocks[place] = nn.Sequential(linear, *norm, activation, *dropout)
+    return model
+
+
+def search_with_loops(
+    problem: Problem, space: Space, folds: Folds, plan: Plan, seed: int, seconds: float, storage: Path, worker: int
+) -> list[tuple[float, float, Config]]:
+    """Search in this process until the time is up; returns (seconds since the start, validation loss, configuration).
+
+    Several workers share one study through `storage`.
+    """
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    began, found = time.time(), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sampler = optuna.samplers.TPESampler(
+            multivariate=True, group=True, constant_liar=True, n_startup_trials=16, seed=seed * 100 + worker
+        )
+        backend = optuna.storages.journal.JournalFileBackend(str(storage))
+        study = optuna.create_study(
+            storage=optuna.storages.JournalStorage(backend),
+            study_name="search",
+            load_if_exists=True,
+            sampler=sampler,
+            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2, bootstrap_count=0),
+        )
+
+    def objective(trial: Any) -> float:
+        config = space.suggest(trial, trial.number)
+        on = {key: value for key, value in config.dials.items() if key.split(".")[0] in config.on}
+        on |= {"lr": config.lr} | ({"batch_norm": 1.0} if "batch_norm" in config.on else {})
+        runs = [Training(problem, folds, fold, plan, on, seed + trial.number) for fold in range(len(folds))]
+        for rung, share in enumerate((0.25, 1.0)):
+            for run in runs:
+                run.advance(round(plan.steps * share))
+            score = float(np.mean([run.score() for run in runs]))
+            if not math.isfinite(score):
+                raise optuna.TrialPruned
+            if rung == 0:
+                trial.report(score, 1)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+        found.append((time.time() - began, score, config))
+        return score
+
+    stop: Callable[..., None] = lambda study, trial: study.stop() if time.time() - began > seconds else None  # noqa: E731
+    study.optimize(objective, timeout=seconds, callbacks=[stop])
+    return found
