@@ -105,7 +105,7 @@ def incumbents(found: Found) -> Found:
     return kept
 
 
-def tested(ready: Prepared, seed: int, configs: list[Config], seeds: int = 3) -> list[float]:
+def losses_on_test(ready: Prepared, seed: int, configs: list[Config], seeds: int) -> list[float]:
     """Return the mean test loss of each configuration, retrained by the same code with the same seeds."""
     space, folds, plan = setting(ready, seed)
     arms = {str(place): config for place, config in enumerate(configs)}
@@ -132,7 +132,7 @@ def cell(table: str, seed: int, seconds: float, width: int) -> dict[str, Any]:
     for name in order:
         found = (with_population if name == "population" else with_loops)(ready, seed, seconds)
         best = incumbents(found)
-        scores = tested(ready, seed, [config for _, _, config in best]) if best else []
+        scores = losses_on_test(ready, seed, [config for _, _, config in best], seeds=3) if best else []
         row[name] = {
             "finished": len(found),
             "course": [[round(w, 2), s, t] for (w, s, _), t in zip(best, scores, strict=True)],
@@ -157,8 +157,8 @@ def show(rows: list[dict[str, Any]]) -> None:
         ratios.append(ratio)
         wins += mine[2] <= test
         print(
-            f"{row['table']:<14}{row['seed']:>4} {ours['finished']:>7} /{loops['finished']:>7} {mine[1]:>8.4f}/{goal:>8.4f} "
-            f"{mine[2]:>8.4f}/{test:>8.4f} {reached:>7.1f} /{last:>7.1f} {ratio:>6.2f}"
+            f"{row['table']:<14}{row['seed']:>4} {ours['finished']:>7} /{loops['finished']:>7} "
+            f"{mine[1]:>8.4f}/{goal:>8.4f} {mine[2]:>8.4f}/{test:>8.4f} {reached:>7.1f} /{last:>7.1f} {ratio:>6.2f}"
         )
     print(f"poise / Optuna over loops. Time to the loops' best: median ratio {statistics.median(ratios):.2f}; "
           f"poise's last incumbent has the lower test loss in {wins} of {len(rows)}.")  # fmt: skip

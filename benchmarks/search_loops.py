@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from poise.study.cohort import Plan
 from poise.study.folds import Folds
 from poise.study.problem import Problem
-from poise.study.space import LEARNING_RATE, Config, Space
+from poise.study.space import Config, Space
 
 __all__ = ["search_with_loops"]
 
@@ -56,7 +56,7 @@ class Training:
         share = step / self.plan.steps
         rise = (share + 0.5 / self.plan.steps) / WARM_UP
         fall = (1 + math.cos(math.pi * max(0.0, share - WARM_UP) / (1 - WARM_UP))) / 2
-        return min(min(1.0, rise), fall)
+        return min(1.0, rise, fall)
 
     def advance(self, until: int) -> None:
         """Train to step `until`, looking at the stop rows every `plan.every` steps."""
