@@ -1,4 +1,4 @@
-"""Compare poise with its rivals on ten tables, each arm with the same clock.
+"""Compare poise with its rivals on twelve tables, each arm with the same clock.
 
     python benchmarks/tables.py run --arms boosting,realmlp   # resumable: finished cells are skipped
     python benchmarks/tables.py run --smoke                   # seconds; needs scikit-learn and pandas only
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tables_arms import ARMS, PACKAGES, THREADS, UNBUDGETED, load_arm
-from tables_data import DATA, ROOT, TEN, load_problem, score
+from tables_data import DATA, ROOT, TWELVE, load_problem, score
 
 RESULTS = ROOT / "benchmarks" / "results" / "tables.jsonl"
 PAGE = ROOT / "docs" / "tables.md"
@@ -50,7 +50,9 @@ def main() -> None:
             continue
         command.add_argument("--arms", type=names_of(ARMS), default=None, help=f"some of {','.join(ARMS)}")
         if name == "run":
-            command.add_argument("--tables", type=names_of(TEN), default=list(TEN), help=f"some of {','.join(TEN)}")
+            command.add_argument(
+                "--tables", type=names_of(TWELVE), default=list(TWELVE), help=f"some of {','.join(TWELVE)}"
+            )
             command.add_argument("--splits", type=int, default=2)
             command.add_argument("--again", action="store_true", help="run finished cells again; the last line counts")
             command.add_argument("--smoke", action="store_true", help="one small table, 3 seconds, the linear arm")
@@ -113,7 +115,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def cells(options: argparse.Namespace) -> Iterator[Key]:
-    for table in sorted(options.tables, key=TEN.index):
+    for table in sorted(options.tables, key=TWELVE.index):
         for split in range(options.splits):
             for arm in options.arms or [arm for arm in ARMS if arm != "linear"]:
                 yield table, split, arm, None if arm in UNBUDGETED else options.seconds

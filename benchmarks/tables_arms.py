@@ -20,8 +20,8 @@ Fit = Callable[[Problem, float], tuple[Predict, dict[str, Any]]]  # (problem, se
 
 THREADS = 2
 REFERENCE = "poise"
-ARMS = ("poise", "dropout", "unregularized", "boosting", "realmlp", "linear")
-UNBUDGETED = frozenset({"realmlp", "linear"})  # they take the time that their defaults take
+ARMS = ("poise", "dropout", "unregularized", "boosting", "catboost", "realmlp", "tabm", "linear")
+UNBUDGETED = frozenset({"realmlp", "tabm", "linear"})  # they take the time that their defaults take
 
 # None stands for poise's own choice of parts.
 POISE_PARTS: dict[str, tuple[str, ...] | None] = {"poise": None, "dropout": ("dropout",), "unregularized": ()}
@@ -31,6 +31,8 @@ PACKAGES = {
     "dropout": ("torch", "numpy", "pandas", "scikit-learn"),
     "unregularized": ("torch", "numpy", "pandas", "scikit-learn"),
     "boosting": ("lightgbm", "optuna", "numpy", "pandas", "scikit-learn"),
+    "catboost": ("catboost", "optuna", "numpy", "pandas", "scikit-learn"),
+    "tabm": ("pytabkit", "pytorch-lightning", "torch", "numpy", "pandas", "scikit-learn"),
     "realmlp": ("pytabkit", "pytorch-lightning", "torch", "numpy", "pandas", "scikit-learn"),
     "linear": ("numpy", "pandas", "scikit-learn"),
 }
@@ -40,7 +42,8 @@ def load_arm(name: str) -> Fit:
     """Import what an arm needs and return its fit function."""
     if name in POISE_PARTS:
         return load_poise(POISE_PARTS[name])
-    loaders = {"boosting": load_boosting, "realmlp": load_realmlp, "linear": load_linear}
+    loaders = {"boosting": load_boosting, "catboost": load_catboost, "linear": load_linear}
+    loaders |= {"realmlp": load_realmlp, "tabm": load_tabm}
     if name not in loaders:
         raise ValueError(f"--arms must name some of {', '.join(ARMS)}; got {name!r}.")
     return loaders[name]()
@@ -85,16 +88,41 @@ def load_boosting() -> Fit:
     return fit
 
 
+def load_catboost() -> Fit:
+    """CatBoost with balanced weights, tuned by Optuna; see tables_catboost.py."""
+    from tables_catboost import fit_catboost
+
+    def fit(problem: Problem, seconds: float) -> tuple[Predict, dict[str, Any]]:
+        return fit_catboost(
+            problem.train_features, problem.train_target, problem.classes, seconds, problem.split, THREADS
+        )
+
+    return fit
+
+
 def load_realmlp() -> Fit:
     """RealMLP-TD at its package's defaults: 256 epochs, its own 20 % for validation, no class weights."""
-    import torch
     from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    return of_pytabkit(RealMLP_TD_Classifier, RealMLP_TD_Regressor)
+
+
+def load_tabm() -> Fit:
+    """TabM at its package's defaults: 32 members, its own 20 % for early stopping, no class weights."""
+    from pytabkit import TabM_D_Classifier, TabM_D_Regressor
+
+    return of_pytabkit(TabM_D_Classifier, TabM_D_Regressor)
+
+
+def of_pytabkit(classifier: Any, regressor: Any) -> Fit:
+    """A network of pytabkit at its defaults; it refuses missing numbers, so these become the column's median."""
+    import torch
 
     torch.set_num_threads(THREADS)
 
     def fit(problem: Problem, seconds: float) -> tuple[Predict, dict[str, Any]]:
-        medians = problem.train_features.median(numeric_only=True)  # it refuses missing numbers
-        make = RealMLP_TD_Classifier if problem.is_classification else RealMLP_TD_Regressor
+        medians = problem.train_features.median(numeric_only=True)
+        make = classifier if problem.is_classification else regressor
         model = make(device="cpu", random_state=problem.split, n_threads=THREADS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The ten tables, how each one is split, and what is measured on the part held out."""
+"""The twelve tables, how each one is split, and what is measured on the part held out."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CLASSIFICATION", "DATA", "REGRESSION", "ROOT", "TEN", "Prediction", "Problem", "load_problem", "score"]
+__all__ = ["CLASSIFICATION", "DATA", "REGRESSION", "ROOT", "TWELVE", "Prediction", "Problem", "load_problem", "score"]
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
-CLASSIFICATION = ("blood_transfusion", "vehicle", "credit_g", "cmc", "car", "phoneme", "adult")
-REGRESSION = ("student_performance", "concrete", "california_housing")
+CLASSIFICATION = ("blood_transfusion", "vehicle", "credit_g", "cmc", "car", "phoneme", "satimage", "adult")
+REGRESSION = ("student_performance", "concrete", "bike_sharing", "california_housing")
 
 # From the fewest rows to the most: a run that is cut short has finished as many tables as it can.
-TEN = (
+TWELVE = (
     "student_performance",
     "blood_transfusion",
     "vehicle",
@@ -29,6 +29,8 @@ TEN = (
     "cmc",
     "car",
     "phoneme",
+    "satimage",
+    "bike_sharing",
     "california_housing",
     "adult",
 )
