@@ -1,4 +1,4 @@
-"""The command line: `poise study`, `poise predict`, `poise explain`.
+"""The command line: `poise study`, `poise predict`, `poise explain`, `poise lab`.
 
 Nothing heavy is imported before a command needs it, so that `poise --help` answers at once. Exit codes: 0 done, 2 a
 mistake of the caller's (one line on stderr; with POISE_DEBUG=1 a traceback), 130 Ctrl-C before there was a result.
@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from poise import __version__
 from poise.core.errors import ArgumentError, DataError, PoiseError, PoiseWarning, StudyError, shown
+from poise.lab.command import add_command as add_lab
 
 __all__ = ["main"]
 
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ModuleNotFoundError as error:
             if debug or (error.name or "poise").split(".")[0] in {"poise", *sys.stdlib_module_names}:
                 raise
-            _say(f"error: this command needs {error.name}. Install it: pip install 'poise[study]'", sys.stderr)
+            _say(f"error: this command needs {error.name}. Install it: pip install 'poise[all]'", sys.stderr)
             return 2
     return 0
 
@@ -112,11 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--out", metavar="FILE", help=f"{', '.join(ENDINGS)} (default: CSV to stdout)")
     _add_reading(predict)
 
-    explain = commands.add_parser(
-        "explain", help="say what a recipe does, and what in it conflicts", allow_abbrev=False
-    )
+    explain = commands.add_parser("explain", help="say what a recipe does, what in it conflicts", allow_abbrev=False)
     explain.set_defaults(command=_explain)
     explain.add_argument("recipe", metavar="RECIPE", help="a .yaml or .json file")
+    add_lab(commands)
     return parser
 
 

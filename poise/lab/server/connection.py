@@ -1,0 +1,76 @@
+"""uvicorn's connections with three limits more: a slow request head, the number of sockets, and an unread close."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from poise.lab.server.limits import HEADER_SECONDS, LINGER_SECONDS, SOCKETS
+
+__all__ = ["Connection", "Socket"]
+
+
+class Connection(H11Protocol):
+    """A connection that speaks HTTP."""
+
+    head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a new connection, or cut it when there are too many."""
+        if len(self.connections) >= SOCKETS:
+            transport.abort()
+            return
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let it go."""
+        self._expect_none()
+        if self.transport is not None:
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a head that has begun must end in time, whatever comes of it meanwhile."""
+        if self.transport is None:
+            return
+        if self.head_timer is None and self.conn.their_state is h11.IDLE:
+            self._expect_head()
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._expect_none()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand over to the websocket."""
+        self._expect_none()
+        super().handle_websocket_upgrade(event)
+
+    def _expect_head(self) -> None:
+        self.head_timer = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+
+    def _expect_none(self) -> None:
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """A connection that speaks websocket messages; `scope["extensions"]["poise.cut"]` breaks it off."""
+
+    def handle_connect(self, event: Any) -> None:
+        """Offer the way to break it off."""
+        super().handle_connect(event)
+
+    async def run_asgi(self) -> None:
+        """Run the application; what it sent last must be read soon, as a socket is held until then."""
+        self.scope["extensions"]["poise.cut"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+        await super().run_asgi()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def keepalive_timeout(self) -> None:
+        """Cut a client that answers no ping; closing would wait for it to read."""
+        super().keepalive_timeout()
+        self.transport.abort()

@@ -1,0 +1,224 @@
+"""The children as the server sees them: a warm few that answer sliders, and one for each run that plays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from poise.core.errors import PoiseError
+from poise.lab.server import wire
+from poise.lab.server.limits import CHILDREN, JOB_SECONDS, OVERTAKEN_SECONDS, REPLY_BYTES
+from poise.lab.server.nursery import COMMAND_BYTES, FORK, KILL
+
+__all__ = ["ChildError", "Nursery", "Pool", "Worker"]
+
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}  # a fork has one thread only
+
+
+class ChildError(PoiseError):
+    """A child ended or was ended before it had answered; the words are for the reader of the page."""
+
+
+class Nursery:
+    """The process that forks the children."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        self.channel, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "poise.lab.server.nursery", str(theirs.fileno())]
+        self.process = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno() if _has_descriptor() else None,
+            env={**os.environ, **ONE_THREAD},
+            start_new_session=True,  # a Ctrl-C in the terminal is the server's to handle
+        )
+        theirs.close()
+        wire.send(self.channel, {"path": sys.path, **order})
+
+    async def load(self) -> dict[str, Any]:
+        """Return the chapter as data, when it is there. Raises: PoiseError when it cannot be loaded."""
+        answer = await asyncio.to_thread(self._loaded)
+        if answer is None:
+            raise PoiseError("the figures of the lab could not be loaded; the reason stands above. Install it anew.")
+        if "error" in answer:
+            raise PoiseError(answer["error"])
+        return dict(answer["chapter"])
+
+    def _loaded(self) -> dict[str, Any] | None:
+        try:
+            return wire.receive(self.channel)
+        except OSError:
+            return None
+
+    async def fork(self, playing: bool = False) -> Worker:
+        """Return a new child."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            socket.send_fds(self.channel, [_command(FORK, int(playing))], [theirs.fileno()])
+        except OSError as error:
+            ours.close()
+            raise ChildError("The lab has ended. Start it again.") from error
+        finally:
+            theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours, limit=REPLY_BYTES)
+        try:
+            hello = json.loads(await wire.read(reader))
+        except (asyncio.IncompleteReadError, OSError) as error:
+            writer.close()
+            raise ChildError("The lab has ended. Start it again.") from error
+        return Worker(self, hello["pid"], reader, writer)
+
+    def kill(self, pid: int) -> None:
+        """Have a child killed."""
+        with contextlib.suppress(OSError):
+            self.channel.send(_command(KILL, pid))
+
+    def close(self) -> None:
+        """End every child and the process itself."""
+        self.channel.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _command(letter: bytes, number: int) -> bytes:
+    return letter + number.to_bytes(COMMAND_BYTES - 1, "big")
+
+
+def _has_descriptor() -> bool:
+    try:
+        return sys.stderr.fileno() >= 0
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+class Worker:
+    """One child: asked one thing at a time."""
+
+    def __init__(self, nursery: Nursery, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.nursery, self.pid, self.reader, self.writer = nursery, pid, reader, writer
+        self.alive = True
+        self.last: object = None  # what it did last: its caches are warm for that
+
+    async def ask(self, request: Mapping[str, Any], seconds: float = JOB_SECONDS) -> bytes:
+        """Return the answer as JSON. Raises: ChildError when there is none; the child is ended then."""
+        try:
+            async with asyncio.timeout(seconds):
+                await wire.write(self.writer, dict(request))
+                return await wire.read(self.reader)
+        except TimeoutError as error:
+            self.end()
+            raise ChildError(f"This took more than {seconds:g} s and was stopped. Choose smaller values.") from error
+        except (asyncio.IncompleteReadError, OSError) as error:
+            self.end()
+            raise ChildError("The computation ended before it was done. Choose other values.") from error
+
+    def end(self) -> None:
+        """Kill it."""
+        if self.alive:
+            self.alive = False
+            self.nursery.kill(self.pid)
+            self.writer.close()
+
+
+class Pool:
+    """The warm children. Jobs wait in the order of their rank, then of their coming."""
+
+    def __init__(self, nursery: Nursery, count: int = CHILDREN) -> None:
+        self.nursery = nursery
+        self.count = count
+        self.idle: list[Worker] = []
+        self.waiting: list[tuple[int, int, object, asyncio.Future[Worker]]] = []
+        self.order = itertools.count()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.closed = False
+
+    async def start(self) -> None:
+        """Fork the children."""
+        for worker in await asyncio.gather(*(self.nursery.fork() for _ in range(self.count))):
+            self._give(worker)
+
+    async def run(self, request: Mapping[str, Any], rank: int = 0) -> bytes:
+        """Have a child answer a request, and return its answer as JSON. Cancelling it frees or ends the child."""
+        about = (request.get("figure"), tuple(request.get("of", ())))
+        worker = await self._take(about, rank)
+        worker.last = about
+        asked = asyncio.ensure_future(worker.ask(request))
+        try:
+            answer = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            self._later(self._outlive(worker, asked))
+            raise
+        except ChildError:
+            self._later(self._replace())
+            raise
+        self._give(worker)
+        return answer
+
+    def close(self) -> None:
+        """End the children."""
+        self.closed = True
+        for worker in self.idle:
+            worker.end()
+
+    # ---- inside ----
+
+    async def _take(self, about: object, rank: int) -> Worker:
+        if self.idle:
+            # The one whose caches are warm; else the one that has been idle longest, whose caches matter least.
+            found = next((worker for worker in reversed(self.idle) if worker.last == about), self.idle[0])
+            self.idle.remove(found)
+            return found
+        future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self.waiting, (rank, next(self.order), about, future))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._give(future.result())
+            raise
+
+    def _give(self, worker: Worker) -> None:
+        if self.closed:
+            worker.end()
+            return
+        while self.waiting:
+            future = heapq.heappop(self.waiting)[-1]
+            if not future.done():
+                future.set_result(worker)
+                return
+        self.idle.append(worker)
+
+    async def _outlive(self, worker: Worker, asked: asyncio.Future[bytes]) -> None:
+        """Let a job that nobody waits for come to its end, or end its child: its caches are worth a moment."""
+        try:
+            async with asyncio.timeout(OVERTAKEN_SECONDS):
+                await asked
+        except (TimeoutError, ChildError):
+            worker.end()
+            await self._replace()
+        else:
+            self._give(worker)
+
+    async def _replace(self) -> None:
+        if not self.closed:
+            with contextlib.suppress(ChildError):
+                self._give(await self.nursery.fork())
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
