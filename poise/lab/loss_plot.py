@@ -33,6 +33,7 @@ def loss_plot(
     smoothing: float = 0.0,
     limits: tuple[float, float] | None = None,
     height: int = 280,
+    small: bool = False,
 ) -> Plot:
     """Return both curves with a line at the `best` place, whose weights are kept, and one where training would `stop`.
 
@@ -51,7 +52,7 @@ def loss_plot(
     if stop is not None and stop != best:
         marks.append(Rule(f"stops: {across} {stop:,.6g}", x=stop, role="zero"))
     low, high = limits or (None, None)
-    return Plot(title, Axis(across, log=log_x), Axis(upward, low, high, log=log_y), marks, height)
+    return Plot(title, Axis(across, log=log_x), Axis(upward, low, high, log=log_y), marks, height, small=small)
 
 
 def _curve(

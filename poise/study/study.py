@@ -18,17 +18,19 @@ from poise.data.target import Task
 from poise.study.ablation import ablate, arms_plan
 from poise.study.clock import Clock, parse_budget
 from poise.study.compare import compare
+from poise.study.course import COURSE, Course
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folder import free_folder, made_folder
 from poise.study.gap import model_of
 from poise.study.halt import Halt
+from poise.study.metrics import metrics_of
 from poise.study.outcome import outcome_of, with_truth
 from poise.study.prepare import Prepared, prepare
 from poise.study.problem import Design
 from poise.study.progress import Progress, Quiet
 from poise.study.record import Record
 from poise.study.report import write_report
-from poise.study.result import Arm, Contribution, StudyResult, Together, result_to_json
+from poise.study.result import Arm, Contribution, Strength, StudyResult, Together, result_to_json
 from poise.study.space import Space
 from poise.study.store import write_text_atomic
 from poise.study.table_model import TableModel
@@ -118,6 +120,7 @@ class Study:
         quick = self.budget.seconds < 15 or self.budget.trials <= 30
         self.jobs = jobs or (1 if quick else default_jobs())
         self.progress: Progress = progress or Quiet()
+        self._course: Course | None = None
         self.model: TableModel | None = None
         self.recipe: Recipe | None = None
         self.result: StudyResult | None = None
@@ -131,7 +134,7 @@ class Study:
         self.progress.start(self.budget.seconds if timed else None, None if timed else int(self.budget.trials), title)
         record: Record | None = None
         try:
-            self.progress.tell("reading and encoding", None, 0.0)
+            self._tell("reading and encoding", None, 0.0)
             ready = prepare(
                 self.table,
                 seed=self.seed,
@@ -142,12 +145,28 @@ class Study:
                 design=self.design,
             )
             # Only now: a table that cannot be used leaves nothing behind.
-            record = None if self.out is None else Record(made_folder(self.out) / "record.sqlite")
+            if self.out is not None:
+                record = Record(made_folder(self.out) / "record.sqlite")
+                self._course = Course(self.out / COURSE)
+                self._course.begin(self._facts(ready))
             return self._run(ready, clock, record)
         finally:
             self.progress.stop()
             if record is not None:
                 record.close()
+            if self._course is not None:
+                self._course.close()
+
+    def _tell(self, message: str, best: float | None, share: float) -> None:
+        self.progress.tell(message, best, share)
+        if self._course is not None:
+            self._course.phase(message, best, share)
+
+    def _facts(self, ready: Prepared) -> dict[str, object]:
+        metric = metrics_of(ready.targets)[0]
+        target = ", ".join(one.name for one in ready.targets)
+        facts = {"table": self.table.name, "target": target, "budget": self.budget.text, "seed": self.seed}
+        return facts | {"metric": metric.label, "lower_is_better": metric.lower_is_better}
 
     def _run(self, ready: Prepared, clock: Clock, record: Record | None) -> StudyResult:
         space = Space(self.parts, classification=any(head.classes for head in ready.problem.heads))
@@ -155,8 +174,9 @@ class Study:
             self.seed,
             self.jobs,
             _SEARCH / _FIT,
-            tell=lambda message, best, share: self.progress.tell(message, best, share * _FIT),
+            tell=lambda message, best, share: self._tell(message, best, share * _FIT),
             on_trials=lambda trials: record.add(trials) if record is not None else None,
+            course=self._course,
         )
         inner = Clock(
             type(self.budget)(self.budget.seconds * _FIT, self.budget.trials, self.budget.text), clock.started
@@ -167,15 +187,16 @@ class Study:
         interrupted, arms = fitted.interrupted, None
         parts: tuple[Contribution, ...] = ()
         pairs: tuple[Together, ...] = ()
+        strengths: tuple[Strength, ...] = ()
         try:
             if not interrupted:
                 plan = arms_plan(fitted, clock.left(_ABLATION), self.jobs, ablation=self.ablation)
-                self.progress.tell(plan.message, None, _FIT)
+                self._tell(plan.message, None, _FIT)
                 began = wall.time()
                 late = Halt(deadline=began + max(5.0, clock.left(_LATEST)))
-                arms, parts = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs, halt=late)
+                arms, parts, strengths = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs, halt=late)
                 if len(ready.targets) > 1 and not late.due():
-                    self.progress.tell("learning each target alone", None, _ABLATION)
+                    self._tell("learning each target alone", None, _ABLATION)
                     # Twice what the ablation took for as many arms: narrower populations are slower.
                     took = (wall.time() - began) * len(ready.targets) / (plan.arms - len(ready.targets))
                     late = Halt(deadline=max(late.deadline, wall.time() + 2 * took))
@@ -190,7 +211,7 @@ class Study:
                 self.model,
                 clock,
                 self.seed,
-                lambda message: self.progress.tell(message, None, _ABLATION),
+                lambda message: self._tell(message, None, _ABLATION),
                 plain=not interrupted,
             )
         except KeyboardInterrupt:
@@ -202,6 +223,7 @@ class Study:
             arms,
             parts,
             pairs,
+            strengths,
             compared,
             budget=self.budget.text,
             seconds=clock.spent(),
@@ -226,7 +248,7 @@ class Study:
         self.predictions = with_truth(ready, found)
         if self.out is None:
             return
-        self.progress.tell("writing the report", None, 1.0)
+        self._tell("writing the report", None, 1.0)
         self.model.save(self.out / "model")
         write_text_atomic(self.out / "recipe.yaml", self.recipe.to_yaml())
         write_text_atomic(self.out / "predictions.csv", self.predictions.to_csv(index=False))
