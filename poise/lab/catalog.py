@@ -1,93 +1,95 @@
-"""What a lab shows: the chapter and its figures, and the pages and figures of the user's own runs, as data.
+"""What a lab shows: the chapter and its figures, and the pages and figures of the user's own runs, as JSON data.
 
-Used in the processes that compute, never in the server. A page is {"title", "body", "figures"}: the body is a list of
-{"html": ...} (made here, from Markdown without HTML) and {"figure": key}; `figures` gives each key its {"of", "spec"}.
+Used in the processes that compute, never in the server: it is these that read the user's files.
 """
 
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
 from typing import Any
 
 from markdown_it import MarkdownIt
 
-from poise.core.errors import ArgumentError, shown
+from poise.core.errors import ArgumentError, PoiseError, StudyError, shown
 from poise.lab.figure import Figure
+from poise.lab.runs import Library
 from poise.lab.section import Section, Show
 
-__all__ = ["Catalog", "html_of", "load", "quoted"]
+__all__ = ["Catalog", "load"]
+
+NO_RUN = "This run is not here any more. Go back to the list of your runs."
+SENTENCES_SECONDS = 0.2  # that a page of runs may wait for what its figures say; the figures themselves come later
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """The figures of the chapter by id, and its sections in reading order."""
+    """The figures of the chapter by id, its sections in reading order, and the user's runs."""
 
-    figures: Mapping[str, type[Figure]]
+    figures: Mapping[str, Callable[[], Figure]]
     sections: Sequence[Section]
-    own: dict[str, Figure] = field(default_factory=dict)
+    library: Library
+    _built: dict[str, Figure] = field(default_factory=dict)
 
-    def figure(self, id: str, of: Sequence[Path]) -> Figure:
-        """Return a figure of the chapter (`of` is empty) or of runs."""
+    def figure(self, id: str, of: Sequence[str]) -> Figure:
+        """Return a figure of the chapter (`of` is empty) or of runs, by their ids. Raises: ArgumentError."""
         if of:
-            from poise.lab import runs
-
-            return runs.figure_of(id, of)
+            return self.library.figure(id, of)
         if id not in self.figures:
             raise ArgumentError(f"there is no figure {shown(id)}. There are {sorted(self.figures)}.")
-        return self.own.setdefault(id, self.figures[id]())
+        if id not in self._built:
+            self._built[id] = self.figures[id]()
+        return self._built[id]
 
-    def chapter_page(self) -> dict[str, Any]:
-        """Return the sections with their text as HTML, and every figure's spec."""
+    def chapter(self) -> dict[str, Any]:
+        """Return the sections, their text as HTML, and the spec of every figure."""
         sections = [
-            {
-                "id": section.id,
-                "title": section.title,
-                "body": [
-                    {"figure": part.figure} if isinstance(part, Show) else {"html": html_of(part)}
-                    for part in section.body
-                ],
-            }
+            {"id": section.id, "title": section.title, "body": [_part(part) for part in section.body]}
             for section in self.sections
         ]
         return {"sections": sections, "figures": {id: self.figure(id, ()).spec() for id in self.figures}}
 
-    def page(self, name: str, of: Sequence[Path]) -> dict[str, Any]:
-        """Return a page of the user's own runs: "runs" (of a folder), "run" or "compare"."""
-        from poise.lab import runs
+    def page(self, name: str, of: Sequence[str]) -> dict[str, Any]:
+        """Return what a page of the user's runs says: "runs" (the list), "run" or "compare". Raises: StudyError."""
+        if name == "runs":
+            return {"lines": [asdict(line) for line in self.library.runs()], "cut": self.library.cut}
+        page = self.library.page(of[0]) if name == "run" else self.library.comparison(of[0], of[1])
+        if page is None:
+            raise StudyError(NO_RUN)
+        until = time.monotonic() + SENTENCES_SECONDS
+        return {**asdict(page), "figures": {id: self._shown(id, of, until) for id in page.figures}}
 
-        page = runs.page_of(name, of)
-        body = [part if isinstance(part, dict) else {"html": html_of(part)} for part in page["body"]]
-        return {**page, "body": body}
+    def live(self, of: Sequence[str]) -> bool:
+        """Whether one of some runs may still change."""
+        return self.library.live(of)
 
-    def runs(self, of: Sequence[Path]) -> list[dict[str, Any]]:
-        """Return the runs below some paths: {"path", "name", ...} each."""
-        from poise.lab import runs
-
-        return runs.found(of)
+    def _shown(self, id: str, of: Sequence[str], until: float) -> dict[str, Any]:
+        figure, sentence = self.figure(id, of), ""
+        if time.monotonic() < until:
+            try:
+                sentence = figure.describe(figure.start(), figure.compute(figure.start()))
+            except PoiseError as error:
+                sentence = str(error)
+        return {"spec": figure.spec(), "sentence": sentence}
 
 
 def load(order: Mapping[str, Any]) -> Catalog:
-    """Return the catalog of the module named in `order`, which has FIGURES and CHAPTER."""
+    """Return the catalog of the module that `order` names, which has FIGURES and CHAPTER; `image` is the user's own."""
     source = importlib.import_module(order["source"])
-    return Catalog(dict(source.FIGURES), tuple(source.CHAPTER))
+    figures = dict(source.FIGURES)
+    if order["image"] is not None:
+        figures["augment"] = partial(figures["augment"], own=order["image"])
+    return Catalog(figures, tuple(source.CHAPTER), Library(order["places"]))
+
+
+def _part(part: str | Show) -> dict[str, str]:
+    return {"figure": part.figure} if isinstance(part, Show) else {"html": str(_markdown().render(part))}
 
 
 @lru_cache(maxsize=1)
 def _markdown() -> MarkdownIt:
-    # Without images: a page asks nothing of another machine, and a study's name is no picture.
+    # HTML in it stays text. Without images: a page asks nothing of another machine.
     return MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-
-
-def html_of(text: str) -> str:
-    """Return Markdown as HTML; HTML in it stays text."""
-    return str(_markdown().render(text))
-
-
-def quoted(text: str) -> str:
-    """Return any text so that Markdown shows it as it is: names of studies and columns are data."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", re.sub(r"\s+", " ", text))

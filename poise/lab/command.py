@@ -7,13 +7,11 @@ import ipaddress
 import os
 import re
 import sys
-from pathlib import Path
 
 from poise.core.errors import ArgumentError, shown
 
 __all__ = ["add_command"]
 
-IMAGE_BYTES = 20 * 2**20
 EXPOSED = """\
 warning: the lab listens on {host}. Whoever can reach that address sees it with a code or a cookie, and both cross
          the network unencrypted. Prefer an SSH tunnel: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE"""
@@ -34,13 +32,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     lab.add_argument("--expose", action="store_true", help="needed with --host: others can then reach the lab")
     lab.add_argument("--no-browser", action="store_true", help="print the address only")
     lab.add_argument("--figure", metavar="ID", help="open this figure")
-    lab.add_argument("--image", metavar="FILE", action="append", default=[], help="your own picture for the figures")
+    lab.add_argument("--image", metavar="FILE", help="a picture of your own, to see augmented")
 
 
 def _lab(arguments: argparse.Namespace) -> None:
     _check(arguments)
-    roots = [Path(arguments.runs)] if arguments.runs is not None else []
-    images = [Path(image) for image in arguments.image]
     if os.name != "posix":
         raise ArgumentError(
             "`poise lab` needs a system that can fork (Linux, macOS, WSL). Use poise.lab in a notebook."
@@ -48,7 +44,7 @@ def _lab(arguments: argparse.Namespace) -> None:
     from poise.lab.server.lab import Lab
     from poise.lab.server.serve import Server, serve_here
 
-    lab = Lab(roots=roots, images=images)
+    lab = Lab([] if arguments.runs is None else [arguments.runs], arguments.image)
     try:
         server = Server(lab, arguments.port, arguments.host)
     except BaseException:
@@ -56,7 +52,7 @@ def _lab(arguments: argparse.Namespace) -> None:
         raise
     if arguments.host is not None:
         sys.stderr.write(EXPOSED.format(host=arguments.host, port=server.port) + "\n")
-    target = f"/f/{arguments.figure}" if arguments.figure else "/runs" if roots else "/"
+    target = f"/f/{arguments.figure}" if arguments.figure else "/runs" if arguments.runs is not None else "/"
     serve_here(server, target, browser=not arguments.no_browser)
 
 
@@ -69,11 +65,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ArgumentError(f"`--port` must be in [0, 65535]; got {arguments.port}. 0 takes a free one.")
     if arguments.figure is not None and not re.fullmatch(r"[a-z0-9_-]{1,64}", arguments.figure):
         raise ArgumentError(f"`--figure` must be a figure's id; got {shown(arguments.figure)}. Such as: poly.")
-    for image in arguments.image:
-        if not os.path.isfile(image):
-            raise ArgumentError(f"`--image` must be a picture; there is no file {shown(image, 200)}. Check the path.")
-        if (size := os.path.getsize(image)) > IMAGE_BYTES:
-            raise ArgumentError(f"`--image` must have at most {IMAGE_BYTES} bytes; got {size}. Scale it down.")
+    if arguments.image is not None and not os.path.isfile(arguments.image):
+        named = shown(arguments.image, 200)
+        raise ArgumentError(f"`--image` must be a picture; there is no file {named}. Check the path.")
     if arguments.host is not None:
         _check_host(arguments.host, arguments.expose)
 

@@ -57,7 +57,7 @@ class Child:
             return {"error": f"The figure failed: {type(error).__name__}: {shown(str(error), 200)}."}
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        of = [Path(path) for path in request.get("of", ())]
+        of = request.get("of", ())
         match request["do"]:
             case "frame":
                 figure = self.catalog.figure(request["figure"], of)
@@ -73,8 +73,8 @@ class Child:
                 return {"end": True} if message is None else {"message": message}
             case "page":
                 return {"page": self.catalog.page(request["page"], of)}
-            case "runs":
-                return {"runs": self.catalog.runs(of)}
+            case "live":
+                return {"live": self.catalog.live(of)}
         raise ValueError(f"no such request: {shown(request['do'])}")
 
 

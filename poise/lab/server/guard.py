@@ -24,7 +24,7 @@ ENTRANCE = "/enter"
 HEADERS = {
     "content-security-policy": (
         "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; "
-        "form-action 'none'"
+        "form-action 'self'"
     ),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",

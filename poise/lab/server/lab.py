@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket
@@ -27,17 +25,13 @@ NO_RUN = "There is no such run any more. Go back to the list of runs."
 
 
 class Lab:
-    """What all pages of one server share. `roots` are the folders and files of runs given on the command line."""
+    """What all pages of one server share. `places` are the folders and files of the user's runs, `image` a picture."""
 
-    def __init__(
-        self, source: str = "poise.lab.shelf", roots: Sequence[Path] = (), images: Sequence[Path] = ()
-    ) -> None:
-        self.roots = tuple(root.resolve() for root in roots)
-        self.nursery = Nursery({"source": source, "images": [str(image.resolve()) for image in images]})
+    def __init__(self, places: Sequence[str] = (), image: str | None = None, source: str = "poise.lab.shelf") -> None:
+        self.nursery = Nursery({"source": source, "places": list(places), "image": image})
         self.pool = Pool(self.nursery)
-        self.places = asyncio.Semaphore(STREAMS)
+        self.seats = asyncio.Semaphore(STREAMS)
         self.sessions: set[Session] = set()
-        self.runs: dict[str, Path] = {}
         self.chapter: dict[str, Any] = {}
         self.ready = asyncio.Event()
         self.failed: PoiseError | None = None
@@ -72,7 +66,7 @@ class Lab:
         if not of and name in self.known:
             self.known.move_to_end(name)
             return self.known[name][0]
-        request = {"do": "frame", "figure": figure, "of": self.paths(of), "state": dict(state)}
+        request = {"do": "frame", "figure": figure, "of": of, "state": dict(state)}
         text = await self.pool.run(request, rank)
         answer: dict[str, Any] = json.loads(text)
         if not of and "message" in answer:
@@ -80,39 +74,12 @@ class Lab:
         return answer
 
     async def page(self, name: str, of: Sequence[str] = ()) -> dict[str, Any]:
-        """Return a page of the user's own runs as data, or {"error"}."""
-        paths = [str(root) for root in self.roots] if name == "runs" else self.paths(of)
-        answer: dict[str, Any] = json.loads(await self.pool.run({"do": "page", "page": name, "of": paths}))
-        return answer.get("page", answer)
-
-    async def find_runs(self) -> list[dict[str, Any]]:
-        """Look for the runs below the roots, give each an id, and return them."""
-        if not self.roots:
-            return []
-        request = {"do": "runs", "of": [str(root) for root in self.roots]}
-        answer = json.loads(await self.pool.run(request))
-        found: list[dict[str, Any]] = answer.get("runs", [])
-        self.runs = {run["id"]: Path(run["path"]) for run in found}
-        return found
-
-    def paths(self, of: Sequence[str]) -> list[str]:
-        """Return the paths of runs by their ids. Raises: StudyError for an id that is none of ours."""
-        missing = [run for run in of if run not in self.runs]
-        if missing:
-            raise StudyError(NO_RUN)
-        return [str(self.runs[run]) for run in of]
-
-    def seen(self, of: Sequence[str]) -> object:
-        """Return what tells that the files of some runs have changed."""
-        found: list[tuple[str, int, int]] = []
-        for run in of:
-            path = self.runs.get(run)
-            with contextlib.suppress(OSError):
-                if path is not None:
-                    entries = os.scandir(path) if path.is_dir() else [path]
-                    facts = [(os.fspath(entry), entry.stat(follow_symlinks=False)) for entry in entries]
-                    found += [(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts]
-        return sorted(found)
+        """Return what a page of the user's runs says. Raises: StudyError with the reason if it says nothing."""
+        answer: dict[str, Any] = json.loads(await self.pool.run({"do": "page", "page": name, "of": of}))
+        if "error" in answer:
+            raise StudyError(answer["error"])
+        page: dict[str, Any] = answer["page"]
+        return page
 
     def cut(self, socket: WebSocket) -> None:
         """Break a connection off without waiting for its client to read."""
@@ -140,10 +107,18 @@ class Lab:
         return None if known is None else known[0]["message"]
 
     async def _watch(self) -> None:
+        """Look once a second at the runs whose figures are open; those that still change are drawn anew."""
+        before: set[tuple[str, ...]] = set()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
+            now = set()
+            for of in {slot.of for session in self.sessions for slot in session.slots.values() if slot.of}:
+                with contextlib.suppress(PoiseError):
+                    if json.loads(await self.pool.run({"do": "live", "of": of}, rank=1)).get("live"):
+                        now.add(of)
             for session in list(self.sessions):
-                session.refresh()
+                session.refresh(now | before)  # once more when it has ended: its result is there by then
+            before = now
 
 
 def _name(figure: str, state: State) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from poise.lab.controls import State
 from poise.lab.server.limits import MESSAGE_BYTES, MESSAGE_DEPTH
 
-__all__ = ["Act", "Action", "Close", "Message", "Open", "MessageError", "Set", "parsed"]
+__all__ = ["Act", "Action", "Close", "Message", "MessageError", "Open", "Set", "parsed"]
 
 Action = Literal["play", "pause", "step", "reset"]
 KEY = re.compile(r"[a-z0-9_-]{1,64}")

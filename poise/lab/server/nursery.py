@@ -40,7 +40,7 @@ def main(control: socket.socket) -> None:
         from poise.lab.catalog import load
 
         catalog = load(order)
-        wire.send(control, {"chapter": catalog.chapter_page()})
+        wire.send(control, {"chapter": catalog.chapter()})
     except PoiseError as error:
         wire.send(control, {"error": str(error)})
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from poise.lab.patch import difference
+from poise.lab.patch import SAME, difference
 
 __all__ = ["Outbox"]
 
@@ -17,7 +17,9 @@ class Outbox:
 
     def __init__(self) -> None:
         self.waiting: dict[tuple[str, str], JsonObject] = {}
-        self.sent: dict[str, JsonObject] = {}  # the frame that the client has, by the figure's key
+        self.sent: dict[
+            str, tuple[int, JsonObject]
+        ] = {}  # the id and the frame that the client has, by the figure's key
         self.filled = asyncio.Event()
         self.taken: dict[str, asyncio.Event] = {}
 
@@ -46,18 +48,24 @@ class Outbox:
 
     async def next(self) -> JsonObject:
         """Return the next message to send, a frame as the difference from the one sent before."""
-        while not self.waiting:
-            self.filled.clear()
-            await self.filled.wait()
-        key, kind = next(iter(self.waiting))
-        message = self.waiting.pop((key, kind))
-        if kind != "frame":
-            return message
-        self._emptied(key)
-        new = message["message"]
-        patch = difference(self.sent[key], new) if key in self.sent else {"$set": new}
-        self.sent[key] = new
-        return {"key": key, "id": message["id"], "patch": patch}
+        while True:
+            while not self.waiting:
+                self.filled.clear()
+                await self.filled.wait()
+            key, kind = next(iter(self.waiting))
+            message = self.waiting.pop((key, kind))
+            if kind != "frame":
+                return message
+            self._emptied(key)
+            id, new = message["id"], message["message"]
+            before = self.sent.get(key)
+            self.sent[key] = (id, new)
+            if before is None:
+                return {"key": key, "id": id, "patch": {"$set": new}}
+            # The same frame for the same request: a run that was looked at again and has not changed.
+            patch = difference(before[1], new)
+            if before[0] != id or patch is not SAME:
+                return {"key": key, "id": id, "patch": patch}
 
     def _fill(self) -> None:
         self.filled.set()

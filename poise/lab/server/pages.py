@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from poise.core.errors import PoiseError
+from poise.core.errors import PoiseError, StudyError
 from poise.lab.server.messages import FIGURE, RUN
 
 if TYPE_CHECKING:
     from poise.lab.server.lab import Lab
 
-__all__ = ["Pages"]
+__all__ = ["Pages", "missing"]
 
 FOLDER = Path(__file__).resolve().parents[1]
 PLACES = (("/", "Chapter"), ("/runs", "Your runs"), ("/present", "Present"))
-TITLE = "Regularization, seen and felt"
+CHAPTER = "Regularization, seen and felt"
+MISSING = "There is no such page here."
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -32,10 +33,9 @@ class Pages:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        # Autoescape is on for every name: what is not markup of ours is text.
-        self.environment = Environment(
-            loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined
-        )
+        # Escaping is on whatever a template is called: what is not markup of ours is text.
+        loader = FileSystemLoader(FOLDER / "templates")
+        self.environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
         self.environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # and in the order of the page
 
     def routes(self) -> list[Route]:
@@ -46,6 +46,7 @@ class Pages:
             "/present": self.present,
             "/runs": self.runs,
             "/runs/{id}": self.run,
+            "/compare": self.chosen,
             "/compare/{first}/{second}": self.compare,
             "/static/{name}": self.static,
         }
@@ -65,19 +66,16 @@ class Pages:
         sections = self.lab.chapter["sections"]
         shown = [part["figure"] for section in sections for part in section["body"] if "figure" in part]
         figures = {id: self._of_chapter(id) for id in shown}
-        contents = [(section["id"], section["title"]) for section in sections]
-        return self._page(kind, here, TITLE, sections, figures, contents)
+        return self._page("chapter", kind, here, CHAPTER, figures, sections=sections)
 
     async def figure(self, request: Request) -> Response:
         """One figure, large."""
         id = request.path_params["id"]
         if not FIGURE.fullmatch(id) or id not in self.lab.chapter["figures"]:
-            return self._missing()
-        figures = {id: self._of_chapter(id)}
-        tries = figures[id]["spec"]["tries"]
-        sections = [{"id": "", "title": "", "body": [{"figure": id}]}]
-        title = figures[id]["spec"]["title"]
-        return self._page("figure", f"/f/{id}", title, sections, figures) if tries is not None else self._missing()
+            return self._words(MISSING, 404)
+        figure = self._of_chapter(id)
+        spec = figure["spec"]
+        return self._page("one", "figure", f"/f/{id}", spec["title"], {id: figure}, id=id, tries=spec["tries"])
 
     def _of_chapter(self, id: str) -> dict[str, Any]:
         frame = self.lab.at_rest(id)
@@ -87,40 +85,40 @@ class Pages:
 
     async def runs(self, _request: Request) -> Response:
         """The list of runs."""
-        await self.lab.find_runs()
-        return await self._of_runs("runs", "/runs")
+        return self._page("runs", "runs", "/runs", "Your runs", {}, page=await self.lab.page("runs"))
 
     async def run(self, request: Request) -> Response:
         """One run."""
-        return await self._of_runs("run", "/runs", request.path_params["id"])
+        id = request.path_params["id"]
+        if not RUN.fullmatch(id):
+            return self._words(MISSING, 404)
+        page = await self.lab.page("run", [id])
+        return self._page("run", "run", f"/runs/{id}", page["line"]["name"], page["figures"], page=page)
+
+    async def chosen(self, request: Request) -> Response:
+        """Go from the choice of two in the list to their page."""
+        chosen = request.query_params.getlist("run")
+        if len(chosen) != 2 or not all(RUN.fullmatch(id) for id in chosen):
+            return self._words("Choose two runs in the list to compare them.", 400)
+        return RedirectResponse(f"/compare/{chosen[0]}/{chosen[1]}", 303)
 
     async def compare(self, request: Request) -> Response:
         """Two runs side by side."""
-        return await self._of_runs("compare", "/runs", request.path_params["first"], request.path_params["second"])
-
-    async def _of_runs(self, kind: str, here: str, *of: str) -> Response:
+        of = [request.path_params["first"], request.path_params["second"]]
         if not all(RUN.fullmatch(id) for id in of):
-            return self._missing()
-        if any(id not in self.lab.runs for id in of):
-            await self.lab.find_runs()  # as after a restart of the server
-        if any(id not in self.lab.runs for id in of):
-            return self._missing()
-        page = await self.lab.page(kind, of)
-        if "error" in page:
-            return self._words(page["error"], 200)
-        sections = page.get("sections") or [{"id": "", "title": "", "body": page["body"]}]
-        figures = {key: {"spec": spec, "sentence": ""} for key, spec in page["figures"].items()}
-        return self._page(kind, here, page["title"], sections, figures)
+            return self._words(MISSING, 404)
+        page = await self.lab.page("compare", of)
+        title = f"{page['lines'][0]['name']} and {page['lines'][1]['name']}"
+        return self._page("compare", "compare", "/runs", title, page["figures"], page=page)
 
     # ---- files ----
 
     async def static(self, request: Request) -> Response:
         """A file of the page itself; the browser asks anew whether it has changed."""
-        root = FOLDER / "static"
-        name = request.path_params["name"]
-        path = (root / name).resolve() if "\0" not in name else root
+        root, name = FOLDER / "static", request.path_params["name"]
+        path = root if "\0" in name else (root / name).resolve()
         if not path.is_relative_to(root) or path.suffix not in TYPES or not path.is_file():
-            return self._missing()
+            return self._words(MISSING, 404)
         content = path.read_bytes()
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = {"cache-control": "no-cache", "etag": tag}
@@ -137,6 +135,8 @@ class Pages:
                 return self._words(str(self.lab.failed), 500)
             try:
                 return await answer(request)
+            except StudyError as error:
+                return self._words(str(error), 404)
             except PoiseError as error:
                 return self._words(str(error), 503)
 
@@ -144,35 +144,23 @@ class Pages:
 
     def _page(
         self,
+        template: str,
         kind: str,
         here: str,
         title: str,
-        sections: Sequence[Mapping[str, Any]],
         figures: Mapping[str, Mapping[str, Any]],
-        contents: Sequence[tuple[str, str]] = (),
+        **content: Any,
     ) -> Response:
-        data = {"page": kind, "figures": {key: figure["spec"] for key, figure in figures.items()}}
-        template = self.environment.get_template("page.html.j2")
-        text = template.render(
-            kind=kind,
-            here=here,
-            places=PLACES,
-            title=title,
-            sections=sections,
-            figures=figures,
-            contents=contents,
-            data=data,
-        )
-        return HTMLResponse(text)
-
-    def _missing(self) -> Response:
-        return self._words("There is no such page here.", 404)
+        data = {"page": kind, "figures": {id: figure["spec"] for id, figure in figures.items()}}
+        own = {"kind": kind, "here": here, "title": title, "figures": figures, "places": PLACES, "data": data}
+        return HTMLResponse(self.environment.get_template(f"{template}.html.j2").render({**own, **content}))
 
     def _words(self, words: str, status: int) -> Response:
-        template = self.environment.get_template("words.html.j2")
-        return HTMLResponse(template.render(words=words, places=PLACES), status)
+        page = self._page("words", "words", "", "Not here", {}, words=words)
+        page.status_code = status
+        return page
 
 
 async def missing(_request: Request, _error: Exception) -> Response:
     """Answer for an address that no route has."""
-    return PlainTextResponse("There is no such page here.", 404)
+    return PlainTextResponse(MISSING, 404)

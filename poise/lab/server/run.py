@@ -21,14 +21,14 @@ class Run:
     def __init__(
         self,
         nursery: Nursery,
-        places: asyncio.Semaphore,
+        seats: asyncio.Semaphore,
         request: Mapping[str, Any],
         show: Callable[[dict[str, Any]], None],
         tell: Callable[[bool, bool], None],
         fail: Callable[[str], None],
         free: Callable[[], Any],
     ) -> None:
-        self.nursery, self.places, self.request = nursery, places, request
+        self.nursery, self.seats, self.request = nursery, seats, request
         self.show, self.tell, self.fail, self.free = show, tell, fail, free
         self.allowed = asyncio.Event()
         self.steps = 0  # that may still be taken while paused
@@ -58,10 +58,10 @@ class Run:
         self.task.cancel()
 
     async def _play(self) -> None:
-        if self.places.locked():
+        if self.seats.locked():
             self.fail(FULL)
         try:
-            async with self.places:
+            async with self.seats:
                 worker = await self.nursery.fork(playing=True)
                 try:
                     await self._frames(worker)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Container
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -19,7 +20,7 @@ from poise.lab.server.limits import (
     OVERTAKEN_SECONDS,
     UNREAD_SECONDS,
 )
-from poise.lab.server.messages import Act, Close, Message, Open, MessageError, Set, parsed
+from poise.lab.server.messages import Act, Close, Message, MessageError, Open, Set, parsed
 from poise.lab.server.outbox import Outbox
 from poise.lab.server.run import Run
 
@@ -44,7 +45,7 @@ class Slot:
     task: asyncio.Task[None] | None = None
     begun: float = 0.0
     run: Run | None = None
-    seen: object = field(default=None)  # of the files of its runs
+    rank: int = 0  # 1: nobody waits for it
 
 
 class Session:
@@ -97,7 +98,6 @@ class Session:
             if len(self.slots) >= OPEN_FIGURES:
                 raise MessageError(f"more than {OPEN_FIGURES} open figures")
             slot = self.slots[message.key] = Slot(message.key, message.figure, message.of, message.state)
-            slot.seen = self.lab.seen(slot.of)
             self._compute(slot)
             return
         slot_or_none = self.slots.get(message.key)
@@ -147,17 +147,16 @@ class Session:
             slot.task.cancel()
         self._end_run(slot)
 
-    def refresh(self) -> None:
-        """Compute the figures anew whose runs have grown."""
+    def refresh(self, runs: Container[tuple[str, ...]]) -> None:
+        """Compute the figures of some runs anew; those that are being computed are new enough."""
         for slot in self.slots.values():
-            if slot.of and slot.run is None and (seen := self.lab.seen(slot.of)) != slot.seen:
-                slot.seen = seen
-                self._compute(slot)
+            if slot.of in runs and slot.run is None and (slot.task is None or slot.task.done()):
+                self._compute(slot, rank=1)
 
     # ---- frames at rest ----
 
-    def _compute(self, slot: Slot) -> None:
-        slot.wanted = True
+    def _compute(self, slot: Slot, rank: int = 0) -> None:
+        slot.wanted, slot.rank = True, rank
         if slot.task is None or slot.task.done():
             slot.task = self.loop.create_task(self._work(slot))
         elif self.loop.time() - slot.begun > OVERTAKEN_SECONDS:
@@ -168,7 +167,7 @@ class Session:
         while slot.wanted:
             slot.wanted, slot.begun, id = False, self.loop.time(), slot.id
             try:
-                answer = await self.lab.frame(slot.figure, slot.of, slot.state)
+                answer = await self.lab.frame(slot.figure, slot.of, slot.state, slot.rank)
             except PoiseError as error:
                 answer = {"error": str(error)}
             if "error" in answer:
@@ -198,10 +197,10 @@ class Session:
         def tell(playing: bool, done: bool) -> None:
             self.outbox.say("playing", {"key": key, "id": slot.id, "playing": playing, "done": done})
 
-        request = {"figure": slot.figure, "of": self.lab.paths(slot.of), "state": slot.state}
+        request = {"figure": slot.figure, "of": slot.of, "state": slot.state}
         slot.run = Run(
             self.lab.nursery,
-            self.lab.places,
+            self.lab.seats,
             request,
             show,
             tell,

@@ -9,4 +9,4 @@ if __name__ == "__main__":
     from poise.lab.server.lab import Lab
     from poise.lab.server.serve import Server, serve_here
 
-    serve_here(Server(Lab("sample_shelf"), int(sys.argv[1]) if len(sys.argv) > 1 else 0), "/", browser=False)
+    serve_here(Server(Lab(source="sample_shelf"), int(sys.argv[1]) if len(sys.argv) > 1 else 0), "/", browser=False)
