@@ -10,8 +10,7 @@ const folder = process.argv.slice(2).find((word) => !word.startsWith("--")) ?? j
 
 const bundle = await context({
   absWorkingDir: here,
-  entryPoints: { lab: "src/main.ts", "lab-style": "src/style/lab.css" },
-  entryNames: "[name]",
+  entryPoints: [{ in: "src/main.ts", out: "lab" }, { in: "src/style/lab.css", out: "lab" }],
   outdir: folder,
   bundle: true,
   minify: true,
