@@ -120,7 +120,7 @@ def sharing_report(
     `shared()` and `unshared()` return new networks; `poise.models.unshared` makes the second from the first, with
     the same function before training. Both kinds train with `recipe` (nothing if None) on all training rows, with
     the same seeds, rows and steps, by Adam with a warm-up and a cosine fall to 0; the seeds of a kind as one
-    population where torch.vmap can. It costs 2 * seeds trainings of `steps` steps.
+    population. It costs 2 * seeds trainings of `steps` steps.
 
     Shapes: train and validation are (inputs (N, ...), targets (N,) or (N, T) int64 classes, or floats to predict).
     Raises: ArgumentError if seeds is below 2.

@@ -11,15 +11,11 @@ from poise.core.errors import ArgumentError
 from poise.core.kinds import Penalty, Proximal
 from poise.core.recipe import Recipe
 
-__all__ = ["TrainingError", "UnmappableError", "check_inputs_kept", "check_terms", "version_of"]
+__all__ = ["TrainingError", "check_inputs_kept", "check_terms", "version_of"]
 
 
 class TrainingError(ArgumentError):
     """The loss is not finite, or no gradient arrived; the message names the step and the term."""
-
-
-class UnmappableError(ArgumentError):
-    """The network has a layer for which `torch.vmap` has no rule, so it cannot train as a population."""
 
 
 def version_of(inputs: object) -> int | None:

@@ -15,7 +15,6 @@ from poise.core.errors import ArgumentError, shown
 from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.schedule import Schedule
-from poise.train.failure import UnmappableError
 
 __all__ = ["Networks", "build_members", "member_dials", "member_rates", "member_seed", "shared_recipe"]
 
@@ -34,11 +33,13 @@ def build_members(build: Callable[[], nn.Module], recipe: Recipe, seed: int, mem
 
     Frozen parameters are stacked with the buffers: they differ by member, but nothing trains them.
 
-    Raises: ArgumentError if nothing trains, the networks differ in shape, their parameters in dtype, or torch has no
-    way to map one of their layers over members.
+    Raises: ArgumentError if nothing trains, or the networks differ in shape, their parameters in dtype.
     """
     networks = [_seeded(build, recipe, member_seed(seed, member)) for member in members]
     module = copy.deepcopy(networks[0])
+    for layer in module.modules():
+        if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
+            layer.sparse = False  # the optimizer of a population takes dense gradients
     named = [dict(network.named_parameters()) for network in networks]
     if any([p.shape for p in own.values()] != [p.shape for p in named[0].values()] for own in named):
         raise ArgumentError("`Population.build` must return networks of one shape; got different ones. Build one kind.")
@@ -65,20 +66,7 @@ def _seeded(build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> nn.Mod
         module = build()
         if any(tensor.is_meta for tensor in module.parameters()):
             raise ArgumentError("`Population.build` must return real weights; got some on the meta device.")
-        _refuse_recurrent(module)
         return recipe.network(module)
-
-
-def _refuse_recurrent(module: nn.Module) -> None:
-    """Raise UnmappableError for the layers that torch.vmap has no rule for, before it fails within the first step."""
-    for path, layer in module.named_modules():
-        for kind in (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell):
-            if type(layer).forward is kind.forward:
-                raise UnmappableError(
-                    f"`Population.build` must return networks that torch.vmap can map; got nn.{kind.__name__} "
-                    f"in {path!r}. Train such networks one by one with `Recipe.start`, or write the recurrence in "
-                    "plain operations, as poise.testing.sequence_networks.PlainRnn does."
-                )
 
 
 def member_rates(lr: Tensor | Sequence[float], members: Sequence[int] | None) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ from poise.core.schedule import Schedule
 from poise.core.trees import where_members
 from poise.network.batch_norm import BatchNormLayer
 from poise.train.homes import forward
+from poise.train.looped import map_network
 from poise.train.step import Program, State, with_dials
 
 __all__ = ["restated_buffers"]
@@ -35,7 +38,8 @@ def restated_buffers(program: Program, state: State, inputs: Tensor) -> dict[str
             norm.training = True
             norm.momentum = 1.0
         with torch.no_grad():
-            torch.vmap(lambda p, b, x: forward(program.module, program.homes, p, b, x))(state.averaged, buffers, inputs)
+            given = (state.averaged, buffers, inputs)
+            map_network(program.module, partial(forward, program.module, program.homes), len(state.keys), *given)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

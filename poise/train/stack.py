@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from poise.core.kinds import inserted_layers
 from poise.core.trees import map_tree
+from poise.train.looped import map_network
 
 __all__ = ["Stack", "map_stack"]
 
@@ -37,13 +38,17 @@ class Stack:
         A network that returns a dict by task gives such a dict.
         """
 
-        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Any:
-            return functional_call(self.module, (weights, buffers), (x,))
+        def answer(x: Tensor, own: Tensor | None = None) -> Any:
+            def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], rows: Tensor | None) -> Any:
+                return functional_call(self.module, (weights, buffers), (x if rows is None else rows,))
 
-        answer = torch.vmap(one, in_dims=(0, 0, None if rows is None else 0))
+            return map_network(self.module, one, len(self), self.weights, self.buffers, own)
+
         with torch.no_grad():
-            parts = inputs.split(chunk) if rows is None else [inputs[part] for part in rows.split(chunk, dim=1)]
-            found = [answer(self.weights, self.buffers, part) for part in parts]
+            if rows is None:
+                found = [answer(part) for part in inputs.split(chunk)]
+            else:
+                found = [answer(inputs, inputs[part]) for part in rows.split(chunk, dim=1)]
             return map_tree(lambda *pieces: torch.cat(pieces, dim=1), *found)
 
     def select(self, members: Tensor) -> Stack:

@@ -76,8 +76,8 @@ def test_intervals_over_seeds_are_students() -> None:
     assert [*_T[:-1]] == pytest.approx(stats.t.ppf(0.975, np.arange(1, len(_T))).tolist(), abs=6e-4)
 
 
-def test_a_network_that_cannot_be_mapped_trains_alone(digits: Any) -> None:
-    with pytest.warns(PoiseWarning, match="cannot train as a population"):
+def test_a_network_that_vmap_cannot_map_has_a_curve_too(digits: Any) -> None:
+    with pytest.warns(PoiseWarning, match="torch.vmap cannot map 'cell'"):
         found = learning_curve(Recurrent, *digits, sizes=(50, 100), seeds=2, steps=20)
     assert len(found.validation) == 2
 
