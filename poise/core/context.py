@@ -19,12 +19,14 @@ class Batch(NamedTuple):
     """The rows of one step.
 
     Shapes: inputs (B, ...); targets (B, K) distributions over K classes, or (B,) / (B, T) floats for regression;
-    weights (B,) or None for equal rows.
+    weights (B,) or None for equal rows; visits (B, 2) int64, each row's sample id and epoch, or None: draws then go by
+    the row's place in the batch.
     """
 
     inputs: Any
     targets: Tensor
     weights: Tensor | None = None
+    visits: Tensor | None = None
 
 
 def _unavailable(*_: Any, **__: Any) -> Any:

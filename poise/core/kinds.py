@@ -29,6 +29,7 @@ from poise.core.inserted import (
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.rng import Rng
 from poise.core.select import check_selection, select
+from poise.core.visits import draws_of
 
 __all__ = [
     "Aside",
@@ -110,7 +111,10 @@ class Proximal(Regularizer, abstract=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Transform(Regularizer, abstract=True):
-    """A random edit of the batch in two halves: `draw` the numbers, then `apply` them; a draw can be replayed."""
+    """A random edit of the batch in two halves: `draw` the numbers, then `apply` them; a draw can be replayed.
+
+    Draws ask for shapes that begin with the rows: they are then those of the samples where the batch has visits.
+    """
 
     @abstractmethod
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Any:
@@ -121,7 +125,7 @@ class Transform(Regularizer, abstract=True):
         """Return the edited batch; no randomness here."""
 
     def batch(self, batch: Batch, memory: Memory, ctx: Context) -> tuple[Batch, Memory]:
-        return self.apply(batch, self.draw(ctx.rng, batch, ctx), ctx), memory
+        return self.apply(batch, self.draw(draws_of(ctx.rng, batch), batch, ctx), ctx), memory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,15 +127,18 @@ class Rng:
             return compiled
         return keyed_words(self.keys, stream(f"{self.name}/{label}"), count)
 
+    def numbers(self, label: str, shape: tuple[int, ...], kind: torch.dtype) -> Tensor:
+        """Return random integers of a kind, uniform over all its values, several to a word where they fit."""
+        size, packed = math.prod(shape), 8 // kind.itemsize
+        return self.words(label, -(-size // packed)).view(kind)[..., :size].reshape(shape)
+
     def uniform(self, label: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """Return uniforms in the open interval (0, 1): 52 random bits in float64, else 23."""
-        size = math.prod(shape)
         if dtype == torch.float64:
-            bits = (self.words(label, size) >> 12) & ((1 << 52) - 1)
-            return ((bits.to(torch.float64) + 0.5) * 2.0**-52).reshape(shape)
-        halves = self.words(label, (size + 1) // 2).view(torch.int32)[..., :size]
-        bits = (halves >> 9) & ((1 << 23) - 1)
-        return ((bits.to(torch.float32) + 0.5) * 2.0**-23).to(dtype).reshape(shape)
+            bits = (self.numbers(label, shape, torch.int64) >> 12) & ((1 << 52) - 1)
+            return (bits.to(torch.float64) + 0.5) * 2.0**-52
+        bits = (self.numbers(label, shape, torch.int32) >> 9) & ((1 << 23) - 1)
+        return ((bits.to(torch.float32) + 0.5) * 2.0**-23).to(dtype)
 
     def normal(self, label: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """Return standard normals by inversion, sqrt(2) erfinv(2u - 1)."""
@@ -147,8 +150,7 @@ class Rng:
 
         Reading a 64-bit word as four 16-bit thresholds makes a mask 10x cheaper than torch's serial sampler.
         """
-        size = math.prod(shape)
-        halves = self.words(label, (size + 3) // 4).view(torch.int16)[..., :size].reshape(shape)
+        halves = self.numbers(label, shape, torch.int16)
         rate = torch.as_tensor(drop, dtype=torch.float32, device=halves.device)
         threshold = (rate * 65536).round() - 32768
         # int16 holds up to 32767, so a drop of 1 is closed by the second condition.
@@ -159,8 +161,7 @@ class Rng:
 
         For the hot path: on a CPU, passes that write or read bool run scalar code, 5 to 20 times slower than float.
         """
-        size = math.prod(shape)
-        halves = self.words(label, (size + 3) // 4).view(torch.int16)[..., :size].reshape(shape)
+        halves = self.numbers(label, shape, torch.int16)
         rate = torch.as_tensor(drop, dtype=torch.float32, device=halves.device)
         threshold = (rate * 65536).round().clamp(max=65535) - 32768.5
         return halves.to(torch.float32) - torch.where(rate < 1, threshold, math.inf)

@@ -20,6 +20,8 @@ from poise.core.errors import ArgumentError, PoiseWarning, shown
 from poise.core.kinds import recordings
 from poise.core.recipe import Recipe
 from poise.core.terms import DATA, data_terms
+from poise.core.trees import leaves
+from poise.core.visits import visits_of
 from poise.network.statistics import reestimate
 from poise.train.distributions import Classes, encoded
 from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of
@@ -82,23 +84,29 @@ class Run(Folding):
 
     # --- one step ------------------------------------------------------------------------------------------------
 
-    def batch(self, inputs: Any, targets: Any, weights: Tensor | None = None) -> Any:
+    def batch(
+        self, inputs: Any, targets: Any, weights: Tensor | None = None, *, ids: Any = None, epoch: Any = None
+    ) -> Any:
         """Return (inputs, targets), or (inputs, targets, weights) if row weights were given, after the batch stage.
 
         Class indices (B,) int64 come back as distributions (B, K) when a part of this stage is present; stock
         losses accept both. Targets of several tasks are a dict by task, in which -1 for a class, or NaN, is missing.
+
+        With `ids` (B,), row numbers of the data set, and the `epoch`, draws are each sample's own: a function of seed,
+        id, epoch and part, whatever the batch. Without, they go by the step and the row's place in the batch.
         """
+        visits = None if ids is None and epoch is None else visits_of(ids, epoch, len(leaves(inputs)[0]))
         if not self.recipe.stage("batch"):
-            self._batch = Batch(inputs, targets, weights)
+            self._batch = Batch(inputs, targets, weights, visits)
         else:
             if not self.draws:
                 warn_of_mixed_targets(self.recipe, targets, self.classes)
             dtype = next(iter(self._params().values())).dtype
             targets, self.classes = encoded(self.model, inputs, targets, self.classes, dtype)
             with torch.no_grad():
-                self._batch, self.memory = self._fold("batch", Batch(inputs, targets, weights))
+                self._batch, self.memory = self._fold("batch", Batch(inputs, targets, weights, visits))
         self._version = version_of(self._batch.inputs)
-        return self._batch[:2] if weights is None else tuple(self._batch)
+        return self._batch[:2] if weights is None else self._batch[:3]
 
     def objective(self, loss: Tensor | Mapping[str, Tensor], outputs: Any = None) -> Tensor:
         """Return the loss plus the recipe's terms; `run.terms` keeps each of them, detached.

@@ -1,0 +1,127 @@
+/* Kernels that move or blank pixels, for one type of pixel: PIXEL, with NAME(x) for its functions. Included twice. */
+
+POISE_CLONES static void NAME(reversed)(const PIXEL *restrict last, PIXEL *restrict out, int64_t count) {
+    for (int64_t j = 0; j < count; j++) out[j] = last[-j];
+}
+
+/* out[c, i, j] = mirrored in[c, i + down, j + across]. `columns` has room for a row. */
+static void NAME(move)(const PIXEL *in, PIXEL *out, Shape s, const float *step, int32_t *columns) {
+    int64_t down = (int64_t)step[1], across = (int64_t)step[2], width = s.width, height = s.height;
+    int mirror = step[3] != 0.0f, upside = step[4] != 0.0f, padding = (int)step[5];
+    int64_t first = least(width, most(0, -across)), end = most(first, least(width, width - across));
+    for (int64_t j = 0; j < width; j++) {
+        int64_t from = source(j + across, width, padding);
+        columns[j] = (int32_t)(from < 0 || !mirror ? from : width - 1 - from);
+    }
+    for (int64_t c = 0; c < s.channels; c++) {
+        for (int64_t i = 0; i < height; i++, out += width) {
+            int64_t from = source(i + down, height, padding);
+            if (from < 0) {
+                memset(out, 0, (size_t)width * sizeof(PIXEL));
+                continue;
+            }
+            const PIXEL *row = in + (c * height + (upside ? height - 1 - from : from)) * width;
+            for (int64_t j = 0; j < first; j++) out[j] = columns[j] < 0 ? 0 : row[columns[j]];
+            if (mirror)
+                NAME(reversed)(row + width - 1 - first - across, out + first, end - first);
+            else
+                memcpy(out + first, row + first + across, (size_t)(end - first) * sizeof(PIXEL));
+            for (int64_t j = end; j < width; j++) out[j] = columns[j] < 0 ? 0 : row[columns[j]];
+        }
+    }
+}
+
+/* One pixel that is read at or beyond the border. */
+static PIXEL NAME(border)(const PIXEL *in, float x, float y, Shape s, int padding) {
+    x = inner(x, s.width, padding);
+    y = inner(y, s.height, padding);
+    if (!(x > -1.0f && x < (float)s.width && y > -1.0f && y < (float)s.height)) return 0;
+    float left = floorf(x), top = floorf(y), value = 0.0f;
+    for (int k = 0; k < 4; k++) {
+        int64_t i = (int64_t)top + (k >> 1), j = (int64_t)left + (k & 1);
+        float weight = (k & 1 ? x - left : 1.0f - (x - left)) * (k >> 1 ? y - top : 1.0f - (y - top));
+        if (i >= 0 && i < s.height && j >= 0 && j < s.width) value += weight * (float)in[i * s.width + j];
+    }
+    return ROUNDED(value);
+}
+
+/* Where one row of the result is read; floats in float arithmetic, because it runs over whole vectors. */
+POISE_CLONES static void NAME(row_places)(
+    const float *restrict map, float row, Shape s, float *restrict x, float *restrict y, int32_t *restrict place,
+    WEIGHT *restrict right, WEIGHT *restrict low
+) {
+    float middle = 0.5f * (float)(s.width - 1), x0 = map[1] * row + map[2] + middle;
+    float y0 = map[4] * row + map[5] + 0.5f * (float)(s.height - 1);
+    float last = (float)(s.width - 2), bottom = (float)(s.height - 2);
+    int32_t width = (int32_t)s.width;
+    for (int32_t j = 0; j < width; j++) {
+        float column = (float)j - middle;
+        x[j] = map[0] * column + x0;
+        y[j] = map[3] * column + y0;
+        /* Beyond the border the entry is not used, but must be a whole number that an int holds. */
+        float left = floorf(clamped(x[j], last)), top = floorf(clamped(y[j], bottom));
+        place[j] = (int32_t)top * width + (int32_t)left;
+        right[j] = WEIGHED(x[j] - left);
+        low[j] = WEIGHED(y[j] - top);
+    }
+}
+
+/* out = in read at map (x, y, 1) from the centre, bilinear. `room` holds five rows. */
+static void NAME(affine)(const PIXEL *in, PIXEL *out, Shape s, const float *step, float *room) {
+    int padding = (int)step[7];
+    int64_t width = s.width, height = s.height, plane = width * height;
+    float *x = room, *y = room + width;
+    int32_t *place = (int32_t *)(room + 2 * width);
+    WEIGHT *right = (WEIGHT *)(room + 3 * width), *low = (WEIGHT *)(room + 4 * width);
+    float last = (float)(width - 1), bottom = (float)(height - 1);
+    for (int64_t i = 0; i < height; i++) {
+        NAME(row_places)(step + 1, (float)i - 0.5f * (float)(height - 1), s, x, y, place, right, low);
+        /* A line enters the image once and leaves it once. */
+        int64_t first = 0, end = width;
+#define INSIDE(j) (x[j] >= 0.0f && x[j] < last && y[j] >= 0.0f && y[j] < bottom)
+        while (first < width && !INSIDE(first)) first++;
+        while (end > first && !INSIDE(end - 1)) end--;
+#undef INSIDE
+        for (int64_t c = 0; c < s.channels; c++) {
+            const PIXEL *channel = in + c * plane;
+            /* Rows are read in whole words, which must not reach beyond the last channel. */
+            for (int64_t j = first; j < end && c == s.channels - 1; j++)
+                if (place[j] + width + 1 + BEYOND >= plane) end = first;
+            PIXEL *row = out + c * plane + i * width;
+            for (int64_t j = 0; j < first; j++) row[j] = NAME(border)(channel, x[j], y[j], s, padding);
+            NAME(inside)(channel, row + first, width, end - first, place + first, right + first, low + first);
+            for (int64_t j = end; j < width; j++) row[j] = NAME(border)(channel, x[j], y[j], s, padding);
+        }
+    }
+}
+
+/* A box filled with one value, or with each channel's mean of the whole image. */
+static void NAME(blank)(PIXEL *image, Shape s, const float *step) {
+    int64_t top = most(0, (int64_t)step[1]), left = most(0, (int64_t)step[2]);
+    int64_t bottom = least(s.height, (int64_t)step[3]), right = least(s.width, (int64_t)step[4]);
+    int64_t plane = s.height * s.width;
+    for (int64_t c = 0; c < s.channels; c++, image += plane) {
+        float value = step[5];
+        if (step[6] != 0.0f) {
+            double sum = 0.0;
+            for (int64_t k = 0; k < plane; k++) sum += (double)image[k];
+            value = (float)(sum / (double)plane);
+        }
+        PIXEL fill = ROUNDED(value);
+        for (int64_t i = top; i < bottom; i++)
+            for (int64_t j = left; j < right; j++) image[i * s.width + j] = fill;
+    }
+}
+
+/* Squares of a grid set to 0: pixels whose places, counted from (-down, -across), fall into the first `side` of each
+   `period`. */
+static void NAME(grid)(PIXEL *image, Shape s, const float *step) {
+    int64_t period = most(1, (int64_t)step[1]), side = (int64_t)step[2];
+    int64_t down = (int64_t)step[3], across = (int64_t)step[4];
+    for (int64_t c = 0; c < s.channels; c++)
+        for (int64_t i = 0; i < s.height; i++, image += s.width) {
+            if ((i + down) % period >= side) continue;
+            for (int64_t j = -(across % period); j < s.width; j += period)
+                for (int64_t k = most(j, 0); k < least(j + side, s.width); k++) image[k] = 0;
+        }
+}
