@@ -18,7 +18,9 @@ const bundle = await context({
   target: "es2022",
   charset: "utf8",
   legalComments: "none",
-  banner: { js: "/* poise's lab; built from web/ by `npm run build`. d3-scale and d3-shape: ISC, Mike Bostock. */" },
+  // d3-scale blends colours, dates and shapes too; its axes here hold numbers only.
+  alias: { "d3-interpolate": "./src/panels/interpolate.ts" },
+  banner: { js: "/* poise's lab; built from web/ by `npm run build`. d3-scale: ISC, Mike Bostock. */" },
 });
 if (watch) await bundle.watch();
 else {

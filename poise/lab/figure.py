@@ -11,9 +11,30 @@ from typing import Any, ClassVar
 
 from poise.core.errors import ArgumentError, shown
 from poise.lab.controls import Control, Preset, State, spec_of, start_of
-from poise.lab.scene import Frame, Plot, Table, plain
+from poise.lab.scene import Band, Bars, Frame, Intervals, Mark, Note, Plot, Rule, Table, plain
 
 __all__ = ["Figure"]
+
+
+def _rows(mark: Mark) -> Iterator[tuple[str, str | float, str | float]]:
+    """Yield the name and the two numbers of each thing that a mark draws."""
+    match mark:
+        case Note():
+            yield mark.text, mark.x, mark.y
+        case Rule():
+            yield mark.label, "" if mark.x is None else mark.x, "" if mark.y is None else mark.y
+        case Band():
+            for x, low, high in zip(mark.x, mark.low, mark.high, strict=True):
+                yield f"{mark.label}, low", x, low
+                yield f"{mark.label}, high", x, high
+        case Bars():
+            yield from ((mark.label, at, value) for at, value in zip(mark.at, mark.value, strict=True))
+        case Intervals():
+            for at, *values in zip(mark.at, mark.middle, mark.low, mark.high, strict=True):
+                names = (mark.label, f"{mark.label}, low", f"{mark.label}, high")
+                yield from ((name, at, value) for name, value in zip(names, values, strict=True))
+        case _:
+            yield from ((mark.label, x, y) for x, y in zip(mark.x, mark.y, strict=True))
 
 
 class Figure(ABC):
@@ -62,12 +83,7 @@ class Figure(ABC):
             if isinstance(panel, Table):
                 return panel
             for mark in panel.marks if isinstance(panel, Plot) else ():
-                places = getattr(mark, "x", None) or getattr(mark, "at", None)
-                values = getattr(mark, "y", None) or getattr(mark, "value", None) or getattr(mark, "middle", None)
-                if isinstance(places, float | int) or isinstance(values, float | int):
-                    rows.append([panel.title, mark.label, places if places is not None else "", values or ""])  # type: ignore[union-attr]
-                elif places is not None and values is not None:
-                    rows += [[panel.title, mark.label, x, y] for x, y in zip(places, values, strict=False)]  # type: ignore[union-attr]
+                rows += [[panel.title, *row] for row in _rows(mark)]
         return Table(("panel", "series", "x", "y"), rows)
 
     # ---- given ----
@@ -103,7 +119,12 @@ class Figure(ABC):
         return {
             "panels": plain(frame.panels),
             "numbers": [
-                {"label": n.label, "value": float(n.value) if n.value == n.value else None, "text": n.text, "role": n.role}
+                {
+                    "label": n.label,
+                    "value": float(n.value) if n.value == n.value else None,
+                    "text": n.text,
+                    "role": n.role,
+                }
                 for n in frame.numbers
             ],
             "notice": frame.notice,

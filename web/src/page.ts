@@ -28,6 +28,7 @@ export class Page {
   ) {
     document.querySelector("header.top")?.append(pageTheme());
     document.body.append(this.banner);
+    document.querySelector("section.tries")?.remove(); // the figure asks its questions itself
     host.watch?.(({ open, words }) => {
       write(this.banner, words);
       this.banner.hidden = open;

@@ -44,9 +44,8 @@ export class Tools {
     }
     if (shown.large) {
       const large = shown.large;
-      const anchor = html("a", { class: "quiet", href: large() }, "Larger");
-      anchor.addEventListener("pointerdown", () => set(anchor, { href: large() }));
-      anchor.addEventListener("focus", () => set(anchor, { href: large() }));
+      const anchor = html("a", { class: "quiet", href: `/f/${shown.id}` }, "Larger");
+      for (const event of ["pointerdown", "focus"]) anchor.addEventListener(event, () => set(anchor, { href: large() }));
       this.row.append(anchor);
     }
   }

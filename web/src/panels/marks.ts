@@ -1,7 +1,7 @@
 // Each kind of mark, drawn into its own group. A group that exists is moved, not made anew.
-import { area, line } from "d3-shape";
 import { children, set, svg } from "../dom";
 import type { Band, Bars, Dots, Intervals, Line, Mark, Marker, Note, Num, Rule, Shape } from "../scene";
+import { between, defined, polyline, type Point } from "./paths";
 import type { Scale } from "./scales";
 
 export interface Plane {
@@ -67,37 +67,22 @@ export function drawMark(group: SVGGElement, mark: Mark, plane: Plane, guise: Gu
   }
 }
 
-type Point = [number, number];
-const defined = ([x, y]: Point): boolean => x === x && y === y;
 const points = (xs: Num[], ys: Num[], { x, y }: Plane): Point[] =>
   xs.map((value, at) => [pixel(x, value), pixel(y, ys[at])]);
-
-const stroke = line<Point>().defined(defined).digits(2);
 
 const only = (group: SVGGElement): SVGPathElement => children(group, 1, () => svg("path"))[0] as SVGPathElement;
 
 function drawLine(group: SVGGElement, mark: Line, plane: Plane, { dash }: Guise): void {
-  const d = stroke(points(mark.x, mark.y, plane)) ?? "";
+  const d = polyline(points(mark.x, mark.y, plane));
   set(only(group), { d: d && mark.closed ? `${d}Z` : d, "stroke-dasharray": dash });
 }
 
 function drawBand(group: SVGGElement, mark: Band, plane: Plane): void {
-  const rows = mark.x.map((value, at): [number, number, number] => [
-    pixel(plane.x, value),
-    pixel(plane.y, mark.low[at]),
-    pixel(plane.y, mark.high[at]),
-  ]);
-  const path = area<[number, number, number]>()
-    .defined((row) => row.every((value) => value === value))
-    .x((row) => row[0])
-    .y0((row) => row[1])
-    .y1((row) => row[2])
-    .digits(2);
-  set(only(group), { d: path(rows) ?? "" });
+  set(only(group), { d: between(points(mark.x, mark.low, plane), points(mark.x, mark.high, plane)) });
 }
 
 function drawShape(group: SVGGElement, mark: Shape, plane: Plane): void {
-  const d = stroke(points(mark.x, mark.y, plane));
+  const d = polyline(points(mark.x, mark.y, plane));
   set(only(group), { d: d ? `${d}Z` : "" });
 }
 
