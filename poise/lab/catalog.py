@@ -8,16 +8,18 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
 
 from poise.core.errors import ArgumentError, PoiseError, StudyError, shown
 from poise.lab.figure import Figure
-from poise.lab.runs import Library
 from poise.lab.section import Section, Show
+
+if TYPE_CHECKING:
+    from poise.lab.runs import Library
 
 __all__ = ["Catalog", "load"]
 
@@ -27,12 +29,28 @@ SENTENCES_SECONDS = 0.2  # that a page of runs may wait for what its figures say
 
 @dataclass(frozen=True)
 class Catalog:
-    """The figures of the chapter by id, its sections in reading order, and the user's runs."""
+    """The figures of the chapter by id, its sections in reading order, and, once they are opened, the user's runs."""
 
     figures: Mapping[str, Callable[[], Figure]]
     sections: Sequence[Section]
-    library: Library
+    _library: Library | None = None
     _built: dict[str, Figure] = field(default_factory=dict)
+
+    def with_runs(self, places: Sequence[str]) -> Catalog:
+        """Return the catalog with the runs below some places. Raises: ArgumentError.
+
+        Apart from the rest, as studies take three times as long to import as the chapter.
+        """
+        from poise.lab.runs import Library
+
+        return replace(self, _library=Library(places))
+
+    @property
+    def library(self) -> Library:
+        """The user's runs."""
+        if self._library is None:
+            raise StudyError("The lab is still opening your runs. Try again in a moment.")
+        return self._library
 
     def figure(self, id: str, of: Sequence[str]) -> Figure:
         """Return a figure of the chapter (`of` is empty) or of runs, by their ids. Raises: ArgumentError."""
@@ -82,7 +100,7 @@ def load(order: Mapping[str, Any]) -> Catalog:
     figures = dict(source.FIGURES)
     if order["image"] is not None:
         figures["augment"] = partial(figures["augment"], own=order["image"])
-    return Catalog(figures, tuple(source.CHAPTER), Library(order["places"]))
+    return Catalog(figures, tuple(source.CHAPTER))
 
 
 def _part(part: str | Show) -> dict[str, str]:

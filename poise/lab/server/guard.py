@@ -10,6 +10,7 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
@@ -40,7 +41,8 @@ CODE = re.compile(r"code=([A-Za-z0-9_-]{43})")
 class Keys:
     """The secrets of one start of the server: a cookie's value, and codes that each open the lab once."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         # Cookies know no ports: without it in the name, two labs on one machine would log each other out.
         self.name = f"poise-lab-{port}"
         self.value = secrets.token_urlsafe(32)
@@ -49,12 +51,12 @@ class Keys:
     def new_code(self, target: str) -> str:
         """Return a code that opens the page `target` once, within a minute."""
         code = secrets.token_urlsafe(32)
-        self.codes[code] = (time.monotonic() + CODE_SECONDS, target)
+        self.codes[code] = (self.clock() + CODE_SECONDS, target)
         return code
 
     def use(self, code: str) -> str | None:
         """Return the page that a code opens, or None; it opens nothing a second time."""
-        now = time.monotonic()
+        now = self.clock()
         self.codes = {known: until for known, until in self.codes.items() if until[0] > now}
         for known in self.codes:
             if hmac.compare_digest(known, code):

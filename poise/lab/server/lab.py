@@ -34,6 +34,7 @@ class Lab:
         self.sessions: set[Session] = set()
         self.chapter: dict[str, Any] = {}
         self.ready = asyncio.Event()
+        self.loaded = asyncio.Event()  # the user's runs
         self.failed: PoiseError | None = None
         self.known: OrderedDict[str, tuple[dict[str, Any], int]] = OrderedDict()
         self.known_bytes = 0
@@ -50,6 +51,14 @@ class Lab:
             self.ready.set()
         await self.pool.start()
         self.tasks = [asyncio.create_task(self._warm()), asyncio.create_task(self._watch())]
+        try:
+            await self.nursery.load_runs()
+        except PoiseError as error:
+            self.failed = error
+            raise
+        finally:
+            self.loaded.set()
+        self.pool.renew()
 
     def close(self) -> None:
         """End all children."""
@@ -66,6 +75,8 @@ class Lab:
         if not of and name in self.known:
             self.known.move_to_end(name)
             return self.known[name][0]
+        if of:
+            await self.loaded.wait()
         request = {"do": "frame", "figure": figure, "of": of, "state": dict(state)}
         text = await self.pool.run(request, rank)
         answer: dict[str, Any] = json.loads(text)
@@ -75,6 +86,7 @@ class Lab:
 
     async def page(self, name: str, of: Sequence[str] = ()) -> dict[str, Any]:
         """Return what a page of the user's runs says. Raises: StudyError with the reason if it says nothing."""
+        await self.loaded.wait()
         answer: dict[str, Any] = json.loads(await self.pool.run({"do": "page", "page": name, "of": of}))
         if "error" in answer:
             raise StudyError(answer["error"])
@@ -109,6 +121,7 @@ class Lab:
     async def _watch(self) -> None:
         """Look once a second at the runs whose figures are open; those that still change are drawn anew."""
         before: set[tuple[str, ...]] = set()
+        await self.loaded.wait()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             now = set()

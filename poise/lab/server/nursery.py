@@ -1,8 +1,9 @@
 """The process that the children are forked from: torch and the figures are imported in it once, then it only forks.
 
 `python -m poise.lab.server.nursery FD` gets a socket. The first message to it says what to load; it answers with the
-chapter as data. Then every byte F, sent with a socket, is a child to fork for that socket; every K and a number is a
-child to kill. When the socket is closed (the server is gone, whatever the reason) all children are killed.
+chapter as data. Each later command is a letter and a number: F, sent with a socket, has a child forked for it; K has a
+child killed; L has the user's runs opened, for the children that are forked from then on, and is answered. When the
+socket is closed (the server is gone, whatever the reason) all children are killed.
 """
 
 from __future__ import annotations
@@ -13,76 +14,101 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from poise.core.errors import PoiseError
 from poise.lab.server import wire
 from poise.lab.server.child import Child, die_with_the_parent
 
-__all__ = ["FORK", "KILL", "main"]
+if TYPE_CHECKING:
+    from poise.lab.catalog import Catalog
 
-FORK, KILL = b"F", b"K"
-COMMAND_BYTES = 9  # a letter and a number of eight bytes
+__all__ = ["main"]
 
 
 def main(control: socket.socket) -> None:
-    """Load, report, and fork until the server is gone."""
+    """Load, report, and do as it is told until the server is gone."""
     die_with_the_parent()
     order = wire.receive(control)
     if order is None:
         return
     sys.path[:] = order["path"]
+    import torch
+
+    torch.set_num_threads(1)
+    from poise.lab.catalog import load
+
     try:
-        import torch
-
-        torch.set_num_threads(1)
-        from poise.lab.catalog import load
-
-        catalog = load(order)
-        wire.send(control, {"chapter": catalog.chapter()})
+        nursery = _Nursery(control, load(order), order["places"])
+        wire.send(control, {"chapter": nursery.catalog.chapter()})
+        nursery.serve()
     except PoiseError as error:
         wire.send(control, {"error": str(error)})
-        return
-    # What was imported is never freed: without this, the children's garbage collector would copy its pages.
-    gc.collect()
-    gc.freeze()
-    alive: set[int] = set()
 
-    def reap(_signal: int, _frame: FrameType | None) -> None:
+
+class _Nursery:
+    """The loaded catalog and the children that are alive."""
+
+    def __init__(self, control: socket.socket, catalog: Catalog, places: Sequence[str]) -> None:
+        self.control, self.catalog, self.places = control, catalog, places
+        self.alive: set[int] = set()
+        signal.signal(signal.SIGCHLD, self._reap)
+        _freeze()
+
+    def serve(self) -> None:
+        """Follow commands until the server is gone, then kill the children."""
+        try:
+            while (command := self._next()) is not None:
+                letter, number, descriptors = command
+                match letter:
+                    case wire.FORK:
+                        self._fork(descriptors[0], playing=number == 1)
+                    case wire.KILL if number in self.alive:
+                        # Only the parent knows that a number still means its child, and no process that came later.
+                        os.kill(number, signal.SIGKILL)
+                    case wire.LOAD:
+                        self.catalog = self.catalog.with_runs(self.places)
+                        _freeze()
+                        wire.send(self.control, {"loaded": True})
+        finally:
+            for pid in self.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _next(self) -> tuple[bytes, int, list[int]] | None:
+        try:
+            command, descriptors, _, _ = socket.recv_fds(self.control, wire.COMMAND_BYTES, 1)
+        except ConnectionResetError:
+            return None
+        if len(command) < wire.COMMAND_BYTES:
+            return None
+        return command[:1], int.from_bytes(command[1:], "big"), descriptors
+
+    def _fork(self, descriptor: int, playing: bool) -> None:
+        # A child that ended before it is noted down as alive would be noted for good.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        pid = os.fork()
+        if pid == 0:
+            _be_a_child(self.control, descriptor, self.catalog, playing)
+        self.alive.add(pid)
+        os.close(descriptor)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+    def _reap(self, _signal: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(ChildProcessError):
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                alive.discard(pid)
-
-    signal.signal(signal.SIGCHLD, reap)
-    try:
-        while True:
-            try:
-                command, descriptors, _, _ = socket.recv_fds(control, COMMAND_BYTES, 1)
-            except ConnectionResetError:
-                return
-            if len(command) < COMMAND_BYTES:
-                return
-            number = int.from_bytes(command[1:], "big")
-            if command[:1] == KILL:
-                # Only the parent can know that a number still means its child, and not a process that came later.
-                if number in alive:
-                    os.kill(number, signal.SIGKILL)
-                continue
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-            pid = os.fork()
-            if pid == 0:
-                _be_a_child(control, descriptors[0], catalog, playing=number == 1)
-            alive.add(pid)
-            os.close(descriptors[0])
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-    finally:
-        for pid in alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                self.alive.discard(pid)
 
 
-def _be_a_child(control: socket.socket, descriptor: int, catalog: Any, playing: bool) -> None:
+def _freeze() -> None:
+    # What was imported is never freed: without this, the children's garbage collectors would copy its pages.
+    gc.collect()
+    gc.freeze()
+
+
+def _be_a_child(control: socket.socket, descriptor: int, catalog: Catalog, playing: bool) -> None:
     code = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

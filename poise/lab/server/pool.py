@@ -8,6 +8,7 @@ import heapq
 import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,6 @@ from typing import Any
 from poise.core.errors import PoiseError
 from poise.lab.server import wire
 from poise.lab.server.limits import CHILDREN, JOB_SECONDS, OVERTAKEN_SECONDS, REPLY_BYTES
-from poise.lab.server.nursery import COMMAND_BYTES, FORK, KILL
 
 __all__ = ["ChildError", "Nursery", "Pool", "Worker"]
 
@@ -47,14 +47,22 @@ class Nursery:
 
     async def load(self) -> dict[str, Any]:
         """Return the chapter as data, when it is there. Raises: PoiseError when it cannot be loaded."""
-        answer = await asyncio.to_thread(self._loaded)
+        return dict((await self._answer())["chapter"])
+
+    async def load_runs(self) -> None:
+        """Open the user's runs; children forked later have them. Raises: PoiseError."""
+        self.channel.send(wire.command(wire.LOAD))
+        await self._answer()
+
+    async def _answer(self) -> dict[str, Any]:
+        answer = await asyncio.to_thread(self._received)
         if answer is None:
             raise PoiseError("the figures of the lab could not be loaded; the reason stands above. Install it anew.")
         if "error" in answer:
             raise PoiseError(answer["error"])
-        return dict(answer["chapter"])
+        return answer
 
-    def _loaded(self) -> dict[str, Any] | None:
+    def _received(self) -> dict[str, Any] | None:
         try:
             return wire.receive(self.channel)
         except OSError:
@@ -65,7 +73,7 @@ class Nursery:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
-            socket.send_fds(self.channel, [_command(FORK, int(playing))], [theirs.fileno()])
+            socket.send_fds(self.channel, [wire.command(wire.FORK, int(playing))], [theirs.fileno()])
         except OSError as error:
             ours.close()
             raise ChildError("The lab has ended. Start it again.") from error
@@ -82,20 +90,16 @@ class Nursery:
     def kill(self, pid: int) -> None:
         """Have a child killed."""
         with contextlib.suppress(OSError):
-            self.channel.send(_command(KILL, pid))
+            self.channel.send(wire.command(wire.KILL, pid))
 
     def close(self) -> None:
         """End every child and the process itself."""
+        with contextlib.suppress(OSError):
+            self.channel.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer; closing would not
         self.channel.close()
-        try:
-            self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def _command(letter: bytes, number: int) -> bytes:
-    return letter + number.to_bytes(COMMAND_BYTES - 1, "big")
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # it may be busy with imports; the group is its children
+        self.process.wait()
 
 
 def _has_descriptor() -> bool:
@@ -111,6 +115,7 @@ class Worker:
     def __init__(self, nursery: Nursery, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.nursery, self.pid, self.reader, self.writer = nursery, pid, reader, writer
         self.alive = True
+        self.generation = 0
         self.last: object = None  # what it did last: its caches are warm for that
 
     async def ask(self, request: Mapping[str, Any], seconds: float = JOB_SECONDS) -> bytes:
@@ -145,10 +150,11 @@ class Pool:
         self.order = itertools.count()
         self.tasks: set[asyncio.Task[None]] = set()
         self.closed = False
+        self.generation = 0  # of the children; older ones are replaced
 
     async def start(self) -> None:
         """Fork the children."""
-        for worker in await asyncio.gather(*(self.nursery.fork() for _ in range(self.count))):
+        for worker in await asyncio.gather(*(self._fork() for _ in range(self.count))):
             self._give(worker)
 
     async def run(self, request: Mapping[str, Any], rank: int = 0) -> bytes:
@@ -163,10 +169,17 @@ class Pool:
             self._later(self._outlive(worker, asked))
             raise
         except ChildError:
-            self._later(self._replace())
+            self._later(self._replace(worker))
             raise
         self._give(worker)
         return answer
+
+    def renew(self) -> None:
+        """Replace every child, at once or when it has answered: the nursery has loaded more."""
+        self.generation += 1
+        old, self.idle = self.idle, []
+        for worker in old:
+            self._give(worker)
 
     def close(self) -> None:
         """End the children."""
@@ -195,6 +208,9 @@ class Pool:
         if self.closed:
             worker.end()
             return
+        if worker.generation < self.generation:
+            self._later(self._replace(worker))
+            return
         while self.waiting:
             future = heapq.heappop(self.waiting)[-1]
             if not future.done():
@@ -208,15 +224,21 @@ class Pool:
             async with asyncio.timeout(OVERTAKEN_SECONDS):
                 await asked
         except (TimeoutError, ChildError):
-            worker.end()
-            await self._replace()
+            await self._replace(worker)
         else:
             self._give(worker)
 
-    async def _replace(self) -> None:
+    async def _replace(self, worker: Worker) -> None:
+        worker.end()
         if not self.closed:
             with contextlib.suppress(ChildError):
-                self._give(await self.nursery.fork())
+                self._give(await self._fork())
+
+    async def _fork(self) -> Worker:
+        generation = self.generation
+        worker = await self.nursery.fork()
+        worker.generation = generation
+        return worker
 
     def _later(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

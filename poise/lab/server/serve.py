@@ -35,9 +35,9 @@ class Server:
         self.sockets = _listening(port, address)
         self.port: int = self.sockets[0].getsockname()[1]
         self.keys = Keys(self.port)
-        app = application(lab, hosts_of(self.port, address), self.keys)
+        self.app = application(lab, hosts_of(self.port, address), self.keys)
         config = uvicorn.Config(
-            app,
+            self.app,
             http=Connection,
             ws=Socket,
             loop="asyncio",

@@ -1,4 +1,4 @@
-"""JSON messages between the server and its children: four bytes of length, then the text."""
+"""JSON messages between the server and its children (four bytes of length, then the text), and short commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import Any
 
 from poise.lab.server.limits import REPLY_BYTES
 
-__all__ = ["read", "receive", "send", "write"]
+__all__ = ["COMMAND_BYTES", "FORK", "KILL", "LOAD", "command", "read", "receive", "send", "write"]
+
+FORK, KILL, LOAD = b"F", b"K", b"L"
+COMMAND_BYTES = 9  # a letter and a number of eight bytes
+
+
+def command(letter: bytes, number: int = 0) -> bytes:
+    """Return a command to the nursery."""
+    return letter + number.to_bytes(COMMAND_BYTES - 1, "big")
 
 
 def _packed(message: dict[str, Any]) -> bytes:
