@@ -39,9 +39,14 @@ function value(control: ControlSpec, text: string): Value | undefined {
   return legal(control, number);
 }
 
+/** The one of the values that is nearest. */
+export const nearest = (values: number[], number: number): number =>
+  values.reduce((best, one) => (Math.abs(one - number) < Math.abs(best - number) ? one : best), values[0] as number);
+
 /** A number that the control may take, the nearest one to `number`. */
 export function legal(control: ControlSpec, number: number): number | undefined {
   if (!Number.isFinite(number)) return undefined;
+  if ((control.kind === "range" || control.kind === "seed") && control.values) return nearest(control.values, number);
   if (control.kind === "seed") return Math.min(999_999, Math.max(0, Math.round(number)));
   if (control.kind !== "range") return undefined;
   if (control.zero && number <= 0) return 0;

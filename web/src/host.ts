@@ -17,6 +17,7 @@ export interface RangeSpec {
   whole: boolean;
   help: string;
   export: number;
+  values?: number[]; // the stored file only: these alone exist
 }
 
 export interface ToggleSpec {
@@ -43,6 +44,7 @@ export interface SeedSpec {
   start: number;
   help: string;
   export: number;
+  values?: number[]; // the stored file only
 }
 
 export type ControlSpec = RangeSpec | ToggleSpec | ChoiceSpec | SeedSpec;

@@ -208,7 +208,7 @@ export class Card {
       if (this.ready) this.speak();
     }
     set(this.element, { "data-id": this.applied });
-    if (frame && !this.ready) setTimeout(() => set(this.element, { "data-ready": "true" }));
+    if ((frame || this.error) && !this.ready) setTimeout(() => set(this.element, { "data-ready": "true" }));
   }
 
   private showNumbers({ numbers }: FrameMessage): void {

@@ -1,6 +1,6 @@
 // The controls of a figure: native inputs with a name, a value box, and keyboard as browsers give it.
 import { button, html, later, set, write } from "../dom";
-import { legal } from "../hash";
+import { legal, nearest } from "../hash";
 import type { ChoiceSpec, ControlSpec, RangeSpec, SeedSpec, ToggleSpec, Value } from "../host";
 import { valueText } from "../text";
 
@@ -18,11 +18,12 @@ export class Positions {
 
   constructor(private readonly spec: RangeSpec) {
     const inner = spec.log ? Math.round(Math.log10(spec.high / spec.low) * spec.step) + 1 : Math.round((spec.high - spec.low) / spec.step) + 1;
-    this.count = inner + (spec.zero ? 1 : 0);
+    this.count = spec.values?.length ?? inner + (spec.zero ? 1 : 0);
   }
 
   value(position: number): number {
-    const { low, high, log, zero, whole, step } = this.spec;
+    const { low, high, log, zero, whole, step, values } = this.spec;
+    if (values) return values[Math.max(0, Math.min(values.length - 1, position))] as number;
     if (zero && position === 0) return 0;
     const at = position - (zero ? 1 : 0);
     const last = this.count - 1 - (zero ? 1 : 0);
@@ -33,7 +34,8 @@ export class Positions {
   }
 
   position(value: number): number {
-    const { low, high, log, zero, step } = this.spec;
+    const { low, high, log, zero, step, values } = this.spec;
+    if (values) return values.indexOf(nearest(values, value));
     if (zero && value < low) return value > low / 2 && !log ? 1 : 0;
     const last = this.count - 1 - (zero ? 1 : 0);
     const share = log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (step * last);
@@ -51,7 +53,7 @@ function labelled(id: string, label: string, help: string): { label: HTMLLabelEl
 function rangeControl(spec: RangeSpec, on: On): Control {
   const id = `poise-control-${(count += 1)}`;
   const places = new Positions(spec);
-  const direct = !spec.log && !spec.zero; // the slider's own numbers are the values
+  const direct = !spec.log && !spec.zero && !spec.values; // the slider's own numbers are the values
   const { label, help, described } = labelled(id, spec.label, spec.help);
   const slider = html("input", {
     type: "range",
@@ -152,7 +154,8 @@ function seedControl(spec: SeedSpec, on: On): Control {
     now = Number(value);
     box.value = String(now);
     group.setAttribute("data-value", String(now));
-    down.disabled = now === 0;
+    down.disabled = now === (spec.values?.[0] ?? 0);
+    up.disabled = now === spec.values?.[spec.values.length - 1];
   };
   const go = (value: number): void => {
     const next = legal(spec, value);

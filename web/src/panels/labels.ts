@@ -4,7 +4,7 @@ import type { Line, Mark, Num } from "../scene";
 import { widthOf } from "../text";
 import { marker, pixel, type Guise, type Plane } from "./marks";
 
-export const DIRECT_FROM = 440; // CSS pixels of panel width: narrower ones have a legend instead of names at line ends
+export const DIRECT_FROM = 400; // CSS pixels of panel width: narrower ones have a legend instead of names at line ends
 
 /** The lines that are named at their ends. */
 export const named = (marks: Mark[]): Line[] =>

@@ -97,7 +97,7 @@ export class PlotView extends Drawing<Plot> {
     set(this.clip, { x: across[0] - 5, y: upright[1] - 5, width: across[1] - across[0] + 10, height: upright[0] - upright[1] + 10 });
     drawBottom(this.bottomAxis, plot.x, xTicks, plane.x, plane.y, font, lean);
     drawLeft(this.leftAxis, plot.y, yTicks, plane.x, plane.y, font, font);
-    const zero = domains[1][0] < 0 && domains[1][1] > 0 && !plot.y.log ? `M${across[0]} ${Math.round(plane.y(0)) + 0.5}H${across[1]}` : "";
+    const zero = domains[1][0] < 0 && domains[1][1] > 0 && !plot.y.log && plot.y.ticks.length === 0 ? `M${across[0]} ${Math.round(plane.y(0)) + 0.5}H${across[1]}` : "";
     set(this.frame, { d: `M${across[0]} ${Math.round(upright[0]) + 0.5}H${across[1]}${zero}` });
     return plane;
   }

@@ -76,7 +76,8 @@ export function ends(axis: Axis, marks: Mark[], across: "x" | "y"): Ends {
   else if (low === high) [low, high] = axis.log ? [low / 2, low * 2] : [low - 0.5, high + 0.5];
   else if (dots && !axis.log) [low, high] = [low - (high - low) * 0.03, high + (high - low) * 0.03];
   const scale = base(axis.log).domain([low, high]);
-  if (across === "y" && !pad && axis.ticks.length === 0) scale.nice(5);
+  const sideways = marks.some((mark) => (mark.kind === "bars" || mark.kind === "intervals") && mark.sideways);
+  if ((across === "y" || sideways) && !pad && axis.ticks.length === 0) scale.nice(5);
   const [nicelow, nicehigh] = scale.domain() as Ends;
   const first = axis.low ?? nicelow;
   const last = axis.high ?? nicehigh;
