@@ -55,7 +55,6 @@ class Client:
         """Send bytes and return all that comes back until the server closes."""
         with socket.create_connection(("127.0.0.1", self.server.port), timeout=seconds) as connection:
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
             found = b""
             try:
                 while part := connection.recv(65536):
