@@ -38,6 +38,10 @@ export function svg<K extends keyof SVGElementTagNameMap>(
   return element;
 }
 
+/** Words with `code` between backticks set as code. */
+export const worded = (text: string): Node[] =>
+  text.split("`").map((part, at) => (at % 2 ? html("code", {}, part) : document.createTextNode(part)));
+
 export function write(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

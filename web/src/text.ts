@@ -31,6 +31,15 @@ export function cut(text: string, room: number, size: number): string {
   return `${text.slice(0, kept).trimEnd()}…`;
 }
 
+/** `text` in one or two lines of at most `room` pixels, cut where even two do not hold it. */
+export function lines(text: string, room: number, size: number): string[] {
+  const words = text.split(" ");
+  if (words.length === 1 || widthOf(text, size) <= room) return [cut(text, room, size)];
+  let first = words.length - 1;
+  while (first > 1 && widthOf(words.slice(0, first).join(" "), size) > room) first -= 1;
+  return [cut(words.slice(0, first).join(" "), room, size), cut(words.slice(first).join(" "), room, size)];
+}
+
 /** A number in at most four digits, for readings by the pointer. Python's own texts are never formatted here. */
 export function short(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "not a number";

@@ -1,5 +1,5 @@
 // One figure: its claim, its picture, what it says in words and numbers, and what moves it.
-import { button, html, later, once, set, write } from "../dom";
+import { button, html, later, once, set, worded, write } from "../dom";
 import { legal } from "../hash";
 import { startOf, type Action, type ControlSpec, type FigureSpec, type Host, type HostEvent, type State, type Value } from "../host";
 import { Latest } from "../latest";
@@ -247,12 +247,12 @@ export class Card {
     }
     const group = html("div", { "data-part": "controls", class: "controls", role: "group", "aria-label": "Controls" });
     for (const control of spec.controls) group.append(this.control(control));
-    if (spec.controls.length) bar.append(html("span", { class: "bar-end" }, this.undoButton, this.resetButton));
-    const side = html("div", { class: "side" }, bar, group, this.play?.element);
+    const back = spec.controls.length ? html("div", { class: "back" }, this.undoButton, this.resetButton) : null;
+    const side = html("div", { class: "side" }, spec.presets.length ? bar : null, group, this.play?.element, back);
     const title = set(document.createElement(this.setting.heading), { "data-part": "title", class: "card-title" });
     title.append(spec.title);
     const busy = html("p", { class: "busy", "aria-hidden": "true" }, "computing…");
-    const head = html("header", { class: "card-head" }, title, spec.caption ? html("p", { class: "caption" }, spec.caption) : null);
+    const head = html("header", { class: "card-head" }, title, spec.caption ? html("p", { class: "caption" }, ...worded(spec.caption)) : null);
     const picture = html("div", { class: "picture" }, this.notice, this.panels.element, busy, this.sentence, this.numbers);
     const body = html("div", { class: spec.controls.length || spec.streams ? "card-body" : "card-body alone" }, picture, side);
     this.element.replaceChildren(head, body, this.tries.element, this.tools.element, this.spoken);

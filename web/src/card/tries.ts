@@ -1,5 +1,5 @@
 // "Predict, then look": a question, a guess of the reader's own, and the figure's own words beside it, live.
-import { button, html, write } from "../dom";
+import { button, html, worded, write } from "../dom";
 
 export class Tries {
   readonly element: HTMLElement;
@@ -32,7 +32,7 @@ export class Tries {
     guess.addEventListener("keydown", (event) => {
       if (event.key === "Enter") reveal();
     });
-    return html("details", { class: "try" }, html("summary", {}, question), html("div", { class: "try-body" }, guess, go), answer);
+    return html("details", { class: "try" }, html("summary", {}, ...worded(question)), html("div", { class: "try-body" }, guess, go), answer);
   }
 
   show(sentence: string): void {

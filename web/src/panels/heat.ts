@@ -65,7 +65,7 @@ export class HeatView extends Drawing<Heat> {
     const y = scale([-0.5, rows - 0.5], [bottom, top], false); // the first row lies at the bottom, as on an axis
     [this.x, this.y] = [x, y];
     this.size(width, high);
-    drawBottom(this.bottomAxis, { ...heat.x, ticks: heat.x.ticks }, xTicks, x, y, font, lean);
+    drawBottom(this.bottomAxis, { ...heat.x, ticks: heat.x.ticks }, xTicks, x, y, font, lean, width);
     drawLeft(this.leftAxis, heat.y, yTicks, x, y, font, font);
     this.drawCells(heat, columns, font);
   }

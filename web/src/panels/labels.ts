@@ -133,15 +133,19 @@ interface Entry {
 /** What the legend lists: every kind of mark that has a name and is not named where it stands. */
 export function entries(marks: Mark[], guises: Guise[], direct: boolean): Entry[] {
   const found = new Map<string, Entry>();
-  const beside = new Set<Mark>(direct ? named(marks) : []);
+  // The dots of a line bear its name: one entry is enough, or none where the line is named at its end.
+  const beside = new Set(direct ? named(marks).map(({ label, role }) => `${label}|${role}`) : []);
   marks.forEach((mark, at) => {
-    if (mark.kind === "rule" || mark.kind === "note" || mark.label === "" || beside.has(mark)) return;
-    const key = `${mark.kind}|${mark.label}|${mark.role}`;
+    if (mark.kind === "rule" || mark.kind === "note" || mark.label === "") return;
+    const key = `${mark.label}|${mark.role}`;
+    if (beside.has(key)) return;
     if (!found.has(key)) found.set(key, { mark, guise: guises[at] as Guise });
   });
   const list = [...found.values()];
   return list.length === 1 && marks.filter((mark) => mark.kind !== "rule" && mark.kind !== "note").length === 1 ? [] : list;
 }
+
+export const hasCrossed = (marks: Mark[]): boolean => marks.some((mark) => mark.kind === "bars" && mark.crossed.some(Boolean));
 
 export const keyOf = (list: Entry[]): string =>
   list.map(({ mark, guise }) => `${mark.kind}|${"label" in mark ? mark.label : ""}|${mark.role}|${guise.dash}|${"marker" in mark ? mark.marker : ""}`).join("\n");

@@ -1,7 +1,7 @@
 // A drawing of a network: units in columns, weights as lines. Dropped units are grey, dashed and crossed.
 import { children, set, svg, write } from "../dom";
 import type { Network, Num } from "../scene";
-import { cut, short } from "../text";
+import { cut, short, widest } from "../text";
 import { Drawing, type Around, type Stop } from "./drawing";
 import { marker } from "./marks";
 
@@ -17,6 +17,7 @@ export class NetworkView extends Drawing<Network> {
   private readonly finger = svg("g", { class: "finger" });
   private spots: Spot[][] = [];
   private radius = 10;
+  private sides: [number, number] = [0, 0]; // room for the texts beside the first and the last layer
 
   constructor(around: Around) {
     super(around);
@@ -31,11 +32,14 @@ export class NetworkView extends Drawing<Network> {
     const named = network.names.some(Boolean);
     const bottom = high - (named ? font + 12 : 4);
     const most = Math.max(1, ...network.layers.map((layer) => layer.length));
-    const worded = network.layers.some((layer) => layer.some((unit) => unit.text !== ""));
     const space = (bottom - 4) / most;
     this.radius = Math.max(3.5, Math.min(15, space * 0.36, width / (network.layers.length * 4)));
-    const margin = Math.min(worded ? 64 : 44, width / 6);
-    const step = network.layers.length > 1 ? (width - 2 * margin) / (network.layers.length - 1) : 0;
+    const side = (layer: Network["layers"][number] | undefined): number =>
+      Math.min(width / 4, this.radius + 6 + Math.max(font, widest((layer ?? []).map(({ text }) => text), font)));
+    const last = network.layers.length - 1;
+    const margin = side(network.layers[0]);
+    this.sides = [margin, side(network.layers[last])];
+    const step = last > 0 ? (width - margin - this.sides[1]) / last : 0;
     this.spots = network.layers.map((layer, column) => {
       const gap = Math.min(space, 44);
       const first = 4 + (bottom - 4) / 2 - ((layer.length - 1) * gap) / 2;
@@ -46,9 +50,8 @@ export class NetworkView extends Drawing<Network> {
     this.drawUnits(network, font, step);
     const names = children(this.names, named ? network.names.length : 0, () => svg("text", { class: "axis-title" }));
     names.forEach((text, column) => {
-      const last = network.layers.length - 1;
       const anchor = column === 0 ? "start" : column === last ? "end" : "middle";
-      const x = column === 0 ? Math.max(0, margin - 26) : column === last ? Math.min(width, width - margin + 26) : margin + column * step;
+      const x = column === 0 ? 0 : column === last ? width : margin + column * step;
       set(text, { x, y: high - 4, "text-anchor": anchor, "font-size": font });
       write(text, cut(network.names[column] ?? "", Math.max(step, 60) - 6, font));
     });
@@ -101,13 +104,13 @@ export class NetworkView extends Drawing<Network> {
         set(sign, { d: unit.dropped ? marker("cross", spot.x, spot.y, r * 0.5) : null });
         const last = column === network.layers.length - 1;
         set(text, {
-          x: (last ? spot.x + r + 5 : column === 0 ? spot.x - r - 5 : spot.x).toFixed(1),
-          y: (last || column === 0 ? spot.y + font * 0.35 : spot.y + r + font).toFixed(1),
-          "text-anchor": last ? "start" : column === 0 ? "end" : "middle",
+          x: (column === 0 ? spot.x - r - 5 : spot.x + r + 5).toFixed(1),
+          y: (spot.y + font * 0.35).toFixed(1),
+          "text-anchor": column === 0 ? "end" : "start",
           class: "halo",
           "font-size": font,
         });
-        write(text, cut(unit.text, last || column === 0 ? 60 - r : step, font));
+        write(text, cut(unit.text, (column === 0 ? this.sides[0] : last ? this.sides[1] : step / 2) - r - 5, font));
       });
     });
   }

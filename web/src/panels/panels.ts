@@ -3,7 +3,7 @@ import { html, set } from "../dom";
 import type { Mark, Panel, Plot } from "../scene";
 import type { Around, View } from "./drawing";
 import { HeatView } from "./heat";
-import { entries, keyOf, legendItems } from "./labels";
+import { entries, hasCrossed, keyOf, legendItems } from "./labels";
 import { guises } from "./marks";
 import { NetworkView } from "./network";
 import { ParallelView } from "./parallel";
@@ -20,6 +20,8 @@ function viewOf(kind: Panel["kind"], around: Around): View {
   return new TableView();
 }
 
+const wide = (panel: Panel): boolean =>
+  panel.kind === "table" || panel.kind === "numbers" || (panel.kind === "images" && panel.tiles.length > 6);
 const small = (panel: Panel): panel is Plot => panel.kind === "plot" && panel.small;
 
 export class Panels {
@@ -32,7 +34,7 @@ export class Panels {
   constructor(private readonly around: Around) {}
 
   update(panels: Panel[]): void {
-    const layout = panels.map((panel) => `${panel.kind}${small(panel) ? "s" : ""}`).join();
+    const layout = panels.map((panel) => `${panel.kind}${small(panel) ? "s" : ""}${wide(panel) ? "w" : ""}`).join();
     if (layout !== this.layout) this.build(panels);
     this.layout = layout;
     panels.forEach((panel, at) => {
@@ -59,7 +61,7 @@ export class Panels {
     const content: HTMLElement[] = [];
     let group: HTMLElement | undefined;
     panels.forEach((panel, at) => {
-      const element = set((this.views[at] as View).element, { "data-panel": at });
+      const element = set((this.views[at] as View).element, { "data-panel": at, "data-whole": wide(panel) });
       if (!small(panel)) {
         group = undefined;
         content.push(element);
@@ -69,11 +71,16 @@ export class Panels {
         const legend = html("div", { class: "legend" });
         group = html("div", { class: "multiples" });
         this.groupLegends.push({ element: legend, key: "", from: at, to: at });
-        content.push(html("div", { class: "multiples-box" }, legend, group));
+        content.push(html("div", { class: "multiples-box", "data-whole": true }, legend, group));
       }
       (this.groupLegends[this.groupLegends.length - 1] as { to: number }).to = at;
       group.append(element);
     });
+    for (const group of content) {
+      const own = group.querySelector(".multiples");
+      if (own) set(own, { "data-each": own.childElementCount % 3 === 0 ? 3 : own.childElementCount === 2 ? 2 : 4 });
+    }
+    spread(content);
     set(this.element, { "data-count": content.length });
     this.element.replaceChildren(...content);
   }
@@ -88,9 +95,24 @@ export class Panels {
       looks.push(...guises(panel.marks));
     }
     const list = entries(marks, looks, false);
-    const key = keyOf(list);
+    const crossed = hasCrossed(marks);
+    const first = panels[group.from] as Plot;
+    const axes = [first.y.label && `up: ${first.y.label}`, first.x.label && `across: ${first.x.label}`].filter(Boolean).join(" · ");
+    const key = `${keyOf(list)}${crossed}${axes}`;
     if (key === group.key) return;
     group.key = key;
-    group.element.replaceChildren(...(list.length > 1 ? legendItems(list, false) : []));
+    group.element.replaceChildren(...legendItems(list.length > 1 ? list : [], crossed), ...(axes ? [html("span", { class: "legend-item" }, axes)] : []));
   }
+}
+
+/** In two columns, what stands alone in its row takes the whole of it, and so does what is wide by nature. */
+function spread(content: HTMLElement[]): void {
+  let open: HTMLElement | undefined; // the panel on the left of an unfinished row
+  for (const element of content) {
+    if (element.dataset["whole"] !== undefined) {
+      if (open) open.dataset["whole"] = "";
+      open = undefined;
+    } else open = open ? undefined : element;
+  }
+  if (open) open.dataset["whole"] = "";
 }

@@ -28,7 +28,6 @@ export class ImagesView implements View {
   update(panel: Panel): void {
     const images = panel as Images;
     this.panel = images;
-    set(this.element, { class: images.tiles.length > 6 ? "panel images wide" : "panel images" });
     write(this.heading, images.title);
     this.heading.hidden = images.title === "";
     set(this.tiles, {

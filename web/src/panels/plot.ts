@@ -1,14 +1,14 @@
 // Marks over two axes. Laid out at the panel's true width; a frame moves only the marks that it changed.
 import { children, set, svg } from "../dom";
-import type { Mark, Plot } from "../scene";
+import type { Axis, Mark, Plot } from "../scene";
 import { axisGroups, drawBottom, drawLeft, leans, roomBelow, roomLeft } from "./axes";
 import { Drawing, type Around, type Stop } from "./drawing";
-import { drawNames, drawRuleNames, entries, keyOf, legendItems, roomForNames, ruleRows } from "./labels";
+import { drawNames, drawRuleNames, entries, hasCrossed, keyOf, legendItems, roomForNames, ruleRows } from "./labels";
 import { drawMark, guises, type Plane } from "./marks";
 import { nearest, walk } from "./reading";
 import { ends, scale, ticks, type Ends } from "./scales";
 
-const RATIO = 0.52; // of height to width, for a panel that stands alone
+const RATIO = 0.45; // of height to width, for a panel that stands alone
 let count = 0; // of clip paths on the page
 
 export class PlotView extends Drawing<Plot> {
@@ -72,14 +72,15 @@ export class PlotView extends Drawing<Plot> {
     const high = this.heightFor(plot, width);
     const domains: [Ends, Ends] = [ends(plot.x, marks, "x"), ends(plot.y, marks, "y")];
     this.direct = roomForNames(marks, width, font, plot.small);
+    const [xAxis, yAxis] = plot.small ? [untitled(plot.x), untitled(plot.y)] : [plot.x, plot.y];
     const yTicks = ticks(plot.y, domains[1], Math.max(2, Math.round(high / 52)));
     const left = roomLeft(yTicks, width, font);
     const right = width - Math.max(this.direct, plot.small ? 10 : 16);
     const xTicks = ticks(plot.x, domains[0], Math.max(2, Math.round((right - left) / 84)));
     const lean = leans(plot.x, xTicks, right - left, font);
-    const title = plot.y.label ? font + 8 : 4;
+    const title = yAxis.label ? font + 8 : 4;
     const top = title + ruleRows(marks) * (font + 3) + 4;
-    const bottom = high - roomBelow(plot.x, xTicks, font, lean);
+    const bottom = high - roomBelow(xAxis, xTicks, font, lean);
     let across: Ends = [left, right];
     let upright: Ends = [bottom, top];
     if (plot.square) [across, upright] = squared(across, upright, domains);
@@ -95,8 +96,8 @@ export class PlotView extends Drawing<Plot> {
       "data-y": [...domains[1], ...upright, plane.y.log ? 1 : 0].join(),
     });
     set(this.clip, { x: across[0] - 5, y: upright[1] - 5, width: across[1] - across[0] + 10, height: upright[0] - upright[1] + 10 });
-    drawBottom(this.bottomAxis, plot.x, xTicks, plane.x, plane.y, font, lean);
-    drawLeft(this.leftAxis, plot.y, yTicks, plane.x, plane.y, font, font);
+    drawBottom(this.bottomAxis, xAxis, xTicks, plane.x, plane.y, font, lean, width);
+    drawLeft(this.leftAxis, yAxis, yTicks, plane.x, plane.y, font, font);
     const zero = domains[1][0] < 0 && domains[1][1] > 0 && !plot.y.log && plot.y.ticks.length === 0 ? `M${across[0]} ${Math.round(plane.y(0)) + 0.5}H${across[1]}` : "";
     set(this.frame, { d: `M${across[0]} ${Math.round(upright[0]) + 0.5}H${across[1]}${zero}` });
     return plane;
@@ -105,13 +106,13 @@ export class PlotView extends Drawing<Plot> {
   private heightFor(plot: Plot, width: number): number {
     if (plot.small) return Math.round(Math.min(plot.height, Math.max(150, width * 0.85)));
     if (plot.square) return Math.round(Math.min(Math.max(plot.height, width * 0.8), width + 50, 460));
-    const reach = this.around.reach() || plot.height * 1.45;
+    const reach = this.around.reach() || plot.height * 1.35;
     return Math.round(Math.min(Math.max(plot.height, width * RATIO), Math.max(reach, plot.height)));
   }
 
   private drawLegend(plot: Plot, looks: { dash: string | null }[], direct: boolean): void {
     const list = plot.small ? [] : entries(plot.marks, looks, direct);
-    const crossed = plot.marks.some((mark) => mark.kind === "bars" && mark.crossed.some(Boolean));
+    const crossed = !plot.small && hasCrossed(plot.marks);
     const key = `${keyOf(list)}${crossed}`;
     if (key === this.legendKey) return;
     this.legendKey = key;
@@ -134,6 +135,9 @@ export class PlotView extends Drawing<Plot> {
     this.finger.replaceChildren(hair, svg("circle", { cx: stop.x, cy: stop.y, r: 4.5, class: "ring" }));
   }
 }
+
+/** Small multiples are titled together, in their legend. */
+const untitled = (axis: Axis): Axis => ({ ...axis, label: "" });
 
 /** Ranges with the same number of pixels a unit on both axes, in the middle of the given ones. */
 function squared(across: Ends, upright: Ends, [x, y]: [Ends, Ends]): [Ends, Ends] {
