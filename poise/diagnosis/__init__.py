@@ -4,10 +4,12 @@ from poise.diagnosis.curves import GapMeter, LearningCurve, learning_curve
 from poise.diagnosis.gap import GapReport, gap
 from poise.diagnosis.memorization import Memorization, memorization
 from poise.diagnosis.sharing import SharingReport, equivariance_error, sharing_report
+from poise.diagnosis.sparsity import LayerSparsity, sparsity
 
 __all__ = [
     "GapMeter",
     "GapReport",
+    "LayerSparsity",
     "LearningCurve",
     "Memorization",
     "SharingReport",
@@ -16,4 +18,5 @@ __all__ = [
     "learning_curve",
     "memorization",
     "sharing_report",
+    "sparsity",
 ]

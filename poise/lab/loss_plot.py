@@ -27,6 +27,7 @@ def loss_plot(
     across: str = "step",
     upward: str = "loss",
     best: float | None = None,
+    kept: bool = False,
     stop: float | None = None,
     log_x: bool = False,
     log_y: bool = False,
@@ -35,7 +36,9 @@ def loss_plot(
     height: int = 280,
     small: bool = False,
 ) -> Plot:
-    """Return both curves with a line at the `best` place, whose weights are kept, and one where training would `stop`.
+    """Return both curves with a line at the `best` place and one where training would `stop`.
+
+    `kept` says that the best place is not where validation is lowest, but where the weights are from.
 
     A smoothed curve keeps its raw values as a band from the lowest to the highest of each stretch, so that smoothing
     hides no peak. On a log axis, values that have no logarithm leave a break.
@@ -45,10 +48,11 @@ def loss_plot(
     for label, role, (places, values) in sides:
         marks += _curve(label, role, places, values, smoothing, (log_x, log_y))
     if best is not None:
-        marks.append(Rule(f"best: {across} {best:,.6g}", x=best))
+        word, point = ("kept", "validation there") if kept else ("best", "lowest validation")
+        marks.append(Rule(f"{word}: {across} {best:,.6g}", x=best))
         places, values = valid
         at = [value for place, value in zip(places, values, strict=True) if place == best and _drawn(value, log_y)]
-        marks += [Dots("lowest validation", [best], at[:1], "valid", "square")] if at and smoothing == 0 else []
+        marks += [Dots(point, [best], at[:1], "valid", "square")] if at and smoothing == 0 else []
     if stop is not None and stop != best:
         marks.append(Rule(f"stops: {across} {stop:,.6g}", x=stop, role="zero"))
     low, high = limits or (None, None)

@@ -160,7 +160,7 @@ def _code(record: RunRecord) -> str:
     folder = record.source
     return (
         "from poise import Recipe\n"
-        "from poise.study.table_model import load_model\n\n"
+        "from poise.study.model import load_model\n\n"
         f"recipe = Recipe.load({folder + '/recipe.yaml'!r})  # in a loop of your own: run = recipe.start(model)\n"
         f"model = load_model({folder!r})  # predictions = model.predict_frame(new_rows)\n"
     )

@@ -101,10 +101,10 @@ class RunGap(RunFigure):
         metric, gaps = self._gaps(state)
         decimals = _decimals(gaps)
         told = [
-            f"with {words}, {metric.label} is {number(gap.train.value, decimals)} on train and "
-            f"{number(gap.test.value, decimals)} on test, a gap of {number(gap.gap.value, decimals)} "
+            f"with {'the ' * (side == 'after')}{words}, {metric.label} is {number(gap.train.value, decimals)} on "
+            f"train and {number(gap.test.value, decimals)} on test, a gap of {number(gap.gap.value, decimals)} "
             f"({span(gap.gap, decimals)})"
-            for _, words, gap in gaps
+            for side, words, gap in gaps
         ]
         text = "; ".join(told) + "."
         return text[:1].upper() + text[1:]

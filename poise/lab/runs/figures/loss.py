@@ -127,6 +127,7 @@ class RunLoss(RunFigure):
                     across=one.across,
                     upward="loss" if one.name.startswith("loss") else one.name,
                     best=best,
+                    kept=one.kept is not None and not state["patience"],
                     stop=stop,
                     log_x=bool(state["log_x"]),
                     log_y=bool(state["log_y"]),
@@ -152,13 +153,26 @@ class RunLoss(RunFigure):
         return Frame(panels, numbers, notice)
 
     def describe(self, state: State, frame: Frame) -> str:
-        if not frame.panels:
-            return "No loss has been recorded yet."
-        return (
-            "; ".join(f"{number.label}: {number.text}" for number in frame.numbers) + "."
-            if frame.numbers
-            else (f"{self.record.name}: no validation loss is finite.")
-        )
+        told = []
+        for one in self._drawn(state):
+            best, value, stop = facts_of(one, float(state["patience"]))
+            name = one.name.removeprefix("loss ")
+            about = f"{name[:1].upper()}{name[1:]}: " if name != "loss" else ""
+            if best is None:
+                told.append(f"{about}no validation value is finite" if one.valid[0] else f"{about}no validation")
+                continue
+            kept = one.kept is not None and not state["patience"]
+            word = (
+                "weights kept" if kept else "validation is lowest" if one.lower_is_better else "validation is highest"
+            )
+            at = f", where it is {value:.4g}" if math.isfinite(value) else ""
+            at = at.replace("it", "validation") if kept else at
+            told.append(f"{about}{word} at {one.across} {best:,.6g}{at}")
+            if state["patience"]:
+                ending = "never ends" if stop is None else f"ends training at {one.across} {stop:,.6g}"
+                told[-1] += f"; patience {state['patience']} {ending}"
+        words = ". ".join(f"{one[:1].upper()}{one[1:]}" for one in told)
+        return f"{words}." if told else "No loss has been recorded yet."
 
     def code(self, state: State) -> str:
         if self.record.kind == "study" and self.record.result is not None:

@@ -40,8 +40,8 @@ class RunPopulation(RunFigure):
 
     id: ClassVar[str] = "run-population"
     caption: ClassVar[str] = (
-        "Each line is one network of the search: its dials, and its validation score at the right. The best ones stand "
-        "out. The best of many is flattered by chance; the test part tells what it is worth."
+        "Each line is one network of the search: its dials and, last, its validation score. The best ones stand out. "
+        "The best of many is flattered by chance; the test part tells what it is worth."
     )
     tries: ClassVar[tuple[str, ...]] = (
         "Which dials do the best networks share?",

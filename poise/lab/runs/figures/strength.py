@@ -11,7 +11,7 @@ from poise.lab.runs.figures.base import RunFigure, opened
 from poise.lab.runs.record import RunRecord
 from poise.lab.scene import Axis, Band, Dots, Frame, Line, Mark, Number, Plot, Rule, Table
 from poise.study.figures_record import primary
-from poise.study.figures_text import cut, decimals_for, signed
+from poise.study.figures_text import cut, decimals_for, listing, signed
 from poise.study.result import Strength
 
 __all__ = ["RunStrength"]
@@ -73,12 +73,15 @@ class RunStrength(RunFigure):
         return Plot(cut(one.dial, 40), Axis("", log=one.log, ticks=ticks), Axis(upward), marks, 190, small=small)
 
     def describe(self, state: State, frame: Frame) -> str:
-        told = []
+        groups: dict[bool, list[str]] = {True: [], False: []}
         for one in self._drawn(state):
-            clear = [item for item in one.change if item.low > 0 or item.high < 0]
-            told.append(f"{cut(one.dial, 40)} {'matters' if clear else 'hardly matters'} over its range")
-        text = "; ".join(told) + "."
-        return text
+            groups[any(item.low > 0 or item.high < 0 for item in one.change)].append(one.dial)
+        told = []
+        if groups[True]:
+            told.append(f"The score moves measurably with {listing(groups[True])}")
+        if groups[False]:
+            told.append(f"{listing(groups[False])} may be anything in this range without measurable harm")
+        return "; ".join(told) + "."
 
     def table(self, frame: Frame) -> Table:
         rows: list[list[str | float]] = [

@@ -144,7 +144,7 @@ class RunWeights(RunFigure):
             else "weights = model  # your network\n"
         )
         imports = "from poise.diagnosis import sparsity\n"
-        imports += "from poise.study.table_model import load_model\n" if "load_model" in opened else ""
+        imports += "from poise.study.model import load_model\n" if "load_model" in opened else ""
         return (
             f"{imports}\n{opened}"
             f"layers = [layer for layer in sparsity(weights, {float(state['threshold'])!r}){only}]\n"
@@ -177,7 +177,7 @@ def _histogram(title: str, values: np.ndarray, zeros: int, threshold: float, *, 
 
 def _by_layer(layers: Sequence[LayerSparsity], threshold: float) -> Plot:
     at = [float(len(layers) - 1 - place) for place in range(len(layers))]
-    ticks = tuple((place, cut(one.name, 26)) for place, one in zip(at, layers, strict=True))
+    ticks = tuple((place, cut(one.name.removesuffix(".weight"), 26)) for place, one in zip(at, layers, strict=True))
     marks: list[Mark] = [
         Bars(f"at most {threshold:g}", at, [100 * one.small_share for one in layers], "train", sideways=True),
         Bars("exactly zero", at, [100 * one.zero_share for one in layers], "zero", width=0.4,
