@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from poise.lab.section import Section
+from poise.lab.sections import fitting, noise, penalties, stopping
 
 __all__ = ["CHAPTER"]
 
-CHAPTER: tuple[Section, ...] = ()
+CHAPTER: tuple[Section, ...] = (
+    fitting.SECTION,
+    penalties.SECTION,
+    stopping.SECTION,
+    noise.SECTION,
+)

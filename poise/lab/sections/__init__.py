@@ -1,0 +1,1 @@
+"""The words of the chapter, section by section."""
