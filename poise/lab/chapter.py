@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poise.lab.section import Section
-from poise.lab.sections import fitting, noise, penalties, stopping
+from poise.lab.sections import choosing, combining, data, fitting, noise, normalisation, penalties, stopping
 
 __all__ = ["CHAPTER"]
 
@@ -12,4 +12,8 @@ CHAPTER: tuple[Section, ...] = (
     penalties.SECTION,
     stopping.SECTION,
     noise.SECTION,
+    data.SECTION,
+    normalisation.SECTION,
+    combining.SECTION,
+    choosing.SECTION,
 )
