@@ -104,7 +104,7 @@ class Constraint(Figure):
         return Frame(panels, numbers, notice)
 
     def table(self, frame: Frame) -> Table:
-        rows = [[number.label, number.value] for number in frame.numbers]
+        rows: list[list[str | float]] = [[number.label, number.value] for number in frame.numbers]
         return Table(("number", "value"), rows)
 
     def code(self, state: State) -> str:
@@ -159,5 +159,5 @@ def _panel(title: str, curvature: Tensor, best: Tensor, shape: Shape, found: Ten
         Dots("least loss", [float(best[0])], [float(best[1])], "valid", "cross"),
         Dots("best within the budget", [float(found[0])], [float(found[1])], "truth", "square"),
     ]
-    axes = [Axis(f"{place} weight", -REACH, REACH) for place in ("first", "second")]
-    return Plot(title, *axes, marks, height=320, square=True)
+    first, second = (Axis(f"{place} weight", -REACH, REACH) for place in ("first", "second"))
+    return Plot(title, first, second, marks, height=320, square=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.recipe import Recipe
+from poise.core.regularizer import Regularizer
 from poise.core.schedule import Cosine
 from poise.lab.controls import Choice, Control, Preset, Range, State
 from poise.lab.figure import Figure
@@ -29,7 +30,8 @@ __all__ = ["RATES", "RECORD", "STRENGTHS", "DecayHeat", "measured", "record"]
 RATES = tuple(10 ** (place / 4 - 3.5) for place in range(13))
 STRENGTHS = tuple(10 ** (place / 2 - 3) for place in range(11))
 SETS, ROWS, STEPS, WIDTH = 4, 40, 200, 16
-KINDS = {"L2": (L2(0.1), "l2.weight"), "Decay": (Decay(0.1), "decay.rate")}
+KINDS: dict[str, tuple[Regularizer, str]] = {"L2": (L2(0.1), "l2.weight"), "decay": (Decay(0.1), "decay.rate")}
+ROLES: dict[str, Role] = {"L2": "train", "decay": "valid"}
 OPTIMIZERS = {"adam": Adam(), "sgd": Sgd()}
 RECORD = Path(__file__).with_name("decay_heat.json")
 WORST = 2.4  # of the error's colour scale: twice a good error
@@ -120,26 +122,23 @@ class DecayHeat(Figure):
         maps = {kind: _map(state, kind, what) for kind in KINDS}
         errors = {kind: _map(state, kind, "error") for kind in KINDS}
         numbers: list[Number] = []
-        for kind, role in (("L2", "train"), ("Decay", "valid")):
-            error, row = min(
-                (rows[column], place) for place, rows in enumerate(errors[kind]) if rows[column] == rows[column]
-            )
-            label = {"L2": "L2", "Decay": "decay"}[kind]
+        for kind, role in ROLES.items():
+            error, row = _lowest(errors[kind], column)
             numbers += [
-                Number(f"best {label} strength", STRENGTHS[row], f"{STRENGTHS[row]:.3g}", role),  # type: ignore[arg-type]
-                Number(f"error with {label}", error, f"{error:.3f}", role),  # type: ignore[arg-type]
+                Number(f"best {kind} strength", STRENGTHS[row], f"{STRENGTHS[row]:.3g}", role),
+                Number(f"error with {kind}", error, f"{error:.3f}", role),
             ]
         high = WORST if what == "error" else 12.0
         panels = (
             _heat("L2 in the gradient", maps["L2"], errors["L2"], what, high),
-            _heat("Decay beside the gradient", maps["Decay"], errors["Decay"], what, high),
+            _heat("Decay beside the gradient", maps["decay"], errors["decay"], what, high),
             _cut(maps, column, what, high),
         )
         return Frame(panels, numbers, _notice(errors, column))
 
     def table(self, frame: Frame) -> Table:
         heats = [panel for panel in frame.panels if isinstance(panel, Heat)]
-        rows = [
+        rows: list[list[str | float]] = [
             [heat.title, float(f"{strength:.3g}"), *row]
             for heat in heats
             for strength, row in zip(STRENGTHS, heat.values, strict=True)
@@ -193,15 +192,17 @@ def _column(rate: float) -> int:
     return min(range(len(RATES)), key=lambda place: abs(math.log(RATES[place] / rate)))
 
 
+def _lowest(errors: list[list[float]], column: int) -> tuple[float, int]:
+    """Return the lowest error of a column and its row; every column has a cell that did not diverge."""
+    return min((rows[column], row) for row, rows in enumerate(errors) if math.isfinite(rows[column]))
+
+
 def _map(state: State, kind: str, what: str) -> list[list[float]]:
     return _recorded()[f"{state['sample']}/{state['optimizer']}/{kind}/{what}"]
 
 
 def _heat(title: str, values: list[list[float]], errors: list[list[float]], what: str, high: float) -> Heat:
-    marked = []
-    for column in range(len(RATES)):
-        known = [(rows[column], row) for row, rows in enumerate(errors) if rows[column] == rows[column]]
-        marked.append((column, min(known)[1]))
+    marked = [(column, _lowest(errors, column)[1]) for column in range(len(RATES))]
     x = Axis("learning rate", ticks=tuple((float(place), f"{RATES[place]:.2g}") for place in range(0, 13, 4)))
     y = Axis("strength", ticks=tuple((float(place), f"{STRENGTHS[place]:.3g}") for place in range(0, 11, 2)))
     low = 1.0 if what == "error" else 0.0
@@ -211,12 +212,13 @@ def _heat(title: str, values: list[list[float]], errors: list[list[float]], what
 
 def _cut(maps: Mapping[str, list[list[float]]], column: int, what: str, high: float) -> Plot:
     marks: list[Mark] = []
-    for kind, role in (("L2", "train"), ("Decay", "valid")):
+    for kind, role in ROLES.items():
         values = [row[column] for row in maps[kind]]
-        drawn = [min(value, high) if value == value else math.nan for value in values]
-        label = {"L2": "L2", "Decay": "decay"}[kind]
-        marks += [Line(label, STRENGTHS, drawn, role, dashed=kind == "Decay")]
-        marks += [Dots(f"{label}, each", STRENGTHS, drawn, role, "dot" if kind == "L2" else "square")]
+        drawn = [min(value, high) if math.isfinite(value) else math.nan for value in values]
+        marks += [
+            Line(kind, STRENGTHS, drawn, role, dashed=kind == "decay"),
+            Dots("", STRENGTHS, drawn, role, "dot" if kind == "L2" else "square"),
+        ]
     low = 1.0 if what == "error" else 0.0
     y = Axis("error on new rows" if what == "error" else "size of the weights", low, high)
     return Plot(
@@ -228,7 +230,7 @@ def _cut(maps: Mapping[str, list[list[float]]], column: int, what: str, high: fl
 
 
 def _notice(errors: Mapping[str, list[list[float]]], column: int) -> str:
-    lost = [kind for kind in KINDS if any(row[column] != row[column] for row in errors[kind])]
+    lost = [kind for kind in KINDS if any(not math.isfinite(row[column]) for row in errors[kind])]
     if not lost:
         return ""
     return (

@@ -15,7 +15,7 @@ from poise.core.kinds import Insertion
 from poise.lab.controls import Choice, Control, Preset, Range, Seed, State
 from poise.lab.figure import Figure
 from poise.lab.samples import masked_network
-from poise.lab.scene import Axis, Frame, Heat, Line, Network, Node, Number, Plot, Press, Rule, Table
+from poise.lab.scene import Axis, Frame, Heat, Line, Network, Node, Number, Panel, Plot, Press, Rule, Table
 from poise.network import DropConnect, Dropout, SpatialDropout, insert
 
 __all__ = ["DropoutFigure", "Pass", "masked"]
@@ -144,7 +144,7 @@ class DropoutFigure(Figure):
             Number("mean over many masks", mean, f"{mean:.3f}", "train"),
             Number("answer of the full network", full, f"{full:.3f}", "truth"),
         )
-        panels = [_drawing(state, found), _mean(answers, full)]
+        panels: list[Panel] = [_drawing(state, found), _mean(answers, full)]
         if kind == "spatial":
             panels.insert(1, _maps(found))
         cut = any(not bool(mask.any()) for mask in found.masks)
@@ -213,8 +213,8 @@ with torch.no_grad():
     def describe(self, state: State, frame: Frame) -> str:
         kept, training, test, answer, mean, full = (number.text for number in frame.numbers)
         return (
-            f"Mask {state['seed']} keeps {kept} {WORDS[str(state['kind'])]}, times {training} in training and {test} at "
-            f"test. It answers {answer}; the mean of many masks {mean}; the full network {full}."
+            f"Mask {state['seed']} keeps {kept} {WORDS[str(state['kind'])]}, times {training} in training and {test} "
+            f"at test. It answers {answer}; the mean of many masks {mean}; the full network {full}."
         )
 
 

@@ -31,11 +31,16 @@ def with_constant(features: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(features[:, :1]), features], 1)
 
 
+def _units(model: nn.Sequential, x: Tensor) -> Tensor:
+    found: Tensor = model[1](model[0](x))
+    return found
+
+
 def _trained(seed: int) -> nn.Sequential:
     """Return the drawn network, its output weights at the minimum of the squared error with a weak L2."""
     model, x, y = wave_network(seed)
     with torch.no_grad():
-        found = minimum(Quadratic.of(with_constant(model[:2](x)), y), l2=FIRM)
+        found = minimum(Quadratic.of(with_constant(_units(model, x)), y), l2=FIRM)
         model[2].bias.copy_(found[:1])
         model[2].weight.copy_(found[None, 1:])
     return model
@@ -65,10 +70,10 @@ def fitted_with_noise(kind: str, scale: float, seed: int) -> tuple[Tensor, Tenso
     """Return the weights of a linear model trained with noise, and those of the penalty that it should equal."""
     if kind == "units":
         model, x, y = wave_network(seed)
-        features = model[:2](x).detach()
+        features = _units(model, x).detach()
         insert(model, HiddenNoise(scale), seed=seed)
         with torch.no_grad():
-            noisy, targets = model[:2](x.repeat(COPIES, 1)), y.repeat(COPIES)
+            noisy, targets = _units(model, x.repeat(COPIES, 1)), y.repeat(COPIES)
         return (
             minimum(Quadratic.of(with_constant(noisy), targets))[1:],
             minimum(Quadratic.of(with_constant(features), y), l2=2 * scale**2)[1:],

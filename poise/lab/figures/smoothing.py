@@ -135,7 +135,7 @@ print("slope at your gap", float(gap.grad))
         right, wrong, best, loss, slope = (number.text for number in frame.numbers)
         return (
             f"Smoothing of {state['amount']:g} over {state['classes']} classes: target {right} for the right class and "
-            f"{wrong} for each other; best gap {best}; at gap {state['gap']:g} the loss is {loss} and its slope {slope}."
+            f"{wrong} for each other; best gap {best}; at gap {state['gap']:g} the loss is {loss}, its slope {slope}."
         )
 
 

@@ -17,7 +17,7 @@ from poise.lab.controls import Control, Preset, Range, Seed, State, Toggle
 from poise.lab.figure import Figure
 from poise.lab.loss_plot import loss_plot, stop_of
 from poise.lab.samples import slopes
-from poise.lab.scene import Axis, Frame, Number, Plot, Table
+from poise.lab.scene import Axis, Frame, Line, Number, Plot, Table
 from poise.train.run import Run
 from poise.update import Decay
 
@@ -114,8 +114,8 @@ class Stopping(Figure):
     def table(self, frame: Frame) -> Table:
         panel = frame.panels[0]
         assert isinstance(panel, Plot)
-        train, valid = (mark for mark in panel.marks[:3] if mark.kind == "line")
-        rows = [[x, a, b] for x, a, b in zip(train.x, train.y, valid.y, strict=True)]  # type: ignore[union-attr]  # lines
+        train, valid = (mark for mark in panel.marks if isinstance(mark, Line))
+        rows = [[x, a, b] for x, a, b in zip(train.x, train.y, valid.y, strict=True)]
         return Table(("step", "training error", "validation error"), rows)
 
     def code(self, state: State) -> str:

@@ -26,7 +26,7 @@ SECTION = Section(
         "[weight decay](#stopping.decay=3) the curves stay together longer, and the best step comes later. And a "
         "[network too small](#stopping.width=2) to learn the noise never turns at all: there stopping only costs.",
         "Two cautions. The validation rows have now been used to choose, so the error at the best step is a little too "
-        "good to be true: keep a third set for the last word. And with few rows the curve itself is noisy; step through "
-        "a few [samples](#stopping.seed=1) and see how far the best step moves.",
+        "good to be true: keep a third set for the last word. And with few rows the curve itself is noisy; step "
+        "through a few [samples](#stopping.seed=1) and see how far the best step moves.",
     ),
 )
