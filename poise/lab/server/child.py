@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from poise.core.errors import PoiseError, shown
+from poise.lab.controls import State
+from poise.lab.figure import Figure
 from poise.lab.server import wire
-from poise.lab.server.limits import JOB_BYTES, STREAM_SECONDS
+from poise.lab.server.limits import EXPORT_BYTES, EXPORT_FRAMES, EXPORT_SECONDS, JOB_BYTES, STREAM_SECONDS
 
 __all__ = ["Child", "die_with_the_parent"]
 
@@ -73,9 +75,18 @@ class Child:
                 return {"end": True} if message is None else {"message": message}
             case "page":
                 return {"page": self.catalog.page(request["page"], of)}
+            case "export":
+                figure = self.catalog.figure(request["figure"], of)
+                return {"html": _exported(figure, figure.checked(request["state"]))}
             case "live":
                 return {"live": self.catalog.live(of)}
         raise ValueError(f"no such request: {shown(request['do'])}")
+
+
+def _exported(figure: Figure, state: State) -> str:
+    from poise.lab.export import Limits, page_html, stored
+
+    return page_html(stored(figure, Limits(EXPORT_FRAMES, EXPORT_BYTES, EXPORT_SECONDS), state=state))
 
 
 def die_with_the_parent() -> None:

@@ -93,6 +93,16 @@ class Lab:
         page: dict[str, Any] = answer["page"]
         return page
 
+    async def export(self, figure: str, of: Sequence[str], state: State) -> str:
+        """Return a figure as one HTML file that works alone. Raises: StudyError with the reason if it cannot be."""
+        if of:
+            await self.loaded.wait()
+        request = {"do": "export", "figure": figure, "of": list(of), "state": dict(state)}
+        answer: dict[str, Any] = json.loads(await self.pool.run(request, rank=1))
+        if "error" in answer:
+            raise StudyError(answer["error"])
+        return str(answer["html"])
+
     def cut(self, socket: WebSocket) -> None:
         """Break a connection off without waiting for its client to read."""
         socket.scope["extensions"]["poise.cut"]()

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from poise.core.errors import PoiseError, StudyError
-from poise.lab.server.messages import FIGURE, RUN
+from poise.lab.server.messages import FIGURE, RUN, MessageError, Open, parsed
 
 if TYPE_CHECKING:
     from poise.lab.server.lab import Lab
@@ -48,6 +48,7 @@ class Pages:
             "/runs/{id}": self.run,
             "/compare": self.chosen,
             "/compare/{first}/{second}": self.compare,
+            "/export": self.export,
             "/static/{name}": self.static,
         }
         return [Route(address, self._told(answer), methods=["GET"]) for address, answer in addresses.items()]
@@ -112,6 +113,17 @@ class Pages:
         return self._page("compare", "compare", "/runs", title, page["figures"], page=page)
 
     # ---- files ----
+
+    async def export(self, request: Request) -> Response:
+        """A figure as one HTML file: `?open=` is the message with which the page opened it."""
+        try:
+            asked = parsed(request.query_params.get("open", ""))
+        except MessageError as error:
+            return self._words(f"This figure cannot be exported: {error}.", 400)
+        if not isinstance(asked, Open):
+            return self._words(MISSING, 404)
+        text = await self.lab.export(asked.figure, asked.of, asked.state)
+        return HTMLResponse(text, headers={"content-disposition": f'attachment; filename="{asked.figure}.html"'})
 
     async def static(self, request: Request) -> Response:
         """A file of the page itself; the browser asks anew whether it has changed."""

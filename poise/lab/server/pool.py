@@ -33,6 +33,7 @@ class Nursery:
 
     def __init__(self, order: Mapping[str, Any]) -> None:
         self.channel, theirs = socket.socketpair()
+        self.workers: set[Worker] = set()  # that are alive
         command = [sys.executable, "-m", "poise.lab.server.nursery", str(theirs.fileno())]
         self.process = subprocess.Popen(
             command,
@@ -85,7 +86,9 @@ class Nursery:
         except (asyncio.IncompleteReadError, OSError) as error:
             writer.close()
             raise ChildError("The lab has ended. Start it again.") from error
-        return Worker(self, hello["pid"], reader, writer)
+        worker = Worker(self, hello["pid"], reader, writer)
+        self.workers.add(worker)
+        return worker
 
     def kill(self, pid: int) -> None:
         """Have a child killed."""
@@ -94,6 +97,8 @@ class Nursery:
 
     def close(self) -> None:
         """End every child and the process itself."""
+        for worker in list(self.workers):
+            worker.end()
         with contextlib.suppress(OSError):
             self.channel.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer; closing would not
         self.channel.close()
@@ -135,6 +140,7 @@ class Worker:
         """Kill it."""
         if self.alive:
             self.alive = False
+            self.nursery.workers.discard(self)
             self.nursery.kill(self.pid)
             self.writer.close()
 
@@ -182,10 +188,8 @@ class Pool:
             self._give(worker)
 
     def close(self) -> None:
-        """End the children."""
+        """Fork no child any more."""
         self.closed = True
-        for worker in self.idle:
-            worker.end()
 
     # ---- inside ----
 

@@ -72,6 +72,7 @@ class Server:
         finally:
             loading.cancel()
             self.lab.close()
+            await asyncio.sleep(0)  # in which the channels to the children close
 
     def end(self) -> None:
         """Have it end."""
@@ -143,14 +144,18 @@ def _on_each_line(tell: Callable[[], None]) -> None:
 
 def _listening(port: int, address: str | None) -> list[socket.socket]:
     """Return sockets on the loopback of both kinds, and on `address`."""
-    first = _bound(socket.AF_INET, LOOPBACK, port)
-    port = first.getsockname()[1]
-    sockets = [first]
+    sockets = [_bound(socket.AF_INET, LOOPBACK, port)]
+    port = sockets[0].getsockname()[1]
     with contextlib.suppress(ArgumentError, OSError):  # a machine may have no IPv6, or that port may be in use there
         sockets.append(_bound(socket.AF_INET6, "::1", port))
     if address is not None:
         family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
-        sockets.append(_bound(family, address, port))
+        try:
+            sockets.append(_bound(family, address, port))
+        except ArgumentError:
+            for one in sockets:
+                one.close()
+            raise
     return sockets
 
 

@@ -43,10 +43,8 @@ def test_a_head_that_no_browser_sends_is_refused(client: Client, line: str) -> N
     "data",
     [
         b"\0" * 100,
-        b"GET / HTTP/9.9\r\n\r\n",
         b"GET\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00",
-        b"PRI * HTTP/2.0\r\n\r\n",
     ],
 )
 def test_what_is_no_http_is_refused(client: Client, data: bytes) -> None:
