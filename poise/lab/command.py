@@ -26,7 +26,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         allow_abbrev=False,
     )
     lab.set_defaults(command=_lab)
-    lab.add_argument("runs", metavar="RUNS", nargs="?", help="a folder of runs, a study's folder, or a log")
+    lab.add_argument(
+        "runs",
+        metavar="RUNS",
+        nargs="?",
+        help="a folder of runs, a study's folder, or a log; or `export`: write the chapter to --out as files",
+    )
+    lab.add_argument("--out", metavar="DIR", help="of `poise lab export`: a new folder for the files")
     lab.add_argument("--port", type=int, default=0, help="(default: a free one)")
     lab.add_argument("--host", metavar="ADDRESS", help="an address of this machine to listen on besides 127.0.0.1")
     lab.add_argument("--expose", action="store_true", help="needed with --host: others can then reach the lab")
@@ -36,6 +42,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _lab(arguments: argparse.Namespace) -> None:
+    if arguments.runs == "export" or arguments.out is not None:
+        from poise.lab.export.command import export
+
+        export(arguments.runs, arguments.out, arguments.figure)
+        return
     _check(arguments)
     if os.name != "posix":
         raise ArgumentError(

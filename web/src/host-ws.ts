@@ -57,6 +57,10 @@ export class SocketHost implements Host {
     this.send({ op: "close", key });
   }
 
+  exportAddress(figure: string, of: string[], state: State): string {
+    return `/export?open=${encodeURIComponent(JSON.stringify({ op: "open", key: "export", figure, of, state }))}`;
+  }
+
   watch(on: (status: Status) => void): void {
     this.watchers.push(on);
   }
