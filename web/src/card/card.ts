@@ -47,6 +47,7 @@ export class Card {
   private state: State;
   private frame: FrameMessage | undefined;
   private error = "";
+  private grid: Record<string, Value[]> = {}; // of a stored file: the values that it has
   private applied = 0;
   private changedAt = -Infinity;
   private slow = 0;
@@ -135,9 +136,14 @@ export class Card {
   }
 
   private to(state: State): void {
-    this.state = { ...state };
+    this.state = this.stored(state);
     this.showControls();
     this.latest.ask(this.state);
+  }
+
+  /** The state that a stored file has in its place: controls never show a value that the picture is not of. */
+  private stored(state: State): State {
+    return Object.fromEntries(Object.entries(state).map(([name, value]) => [name, gridValue(this.grid[name], value, this.state[name])]));
   }
 
   private remember(jump: boolean): void {
@@ -171,7 +177,12 @@ export class Card {
   // ---- what the host tells ----
 
   private receive(event: HostEvent): void {
-    if ("grid" in event) return; // the stored file's own affair: it answers with its nearest frame
+    if ("grid" in event) {
+      this.grid = event.grid;
+      this.state = this.stored(this.state);
+      this.showControls();
+      return;
+    }
     if ("frame" in event) {
       this.frame = event.frame;
       this.error = "";
@@ -280,4 +291,17 @@ export class Card {
     this.panels.close();
     this.setting.host.close(this.setting.key);
   }
+}
+
+/** The value of a grid nearest to `value`; moving on from `before`, at least the next one. */
+export function gridValue(grid: Value[] | undefined, value: Value, before: Value | undefined): Value {
+  if (!grid || grid.length === 0 || grid.includes(value) || typeof value !== "number") return value;
+  const numbers = grid.map(Number);
+  const away = (at: number): number => Math.abs((numbers[at] as number) - value);
+  let best = 0;
+  numbers.forEach((_, at) => {
+    if (away(at) < away(best)) best = at;
+  });
+  if (grid[best] === before && typeof before === "number") best += Math.sign(value - before);
+  return grid[Math.max(0, Math.min(grid.length - 1, best))] as Value;
 }

@@ -101,13 +101,26 @@ export class Tools {
     );
     if (shown.exportAddress) {
       const address = shown.exportAddress;
+      const words = html("span", { class: "export-words", role: "status" });
       row.append(
-        one("One HTML file", "html", () => {
-          location.assign(address());
-        }),
+        one("One HTML file", "html", () => void fetched(address(), `${shown.id}.html`, words)),
+        words,
       );
     }
     return row;
+  }
+}
+
+/** Saves what an address answers; says in words how it goes. */
+async function fetched(address: string, name: string, words: HTMLElement): Promise<void> {
+  words.textContent = "Computing every frame of the file…";
+  try {
+    const answer = await fetch(address, { cache: "no-store" });
+    if (!answer.ok || !answer.headers.get("content-disposition")) throw new Error(String(answer.status));
+    save(name, await answer.blob());
+    words.textContent = "Saved.";
+  } catch (error) {
+    words.textContent = `The file could not be made (${String(error)}).`;
   }
 }
 

@@ -1,5 +1,5 @@
 // Panels that are HTML: pictures, large numbers, tables.
-import { children, html, set, write } from "../dom";
+import { children, html, set, worded, write } from "../dom";
 import type { Images, Numbers, Panel, Table, Tile } from "../scene";
 import { short } from "../text";
 import type { Around, View } from "./drawing";
@@ -121,14 +121,16 @@ export class TableView implements View {
     this.more.hidden = rows.length === table.rows.length;
     write(this.more, `Show all ${table.rows.length} rows`);
     const numeric = table.columns.map((_, at) => table.rows.every((row) => typeof row[at] !== "string" || row[at] === ""));
-    const head = html("tr", {}, ...table.columns.map((name, at) => html("th", { scope: "col", class: numeric[at] ? "number" : null }, name)));
+    const long = table.columns.map((_, at) => !numeric[at] && table.rows.some((row) => String(row[at] ?? "").length > 28));
+    const kind = (at: number): string | null => (numeric[at] ? "number" : long[at] ? "long" : null);
+    const head = html("tr", {}, ...table.columns.map((name, at) => html("th", { scope: "col", class: kind(at) }, name)));
     const body = html("tbody");
     rows.forEach((row, nth) => {
       const line = html("tr");
       row.forEach((cell, at) => {
         const text = typeof cell === "string" ? cell : cell === null ? "not a number" : short(cell);
         const link = at === 0 && table.links[nth] ? safe(table.links[nth] as string) : "";
-        line.append(html("td", { class: numeric[at] ? "number" : null }, link ? html("a", { href: link }, text) : text));
+        line.append(html("td", { class: kind(at) }, link ? html("a", { href: link }, text) : typeof cell === "string" ? html("span", {}, ...worded(text)) : text));
       });
       body.append(line);
     });
