@@ -62,7 +62,8 @@ def minimum(data: Quadratic, l2: float | Tensor = 0.0, l1: float | Tensor = 0.0)
     shape = torch.broadcast_shapes(whole.slope.shape, strength.shape)
     if not bool(strength.any()):
         inverse = torch.linalg.pinv(whole.curvature, rtol=1e-13, hermitian=True)
-        return (inverse @ whole.slope[..., None])[..., 0].expand(shape)
+        shortest: Tensor = (inverse @ whole.slope[..., None])[..., 0]
+        return shortest.expand(shape)
     whole = Quadratic(whole.curvature.expand(*shape, shape[-1]), whole.slope.expand(shape))
     part, ctx = L1().at({"weight": strength}), Context(0, rng=Rng(key(0)))
     size = shape[-1]
@@ -123,7 +124,8 @@ def descent(data: Quadratic, l2: float, l1: float, steps: int) -> Iterator[Tenso
 
 def rate_of(whole: Quadratic) -> Tensor:
     """Return the learning rate (..., 1) at which descent with momentum 0.9 is stable."""
-    return (1 - _MOMENTUM) / torch.linalg.eigvalsh(whole.curvature)[..., -1:]
+    steepest: Tensor = torch.linalg.eigvalsh(whole.curvature)[..., -1:]
+    return (1 - _MOMENTUM) / steepest
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ def within(budget: float, solve: Callable[[Tensor], Tensor], size: Callable[[Ten
         return start[0], 0.0
     while float(size(solve(torch.tensor([high], dtype=torch.float64)))[0]) > budget:
         high *= 8
-    for _ in range(6):
-        tried = torch.linspace(low, high, 65, dtype=torch.float64)
+    for _ in range(4):
+        tried = torch.linspace(low, high, 257, dtype=torch.float64)
         fits = size(solve(tried)) <= budget
         first = int(fits.to(torch.int64).argmax())
         low, high = float(tried[max(0, first - 1)]), float(tried[first])

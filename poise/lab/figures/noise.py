@@ -41,8 +41,9 @@ def _trained(seed: int) -> nn.Sequential:
     model, x, y = wave_network(seed)
     with torch.no_grad():
         found = minimum(Quadratic.of(with_constant(_units(model, x)), y), l2=FIRM)
-        model[2].bias.copy_(found[:1])
-        model[2].weight.copy_(found[None, 1:])
+        weight, bias = model[2].parameters()
+        weight.copy_(found[None, 1:])
+        bias.copy_(found[:1])
     return model
 
 
