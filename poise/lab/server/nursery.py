@@ -2,8 +2,9 @@
 
 `python -m poise.lab.server.nursery FD` gets a socket. The first message to it says what to load; it answers with the
 chapter as data. Each later command is a letter and a number: F, sent with a socket, has a child forked for it; K has a
-child killed; L has the user's runs opened, for the children that are forked from then on, and is answered. When the
-socket is closed (the server is gone, whatever the reason) all children are killed.
+child killed; L, sent with a socket, has a successor forked, which opens the user's runs (that takes seconds, in which
+this one goes on), says so through its socket, and then follows commands from there. When the socket is closed (the
+server is gone, whatever the reason) all children are killed.
 """
 
 from __future__ import annotations
@@ -69,9 +70,7 @@ class _Nursery:
                         # Only the parent knows that a number still means its child, and no process that came later.
                         os.kill(number, signal.SIGKILL)
                     case wire.LOAD:
-                        self.catalog = self.catalog.with_runs(self.places)
-                        _freeze()
-                        wire.send(self.control, {"loaded": True})
+                        self._succeed(descriptors[0])
         finally:
             for pid in self.alive:
                 with contextlib.suppress(ProcessLookupError):
@@ -95,6 +94,21 @@ class _Nursery:
         self.alive.add(pid)
         os.close(descriptor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+    def _succeed(self, descriptor: int) -> None:
+        if os.fork() != 0:
+            os.close(descriptor)
+            return
+        die_with_the_parent()
+        self.control.close()
+        self.control, self.alive = socket.socket(fileno=descriptor), set()
+        try:
+            self.catalog = self.catalog.with_runs(self.places)
+        except PoiseError as error:
+            wire.send(self.control, {"error": str(error)})
+            os._exit(1)
+        _freeze()
+        wire.send(self.control, {"loaded": True})
 
     def _reap(self, _signal: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(ChildProcessError):

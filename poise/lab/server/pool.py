@@ -33,6 +33,7 @@ class Nursery:
 
     def __init__(self, order: Mapping[str, Any]) -> None:
         self.channel, theirs = socket.socketpair()
+        self.channels = [self.channel]  # the last is the one in use
         self.workers: set[Worker] = set()  # that are alive
         command = [sys.executable, "-m", "poise.lab.server.nursery", str(theirs.fileno())]
         self.process = subprocess.Popen(
@@ -48,33 +49,32 @@ class Nursery:
 
     async def load(self) -> dict[str, Any]:
         """Return the chapter as data, when it is there. Raises: PoiseError when it cannot be loaded."""
-        return dict((await self._answer())["chapter"])
+        return dict((await self._answer(self.channel))["chapter"])
 
     async def load_runs(self) -> None:
         """Open the user's runs; children forked later have them. Raises: PoiseError."""
-        self.channel.send(wire.command(wire.LOAD))
-        await self._answer()
+        ours, theirs = socket.socketpair()
+        self.channels.append(ours)
+        with theirs:
+            socket.send_fds(self.channel, [wire.command(wire.LOAD)], [theirs.fileno()])
+        await self._answer(ours)
+        self.channel = ours
 
-    async def _answer(self) -> dict[str, Any]:
-        answer = await asyncio.to_thread(self._received)
+    async def _answer(self, channel: socket.socket) -> dict[str, Any]:
+        answer = await asyncio.to_thread(_received, channel)
         if answer is None:
             raise PoiseError("the figures of the lab could not be loaded; the reason stands above. Install it anew.")
         if "error" in answer:
             raise PoiseError(answer["error"])
         return answer
 
-    def _received(self) -> dict[str, Any] | None:
-        try:
-            return wire.receive(self.channel)
-        except OSError:
-            return None
-
     async def fork(self, playing: bool = False) -> Worker:
         """Return a new child."""
+        channel = self.channel
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
-            socket.send_fds(self.channel, [wire.command(wire.FORK, int(playing))], [theirs.fileno()])
+            socket.send_fds(channel, [wire.command(wire.FORK, int(playing))], [theirs.fileno()])
         except OSError as error:
             ours.close()
             raise ChildError("The lab has ended. Start it again.") from error
@@ -86,25 +86,28 @@ class Nursery:
         except (asyncio.IncompleteReadError, OSError) as error:
             writer.close()
             raise ChildError("The lab has ended. Start it again.") from error
-        worker = Worker(self, hello["pid"], reader, writer)
+        worker = Worker(self, channel, hello["pid"], reader, writer)
         self.workers.add(worker)
         return worker
-
-    def kill(self, pid: int) -> None:
-        """Have a child killed."""
-        with contextlib.suppress(OSError):
-            self.channel.send(wire.command(wire.KILL, pid))
 
     def close(self) -> None:
         """End every child and the process itself."""
         for worker in list(self.workers):
             worker.end()
-        with contextlib.suppress(OSError):
-            self.channel.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer; closing would not
-        self.channel.close()
+        for channel in self.channels:
+            with contextlib.suppress(OSError):
+                channel.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer; closing would not
+            channel.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # it may be busy with imports; the group is its children
         self.process.wait()
+
+
+def _received(channel: socket.socket) -> dict[str, Any] | None:
+    try:
+        return wire.receive(channel)
+    except OSError:
+        return None
 
 
 def _has_descriptor() -> bool:
@@ -117,8 +120,15 @@ def _has_descriptor() -> bool:
 class Worker:
     """One child: asked one thing at a time."""
 
-    def __init__(self, nursery: Nursery, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.nursery, self.pid, self.reader, self.writer = nursery, pid, reader, writer
+    def __init__(
+        self,
+        nursery: Nursery,
+        parent: socket.socket,
+        pid: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.nursery, self.parent, self.pid, self.reader, self.writer = nursery, parent, pid, reader, writer
         self.alive = True
         self.generation = 0
         self.last: object = None  # what it did last: its caches are warm for that
@@ -141,7 +151,8 @@ class Worker:
         if self.alive:
             self.alive = False
             self.nursery.workers.discard(self)
-            self.nursery.kill(self.pid)
+            with contextlib.suppress(OSError):
+                self.parent.send(wire.command(wire.KILL, self.pid))
             self.writer.close()
 
 
