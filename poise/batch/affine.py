@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from poise.batch.images import ImageTransform, images_of
-from poise.batch.resampling import affine, check_padding
+from poise.batch.resampling import affine, check_padding, map_step
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.rng import Rng
@@ -25,13 +25,14 @@ class Affine(ImageTransform):
     place' = R(angle) S(shear) factor place + shift: angle uniform in -rotation .. rotation, counterclockwise; shear
     angle uniform in -shear .. shear, rows moved sideways; factor log-uniform in 1 / (1 + scale) .. 1 + scale; shift
     uniform in -translation .. translation of each side. Use what the object may do in the world; `Affine(15.0, 0, 0,
-    0)` is the random rotation. Costs one resampling. Drawn for each row by its place in the batch.
+    0)` is the random rotation. Costs one resampling. Drawn for each row: by sample and epoch, or by place.
 
     Neutral: rotation = 0, translation = 0, scale = 0 and shear = 0.
-    Shapes: inputs (B, C, H, W) floats of any scale and any number of channels; targets as they are.
+    Shapes: inputs (B, C, H, W), bytes or floats of any scale and any number of channels; targets as they are.
     Units: rotation and shear in degrees; translation is a share of the side, scale the largest relative enlargement.
-    Raises: ArgumentError if rotation is outside [0, 180], shear outside [0, 90), translation outside [0, 1], scale
-        not a finite number >= 0, padding not zero, edge, reflect or symmetric, or the inputs are no images of floats.
+    Raises: ArgumentError if rotation is outside [0, 180], shear outside [0, 90), translation outside [0, 1], scale not
+        a finite number >= 0, padding not zero, edge, reflect or symmetric, or the inputs are no images of bytes or
+        floats.
     Source: Simard, Steinkraus and Platt 2003, "Best practices for convolutional neural networks applied to visual
         document analysis", section 2.
 
@@ -58,10 +59,10 @@ class Affine(ImageTransform):
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Tensor:
         """Return for each row the map (B, 2, 3) from a place of the result to that of the image, from the centre."""
         rows, _, height, width = images_of("Affine", batch).shape
-        signed = 2 * rng.uniform("places", (5, rows)) - 1
+        signed = (2 * rng.uniform("places", (rows, 5)) - 1).unbind(-1)
         angle = signed[0] * self.rotation * (math.pi / 180)
         slope = (signed[1] * self.shear * (math.pi / 180)).tan()
-        shrink = torch.exp(-signed[2] * torch.log1p(torch.as_tensor(self.scale, device=signed.device)))
+        shrink = torch.exp(-signed[2] * torch.log1p(torch.as_tensor(self.scale, device=angle.device)))
         across, down = signed[3] * self.translation * width, signed[4] * self.translation * height
         cosine, sine = angle.cos(), angle.sin()
         # The inverses in inverse order: back from the shift, the rotation, the shear, the factor.
@@ -69,6 +70,9 @@ class Affine(ImageTransform):
         linear = torch.stack([torch.stack([*top], -1), torch.stack([sine, cosine], -1)], -2) * shrink[:, None, None]
         offset = -(linear * torch.stack([across, down], -1)[:, None, :]).sum(-1, keepdim=True)
         return torch.cat([linear, offset], -1)
+
+    def program(self, images: Tensor, draw: Tensor) -> Tensor:
+        return map_step(images, draw, self.padding)[:, None]
 
     def edit(self, images: Tensor, draw: Tensor) -> Tensor:
         return affine(images, draw, self.padding)

@@ -50,18 +50,20 @@ class AugMix(PixelTransform):
     w_k chain_k(x), m ~ Beta(1, 1), w ~ Dirichlet(1, ..., 1) over `width` chains of 1 to `depth` operations. The data's
     loss stays that of x, as in the paper; `share` also puts one such view in the place of x, as the paper's ablation
     without the consistency term and torchvision do (AugMix(weight=0, share=1)). For robustness to corrupted images;
-    costs two forward and backward passes, and three views of `width` times `depth` resamplings each. Drawn for each row
-    by its place in the batch.
+    costs two forward and backward passes, and three views of `width` times `depth` resamplings each. Drawn for each
+    row: by sample and epoch, or by place.
 
     Neutral: weight = 0 and share = 0.
-    Shapes: inputs (B, C, H, W) floats, C = 1 or 3; one output (B, ..., K) of logits, classes last; for numbers, the
-        mean squared distance from the mean answer stands for JS. The mean over rows takes the rows' weights.
+    Shapes: inputs (B, C, H, W), bytes or floats, C = 1 or 3; one output (B, ..., K) of logits, classes last; for
+        numbers, the mean squared distance from the mean answer stands for JS. The mean over rows takes the rows'
+        weights.
     Units: weight in objective per nat, 12 in the paper; share is a probability; magnitude a share of each operation's
         range, drawn uniformly up to it (RandAugment's ranges; contrast, brightness, saturation and sharpness are left
         out). Pixels in [0, 1], or standardised by `mean` and `deviation`, numbers for each channel.
-    Raises: ArgumentError if weight is not a finite number >= 0, magnitude or share is outside [0, 1], width or depth
-        is not an int >= 1, mean and deviation do not fit, the inputs are no images of floats, have other channels, or
-        lie outside [0, 1] (seen on a CPU only); if the run is not given rows and outputs, or has several tasks.
+    Raises: ArgumentError if weight is not a finite number >= 0, magnitude or share is outside [0, 1], width or depth is
+        not an int >= 1, mean and deviation do not fit, the inputs are no images of bytes or floats, have other
+        channels, or lie outside [0, 1] (seen on a CPU only); if the run is not given rows and outputs, or has several
+        tasks.
     Source: Hendrycks, Mu, Cubuk, Zoph, Gilmer and Lakshminarayanan 2020, "AugMix: a simple data processing method to
         improve robustness and uncertainty", section 3 and algorithm 1.
 

@@ -18,6 +18,7 @@ __all__ = [
     "from_hsv",
     "gray",
     "hue",
+    "linear",
     "posterize",
     "saturation",
     "sharpness",
@@ -164,3 +165,44 @@ def hue(pixels: Tensor, turns: Tensor) -> Tensor:
     hsv = to_hsv(pixels)
     moved = from_hsv(torch.cat([hsv[:, :1] + _each(turns, pixels), hsv[:, 1:]], 1))
     return rows_where(turns != 0, moved.clamp(0, 1), pixels)
+
+
+# NTSC's YIQ: the rows of I and Q, and what I and Q add to red, green and blue.
+_IQ = ((0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+_FROM_IQ = ((0.956296, 0.621024), (-0.272122, -0.647381), (-1.106989, 1.704615))
+
+
+def linear(pixels: Tensor, strength: Tensor, order: Tensor) -> Tensor:
+    """Return brightness, contrast, saturation and hue as one matrix a row, in its order, clamped once at the end.
+
+    The hue is turned in YIQ. Shapes: strength (B, 4), three factors and the turns; order (B, 4) of their numbers.
+
+    >>> strength, order = torch.tensor([[2.0, 0.5, 1.0, 0.0]]), torch.tensor([[0, 1, 2, 3]])
+    >>> linear(torch.tensor([[[[0.0, 1.0]]]]), strength, order)  # 0 and 2, then halfway to their mean
+    tensor([[[[0.5000, 1.0000]]]])
+    """
+    channels = pixels.shape[1]
+    wide = strength.to(torch.float64)
+    means = torch.cat([pixels.mean((-2, -1)), torch.ones_like(pixels[:, :1, 0, 0])], 1).to(torch.float64)
+    # Rows of the matrix are channels of the result; its last column is the offset.
+    now = torch.eye(channels, channels + 1, dtype=torch.float64, device=pixels.device).expand(len(pixels), -1, -1)
+    weights = now.new_tensor(_LUMA if channels == 3 else (1.0,))
+    last = now.new_tensor([0.0] * channels + [1.0])
+    iq, from_iq = now.new_tensor(_IQ), now.new_tensor(_FROM_IQ)
+    angle = 2 * torch.pi * wide[:, 3, None]
+    cosine, sine = angle.cos(), angle.sin()
+    for turn in range(4):
+        luma = (weights[:, None] * now).sum(1, keepdim=True)
+        gray_mean = (luma[:, 0] * means).sum(-1)[:, None, None] * last
+        bases = [torch.zeros_like(luma), gray_mean, luma if channels == 3 else now]
+        edits = [now + (wide[:, k, None, None] - 1) * (now - base) for k, base in enumerate(bases)]
+        edits.append(now)
+        if channels == 3:
+            i, q = (iq @ now).unbind(1)
+            moved = torch.stack([cosine * i + sine * q - i, cosine * q - sine * i - q], 1)
+            edits[3] = now + from_iq @ moved
+        for k, edited in enumerate(edits):
+            now = torch.where((order[:, turn] == k)[:, None, None], edited, now)
+    matrix = now.to(pixels.dtype)
+    flat = torch.baddbmm(matrix[..., -1:], matrix[..., :-1], pixels.flatten(2))
+    return flat.reshape(pixels.shape).clamp(0, 1)

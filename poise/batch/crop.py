@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from poise.batch.images import ImageTransform, images_of
-from poise.batch.resampling import check_padding, gather_pixels
+from poise.batch.resampling import PADDINGS, check_padding, gather_pixels
 from poise.core.context import Batch, Context
 from poise.core.dial import dial, double
 from poise.core.rng import Rng
+from poise.kernels.images import step
 
 __all__ = ["Crop"]
 
@@ -22,14 +23,14 @@ class Crop(ImageTransform):
     """Pad each image by `pixels` on every side and cut a piece of the old size out at a random place.
 
     x'_ij = padded x_i+a,j+b, a and b uniform over the integers -pixels .. pixels, drawn for each row. Makes a network
-    care less about where an object stands; with Flip the usual first augmentation for photographs. Costs two gathers
-    of the batch. Drawn for each row by its place in the batch.
+    care less about where an object stands; with Flip the usual first augmentation for photographs. Costs one copy
+    of the batch. Drawn for each row: by sample and epoch, or by place.
 
     Neutral: pixels = 0, and up to below 1.
-    Shapes: inputs (B, C, H, W) floats of any scale and any number of channels; targets as they are.
+    Shapes: inputs (B, C, H, W), bytes or floats of any scale and any number of channels; targets as they are.
     Units: pixels is the largest shift in pixels, rounded down; 4 is usual for images of 32.
     Raises: ArgumentError if pixels is not a finite number >= 0, padding is not zero, edge, reflect or symmetric, or
-        the inputs are no images of floats.
+        the inputs are no images of bytes or floats.
     Source: He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", section 4.2.
 
     >>> Crop(padding="edge").edit(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[0, 2]]))
@@ -38,7 +39,7 @@ class Crop(ImageTransform):
 
     rank: ClassVar[int] = 11
     formula: ClassVar[str] = "x'_ij = padded x_i+a,j+b, a and b uniform in -pixels .. pixels"
-    cost: ClassVar[str] = "two gathers of the batch"
+    cost: ClassVar[str] = "one copy of the batch; two gathers without the kernels"
 
     pixels: float = dial(4.0, neutral=0.0, low=0.0, unit="pixels", search=(0.0, 8.0))
     padding: str = "zero"
@@ -53,6 +54,9 @@ class Crop(ImageTransform):
         uniform = rng.uniform("shift", shape, torch.float64)
         largest = torch.as_tensor(double(self.pixels), dtype=torch.float64, device=uniform.device).floor()
         return ((uniform * (2 * largest + 1)).floor() - largest).to(torch.int64)
+
+    def program(self, images: Tensor, draw: Tensor) -> Tensor:
+        return step("move", images, draw[:, 0], draw[:, 1], 0.0, 0.0, PADDINGS.index(self.padding))[:, None]
 
     def edit(self, images: Tensor, draw: Tensor) -> Tensor:
         down = torch.arange(images.shape[2], device=draw.device) + draw[:, :1]

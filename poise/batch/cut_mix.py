@@ -7,17 +7,20 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch
 
 from poise.batch.boxes import inside_boxes
 from poise.batch.column_groups import table_of
+from poise.batch.images import serves
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError
 from poise.core.kinds import Transform
 from poise.core.mixing import blend_labels
 from poise.core.rng import Rng
+from poise.kernels.images import cut_mixed
 
-__all__ = ["CutMix"]
+__all__ = ["CutMix", "cut_images"]
 
 Draw = tuple[Tensor, Tensor]
 
@@ -31,8 +34,8 @@ class CutMix(Transform):
     permutation; `share` is the probability that a row is mixed at all. The shape of the inputs decides: in a table each
     column is taken with the planned share, in images a box of that area, with the image's ratio of sides, around a
     uniform pixel and cut off at the border. Every value stays one that the column or pixel really has, which mixup does
-    not keep. Costs one gather of the batch, and one uniform a value of a table. Drawn for each row by its place in the
-    batch.
+    not keep. Costs one gather of the batch, and one uniform a value of a table. Drawn for each row: by sample and
+    epoch, or by place.
 
     Neutral: share = 0, or alpha = 0.
     Shapes: inputs (B, F), or (B, C, H, W) of any scale; targets (B, K), (B,) or (B, T), or a dict of these by task;
@@ -59,14 +62,17 @@ class CutMix(Transform):
     alpha: float = dial(1.0, neutral=0.0, low=0.0, log=True, unit="beta shape", search=(0.1, 2.0))
 
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Draw:
-        """Return (partner, taken): the other row (B,), and the group ids (B, F) or pixels (B, H, W) taken from it."""
+        """Return (partner, taken): the other row (B,), and what is taken from it.
+
+        Of a table the group ids (B, F) bool, of images the box (B, 4) int64: top, left, bottom, right, empty for none.
+        """
         rows = _size(batch)[0]
         planned = rng.symmetric_beta("columns", (rows,), self.alpha)
         mixed = rng.uniform("share", (rows,)) < self.share
         # Beta(0, 0) would exchange whole rows; the limit that users mean by alpha = 0 is "off".
         mixed = mixed & (torch.as_tensor(self.alpha, device=mixed.device) > 0)
         if batch.inputs.dim() == 4:
-            taken = _box(rng, planned, *batch.inputs.shape[-2:]) & mixed[:, None, None]
+            taken = _box(rng, torch.where(mixed, planned, 0.0), *batch.inputs.shape[-2:])
         else:
             inputs, _ = table_of("CutMix", batch, ctx)
             taken = (rng.uniform("taken", tuple(inputs.shape)) < planned[:, None]) & mixed[:, None]
@@ -77,13 +83,23 @@ class CutMix(Transform):
         _size(batch)
         # Counts in float64: for less than 2^53 columns or pixels the realised share is one division of integers.
         if batch.inputs.dim() == 4:
-            places, realised = taken[:, None], taken.to(torch.float64).mean((-2, -1))
-        else:
-            _, groups = table_of("CutMix", batch, ctx)
-            exists = groups.exists.to(torch.float64)
-            places, realised = taken[:, groups.of_column], (taken.to(torch.float64) * exists).sum(-1) / exists.sum()
-        inputs = torch.where(places, batch.inputs[partner], batch.inputs)
+            return cut_images(batch, partner, taken)
+        _, groups = table_of("CutMix", batch, ctx)
+        exists = groups.exists.to(torch.float64)
+        realised = (taken.to(torch.float64) * exists).sum(-1) / exists.sum()
+        inputs = torch.where(taken[:, groups.of_column], batch.inputs[partner], batch.inputs)
         return blend_labels(batch, partner, realised)._replace(inputs=inputs)
+
+
+def cut_images(batch: Batch, partner: Tensor, boxes: Tensor) -> Batch:
+    """Return the batch with each row's box (B, 4) taken from its partner's image, and the same share of its target."""
+    images, (height, width) = batch.inputs, batch.inputs.shape[-2:]
+    sides = (boxes[:, 2:] - boxes[:, :2]).to(torch.float64)
+    mixed = blend_labels(batch, partner, sides.prod(-1) / (height * width))
+    if serves(images) and not any(functorch.is_batchedtensor(given) for given in (images, partner, boxes)):
+        return mixed._replace(inputs=cut_mixed(images, partner, boxes))
+    inside = inside_boxes(*boxes.unbind(-1), height, width)
+    return mixed._replace(inputs=torch.where(inside[:, None], images[partner], images))
 
 
 def _size(batch: Batch) -> torch.Size:
@@ -99,9 +115,9 @@ def _size(batch: Batch) -> torch.Size:
 
 
 def _box(rng: Rng, planned: Tensor, height: int, width: int) -> Tensor:
-    """Return which pixels lie in each row's box (B, H, W)."""
-    centre = rng.uniform("centre", (2, *planned.shape))
-    down, across = (centre[0] * height).floor(), (centre[1] * width).floor()
-    half = 0.5 * planned.sqrt()
-    tall, wide = (half * height).floor(), (half * width).floor()
-    return inside_boxes(down - tall, across - wide, down + tall, across + wide, height, width)
+    """Return each row's box (B, 4), cut off at the border: top, left, bottom, right."""
+    centre = rng.uniform("centre", (*planned.shape, 2))
+    middle = (centre * centre.new_tensor([height, width])).floor()
+    half = (0.5 * planned.sqrt()[:, None] * centre.new_tensor([height, width])).floor()
+    ends = torch.cat([middle - half, middle + half], -1)
+    return torch.minimum(ends.clamp(min=0), ends.new_tensor([height, width] * 2)).to(torch.int64)

@@ -13,6 +13,7 @@ from poise.batch.images import ImageTransform, images_of
 from poise.core.context import Batch, Context
 from poise.core.dial import dial, double
 from poise.core.rng import Rng
+from poise.kernels.images import step
 
 __all__ = ["Cutout"]
 
@@ -24,17 +25,17 @@ class Cutout(ImageTransform):
     x'_ij = 0 for i in c - L // 2 .. c - L // 2 + L - 1 and j likewise, L = round(side min(H, W)); the centre is uniform
     over all pixels, so that squares at the border are cut off, and the mean area is less than L^2. Makes the network
     use the whole object; put it after standardisation, where 0 is the mean pixel. Costs one pass over the batch.
-    Drawn for each row by its place in the batch.
+    Drawn for each row: by sample and epoch, or by place.
 
     Neutral: side = 0, or share = 0.
-    Shapes: inputs (B, C, H, W) floats of any scale and any number of channels; targets as they are.
+    Shapes: inputs (B, C, H, W), bytes or floats of any scale and any number of channels; targets as they are.
     Units: side is a share of the shorter side, 0.5 for CIFAR-10 and 0.25 for CIFAR-100 in the paper; share is the
         probability that a row is cut at all.
-    Raises: ArgumentError if side or share is outside [0, 1], or the inputs are no images of floats.
+    Raises: ArgumentError if side or share is outside [0, 1], or the inputs are no images of bytes or floats.
     Source: DeVries and Taylor 2017, "Improved regularization of convolutional neural networks with cutout",
         section 3.2.
 
-    >>> corner = torch.tensor([[[True, False]]])
+    >>> corner = torch.tensor([[0, 0, 1, 1]])  # top, left, bottom, right
     >>> Cutout().edit(torch.tensor([[[[5.0, 7.0]]]]), corner)
     tensor([[[[0., 7.]]]])
     """
@@ -47,15 +48,20 @@ class Cutout(ImageTransform):
     share: float = dial(1.0, neutral=0.0, low=0.0, high=1.0, unit="probability", search=(0.0, 1.0))
 
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Tensor:
-        """Return whether each pixel is blanked (B, H, W)."""
+        """Return the box that is blanked in each row, top, left, bottom and right (B, 4) int64; empty for none."""
         rows, _, height, width = images_of("Cutout", batch).shape
-        centre = rng.uniform("centre", (2, rows), torch.float64)
+        centre = rng.uniform("centre", (rows, 2), torch.float64)
         length = torch.as_tensor(double(self.side), dtype=torch.float64, device=centre.device) * min(height, width)
         length = length.round()
-        top = (centre[0] * height).floor() - (length / 2).floor()
-        left = (centre[1] * width).floor() - (length / 2).floor()
         cut = rng.uniform("share", (rows,)) < self.share
-        return inside_boxes(top, left, top + length, left + length, height, width) & cut[:, None, None]
+        length = torch.where(cut, length, 0.0)
+        top = (centre[:, 0] * height).floor() - (length / 2).floor()
+        left = (centre[:, 1] * width).floor() - (length / 2).floor()
+        return torch.stack([top, left, top + length, left + length], -1).to(torch.int64)
+
+    def program(self, images: Tensor, draw: Tensor) -> Tensor:
+        return step("blank", images, *draw.unbind(-1))[:, None]
 
     def edit(self, images: Tensor, draw: Tensor) -> Tensor:
-        return torch.where(draw[:, None], 0.0, images)
+        inside = inside_boxes(*draw.unbind(-1), *images.shape[-2:])
+        return torch.where(inside[:, None], images.new_zeros(()), images)

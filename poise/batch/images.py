@@ -1,4 +1,9 @@
-"""Images as inputs: what they must look like, and the bases of the parts that edit them."""
+"""Images as inputs: what they must look like, and the bases of the parts that edit them.
+
+An edit is written twice: in torch, for every device and type, and as a program of `poise.kernels.images`, for bytes
+and floats of up to 32 bits on a CPU. Both give the same pixels: to the bit where pixels only move or are blanked, to
+a level of a byte, or 1e-4 of the range of floats, where they are computed.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +15,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch
 
 from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError, shown
 from poise.core.kinds import Transform
 from poise.core.mapped import behind_vmap
+from poise.kernels import images as kernels
 
-__all__ = ["ImageTransform", "PixelTransform", "images_of", "rows_where"]
+__all__ = ["ImageTransform", "PixelTransform", "images_of", "rows_where", "run_program", "serves"]
+
+_LEVELS = 255  # of a byte
 
 _SLACK = 0.05  # rounding of standardised half-precision pixels; far below any other scale that images come in
 
 
 def images_of(owner: str, batch: Batch) -> Tensor:
-    """Return the inputs, checked to be images (B, C, H, W) of floats. Raises ArgumentError otherwise."""
+    """Return the inputs, checked to be images (B, C, H, W) of bytes or floats. Raises ArgumentError otherwise."""
     inputs = batch.inputs
     if not isinstance(inputs, Tensor) or inputs.dim() != 4:
         got = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
@@ -30,11 +39,40 @@ def images_of(owner: str, batch: Batch) -> Tensor:
             f"`{owner}` must have images (rows, channels, height, width) as inputs; got {got}. "
             "Leave this part out for tables and sequences; grey images need a channel: images[:, None]."
         )
-    if not inputs.is_floating_point():
+    if not inputs.is_floating_point() and inputs.dtype != torch.uint8:
         raise ArgumentError(
-            f"`{owner}` must have images of floats; got {inputs.dtype}. Convert bytes first: images.float() / 255."
+            f"`{owner}` must have images of bytes (uint8) or floats; got {inputs.dtype}. "
+            "Convert them: images.to(torch.uint8) for levels of 0 to 255."
         )
     return inputs
+
+
+def serves(images: Tensor) -> bool:
+    """Whether the kernels take these images."""
+    return kernels.serves(images) and not functorch.is_gradtrackingtensor(images)
+
+
+def run_program(images: Tensor, steps: Tensor, pixels_of: str = "") -> Tensor:
+    """Return the images (B, C, H, W) after their steps (B, K, 8).
+
+    `pixels_of` names the part whose arithmetic needs floats to be pixels in [0, 1]. Raises: ArgumentError if not.
+    """
+
+    def run(images: Tensor, steps: Tensor) -> tuple[Tensor]:
+        if not pixels_of or images.dtype == torch.uint8:
+            return (kernels.edited(images, steps),)
+        ends = torch.tensor([torch.inf, -torch.inf])
+        found = kernels.edited(images, steps, ends)
+        low, high = ends.tolist()
+        _check_range(pixels_of, low, high)
+        if low >= 0 and high <= 1:
+            return (found,)
+        clamped = images.clamp(0, 1)
+        found = kernels.edited(clamped, steps)
+        changed = (found != clamped).flatten(-3).any(-1)[..., None, None, None]
+        return (torch.where(changed, found, images),)
+
+    return behind_vmap(run, images, steps)[0]
 
 
 def rows_where(chosen: Tensor, edited: Tensor, images: Tensor) -> Tensor:
@@ -46,24 +84,32 @@ def rows_where(chosen: Tensor, edited: Tensor, images: Tensor) -> Tensor:
 class ImageTransform(Transform, abstract=True):
     """A random edit of images, drawn for each row anew; targets and row weights stay as they are.
 
-    A draw is a function of seed, member, step and the row's place in the batch: the same image elsewhere in a batch
-    gets another draw, and a batch of another size other draws. The size of the images stays.
+    Where the batch has visits, a draw is a function of seed, member, sample id, epoch and part, so that the same sample
+    gets the same picture in any batch. Else it is one of seed, member, step and the row's place in the batch: the same
+    image elsewhere in a batch gets another draw. The size of the images stays, and so does their type.
     """
 
     @abstractmethod
     def edit(self, images: Tensor, draw: Any) -> Tensor:
         """Return the edited images (B, C, H, W); no randomness here."""
 
+    def program(self, images: Tensor, draw: Any) -> Tensor | None:
+        """Return the same edit as steps (B, K, 8) of `poise.kernels.images`, or None where only torch does it."""
+        return None
+
     def apply(self, batch: Batch, draw: Any, ctx: Context) -> Batch:
-        return batch._replace(inputs=self.edit(images_of(type(self).__name__, batch), draw))
+        images = images_of(type(self).__name__, batch)
+        steps = self.program(images, draw) if serves(images) else None
+        return batch._replace(inputs=self.edit(images, draw) if steps is None else run_program(images, steps))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelTransform(ImageTransform, abstract=True):
-    """A random edit whose arithmetic needs pixels in [0, 1]: subclasses give `edit_pixels`.
+    """A random edit whose arithmetic needs pixels in [0, 1], or bytes: subclasses give `edit_pixels`.
 
     For images standardised as (pixel - mean) / deviation, `mean` and `deviation` hold a number for each channel, or
-    one for all; they are undone before and done again after. Rows that the edit leaves alone come back bit for bit.
+    one for all; they are undone before and done again after. Bytes are edited as level / 255 and rounded after. Rows
+    that the edit leaves alone come back bit for bit.
     """
 
     mean: tuple[float, ...] = ()
@@ -89,24 +135,39 @@ class PixelTransform(ImageTransform, abstract=True):
     def edit_pixels(self, pixels: Tensor, draw: Any) -> Tensor:
         """Return the edited pixels, in [0, 1] as given; bit for bit as given where the draw says nothing."""
 
+    def apply(self, batch: Batch, draw: Any, ctx: Context) -> Batch:
+        images = images_of(type(self).__name__, batch)
+        self.check(images)
+        steps = self.program(images, draw) if serves(images) and not self.mean else None
+        if steps is not None:
+            return batch._replace(inputs=run_program(images, steps, type(self).__name__))
+        return batch._replace(inputs=self.edit(images, draw))
+
     def edit(self, images: Tensor, draw: Any) -> Tensor:
         pixels = self.pixels(images)
-        # Bytes as floats would otherwise be clamped to white without a word.
-        behind_vmap(partial(_in_range, type(self).__name__), pixels)
+        if images.dtype != torch.uint8:
+            # Levels of bytes as floats would otherwise be clamped to white without a word.
+            behind_vmap(partial(_in_range, type(self).__name__), pixels)
         return self.edited(images, pixels, draw)
 
     def edited(self, images: Tensor, pixels: Tensor, draw: Any) -> Tensor:
         """Return the images of `pixels` after the edit, in the images' scale and type."""
         before = pixels.clamp(0, 1)
-        after = self.edit_pixels(before, draw)
+        after = self._after(before, draw)
         changed = (after != before).flatten(1).any(1)
+        if images.dtype == torch.uint8:
+            after = (after * _LEVELS).round()
         if self.mean:
             mean, deviation = self._scale(pixels)
             after = (after - mean) / deviation
         return rows_where(changed, after.to(images.dtype), images)
 
-    def pixels(self, images: Tensor) -> Tensor:
-        """Return the pixels in [0, 1], in float32 at least. Raises ArgumentError for other than 1 or 3 channels."""
+    def _after(self, pixels: Tensor, draw: Any) -> Tensor:
+        steps = self.program(pixels, draw) if serves(pixels) else None
+        return self.edit_pixels(pixels, draw) if steps is None else run_program(pixels, steps)
+
+    def check(self, images: Tensor) -> None:
+        """Raise ArgumentError for other than 1 or 3 channels, or a mean and deviation that do not fit."""
         owner, channels = type(self).__name__, images.shape[1]
         if channels not in (1, 3):
             raise ArgumentError(
@@ -117,6 +178,16 @@ class PixelTransform(ImageTransform, abstract=True):
             raise ArgumentError(
                 f"`{owner}.mean` must have one number for each of the {channels} channels; got {len(self.mean)}."
             )
+        if self.mean and images.dtype == torch.uint8:
+            raise ArgumentError(
+                f"`{owner}.mean` must be left out for bytes, whose pixels are known; got {shown(self.mean)}."
+            )
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Return the pixels in [0, 1], in float32 at least. Raises ArgumentError as `check`."""
+        self.check(images)
+        if images.dtype == torch.uint8:
+            return images.float() / _LEVELS
         wide = images if images.dtype.itemsize > 2 else images.float()
         if not self.mean:
             return wide
@@ -131,10 +202,13 @@ class PixelTransform(ImageTransform, abstract=True):
 def _in_range(owner: str, pixels: Tensor) -> tuple[Tensor, ...]:
     """Raise ArgumentError for pixels outside [0, 1]; not on an accelerator, where a look would wait for the device."""
     if pixels.device.type == "cpu" and not torch.compiler.is_compiling() and pixels.numel():
-        low, high = (float(end) for end in pixels.aminmax())
-        if low < -_SLACK or high > 1 + _SLACK:
-            raise ArgumentError(
-                f"`{owner}` must have pixels in [0, 1]; got {low:.4g} to {high:.4g}. Divide bytes by 255, and give "
-                "the mean and deviation of standardised images: mean=(0.5,), deviation=(0.25,)."
-            )
+        _check_range(owner, *(float(end) for end in pixels.aminmax()))
     return (pixels,)
+
+
+def _check_range(owner: str, low: float, high: float) -> None:
+    if low < -_SLACK or high > 1 + _SLACK:
+        raise ArgumentError(
+            f"`{owner}` must have pixels in [0, 1]; got {low:.4g} to {high:.4g}. Divide levels of bytes by 255 or give "
+            "them as uint8; of standardised images give the mean and deviation: mean=(0.5,), deviation=(0.25,)."
+        )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from poise.batch import colors
-from poise.batch.images import rows_where
+from poise.batch.images import rows_where, run_program, serves
 from poise.batch.resampling import affine, identity_maps
 from poise.core.rng import Rng
+from poise.kernels import images as kernels
 
-__all__ = ["CORRUPTION_FREE", "OPERATIONS", "STANDARD", "WIDE", "Choice", "Ranges", "choose", "operate"]
+__all__ = ["CORRUPTION_FREE", "OPERATIONS", "STANDARD", "WIDE", "Choice", "Ranges", "choose", "operate", "program"]
 
 OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "saturation", "contrast",
@@ -72,6 +74,8 @@ def operate(pixels: Tensor, choice: Choice, ranges: Ranges) -> Tensor:
     >>> operate(torch.tensor([[[[0.25, 1.0]]]]), inverted, STANDARD)
     tensor([[[[0.7500, 0.0000]]]])
     """
+    if serves(pixels):
+        return run_program(pixels, program(pixels, choice, ranges)[:, None])
     number, signed = choice.operation, choice.magnitude.to(pixels.dtype)
     size = signed.abs()
     factor = 1 + ranges.factor * signed
@@ -91,6 +95,38 @@ def operate(pixels: Tensor, choice: Choice, ranges: Ranges) -> Tensor:
     for name, after in edited.items():
         result = rows_where(number == OPERATIONS.index(name), after, result)
     return result
+
+
+_STEPS = ("nothing", *["affine"] * 5, *["color"] * 3, "sharpen", "posterize", "solarize", "autocontrast", "equalize")
+_DIGITS = {"brightness": 1.0, "contrast": 2.0, "saturation": 3.0}  # of the step "color"
+
+
+def program(images: Tensor, choice: Choice, ranges: Ranges) -> Tensor:
+    """Return what `operate` does as one step of `poise.kernels.images` for each row (B, 8)."""
+    number, signed = choice.operation, choice.magnitude.to(torch.float32)
+    size, factor = signed.abs(), 1 + ranges.factor * signed
+
+    def table(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=number.device)[number]
+
+    maps = _maps(number, signed, images, ranges).flatten(1)
+    first = {
+        "affine": maps[:, 0],
+        "color": factor,
+        "sharpen": factor,
+        "posterize": ranges.bits * size,
+        "solarize": (1 - size) * (256 / 255),
+    }
+    numbers = [torch.zeros_like(signed)] * 7
+    for name, value in first.items():
+        numbers[0] = torch.where(table([float(one == name) for one in _STEPS]) > 0, value, numbers[0])
+    moves, colours = (table([float(one == name) for one in _STEPS]) > 0 for name in ("affine", "color"))
+    digit = table([_DIGITS.get(name, 0.0) for name in OPERATIONS])
+    rest = [factor, factor, torch.zeros_like(signed), digit, torch.zeros_like(signed)]
+    for k, value in enumerate(rest, 1):
+        numbers[k] = torch.where(moves, maps[:, k], torch.where(colours, value, 0.0))
+    kinds = table([kernels.OPERATIONS[name] for name in _STEPS])
+    return torch.stack([kinds, *numbers], -1)
 
 
 def _maps(number: Tensor, signed: Tensor, pixels: Tensor, ranges: Ranges) -> Tensor:

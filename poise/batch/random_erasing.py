@@ -14,6 +14,7 @@ from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
 from poise.core.rng import Rng
+from poise.kernels.images import step
 
 __all__ = ["RandomErasing"]
 
@@ -31,18 +32,19 @@ class RandomErasing(ImageTransform):
     0.3 .. 1 / 0.3 about the image's own; ten draws, of which the first that fits is taken, else the row is left. Sides
     are rounded to pixels, the place is uniform over those where the rectangle is whole. Unlike Cutout's, the rectangle
     is never cut off by the border and varies in size. Costs one pass over the batch, and with noise a draw a pixel.
-    Drawn for each row by its place in the batch.
+    Drawn for each row: by sample and epoch, or by place.
 
     Neutral: share = 0, or area = 0.
-    Shapes: inputs (B, C, H, W) floats of any scale and any number of channels; targets as they are.
+    Shapes: inputs (B, C, H, W), bytes or floats of any scale and any number of channels; targets as they are.
     Units: share is a probability; area a share of the image's area. fill "noise" is standard normal for each value, as
-        suits standardised images; "uniform" is uniform in 0 .. 1; "mean" each channel's mean in the image; or "zero".
-    Raises: ArgumentError if share or area is outside [0, 1], fill is none of these, or the inputs are no images of
-        floats.
+        suits standardised images; "uniform" is uniform in 0 .. 1, or over a byte's levels; "mean" each channel's mean
+        in the image; or "zero".
+    Raises: ArgumentError if share or area is outside [0, 1], fill is none of these, or noise for bytes, or the inputs
+        are no images of bytes or floats.
     Source: Zhong, Zheng, Kang, Li and Yang 2020, "Random erasing data augmentation", algorithm 1, where the ratio is
         uniform and the fill uniform.
 
-    >>> draw = (torch.tensor([[[True, False]]]), torch.zeros(1, 1, 1, 1))
+    >>> draw = (torch.tensor([[0, 0, 1, 1]]), torch.zeros(1, 1, 1, 1))  # top, left, bottom, right
     >>> RandomErasing(fill="mean").edit(torch.tensor([[[[5.0, 7.0]]]]), draw)
     tensor([[[[6., 7.]]]])
     """
@@ -64,23 +66,43 @@ class RandomErasing(ImageTransform):
             )
 
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Draw:
-        """Return whether each pixel is erased (B, H, W), and the fill (B, C, H, W), or (B, 1, 1, 1) of zeros."""
+        """Return the box that is erased in each row, top, left, bottom and right (B, 4) int64, empty for none.
+
+        And the fill (B, C, H, W), or (B, 1, 1, 1) of zeros.
+        """
         images = images_of("RandomErasing", batch)
         rows, _, height, width = images.shape
         erased = rng.uniform("share", (rows,)) < self.share
         largest = torch.as_tensor(self.area, device=erased.device)
         down, across, fits = first_fitting(rng, rows, largest.clamp(max=_SMALLEST), largest, _ASPECT)
         tall, wide = (down * height).round(), (across * width).round()
-        place = rng.uniform("place", (2, rows))
+        tall = torch.where(erased & fits, tall, 0.0)
+        place = rng.uniform("place", (rows, 2)).unbind(-1)
         top, left = (place[0] * (height - tall + 1)).floor(), (place[1] * (width - wide + 1)).floor()
-        inside = inside_boxes(top, left, top + tall, left + wide, height, width) & (erased & fits)[:, None, None]
+        box = torch.stack([top, left, top + tall, left + wide], -1).to(torch.int64)
         if self.fill == "noise":
-            return inside, rng.normal("fill", tuple(images.shape), images.dtype)
+            if images.dtype == torch.uint8:
+                raise ArgumentError(
+                    '`RandomErasing.fill` must be uniform, mean or zero for bytes; got "noise". '
+                    "Normal noise suits standardised floats."
+                )
+            return box, rng.normal("fill", tuple(images.shape), images.dtype)
+        if self.fill == "uniform" and images.dtype == torch.uint8:
+            return box, rng.numbers("fill", tuple(images.shape), torch.uint8)
         if self.fill == "uniform":
-            return inside, rng.uniform("fill", tuple(images.shape), images.dtype)
-        return inside, images.new_zeros(rows, 1, 1, 1)
+            return box, rng.uniform("fill", tuple(images.shape), images.dtype)
+        return box, images.new_zeros(rows, 1, 1, 1)
+
+    def program(self, images: Tensor, draw: Draw) -> Tensor | None:
+        if self.fill in ("noise", "uniform"):
+            return None
+        return step("blank", images, *draw[0].unbind(-1), 0.0, float(self.fill == "mean"))[:, None]
 
     def edit(self, images: Tensor, draw: Draw) -> Tensor:
-        inside, fill = draw
-        value = images.mean((-2, -1), keepdim=True) if self.fill == "mean" else fill
-        return torch.where(inside[:, None], value, images)
+        box, fill = draw
+        inside = inside_boxes(*box.unbind(-1), *images.shape[-2:])
+        if self.fill == "mean":
+            wide = images if images.dtype.itemsize > 2 else images.float()
+            fill = wide.mean((-2, -1), keepdim=True)
+            fill = fill.round().to(torch.uint8) if images.dtype == torch.uint8 else fill.to(images.dtype)
+        return torch.where(inside[:, None], fill, images)

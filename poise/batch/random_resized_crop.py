@@ -10,7 +10,7 @@ from torch import Tensor
 
 from poise.batch.boxes import first_fitting
 from poise.batch.images import ImageTransform, images_of
-from poise.batch.resampling import affine
+from poise.batch.resampling import affine, map_step
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.rng import Rng
@@ -25,14 +25,14 @@ class RandomResizedCrop(ImageTransform):
     The box has the area a H W, a uniform in smallest .. 1, and sides in a ratio that is `aspect` away from the image's
     at most, log-uniform; ten draws, of which the first that fits is taken, else the whole image. The usual crop for
     large photographs; it changes an object's size, so keep `smallest` high where the object fills the image. The
-    enlargement is bilinear, the box need not lie on whole pixels. Costs one resampling. Drawn for each row by its
-    place in the batch.
+    enlargement is bilinear, the box need not lie on whole pixels. Costs one resampling. Drawn for each row: by sample
+    and epoch, or by place.
 
     Neutral: smallest = 1 and aspect = 1.
-    Shapes: inputs (B, C, H, W) floats of any scale and any number of channels; targets as they are.
+    Shapes: inputs (B, C, H, W), bytes or floats of any scale and any number of channels; targets as they are.
     Units: smallest is a share of the image's area, 0.08 in the paper; aspect is a ratio of sides, 4/3 in the paper.
     Raises: ArgumentError if smallest is outside (0, 1], aspect is not a finite number >= 1, or the inputs are no
-        images of floats.
+        images of bytes or floats.
     Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6.
 
     >>> left_half = torch.tensor([[[0.5, 0.0, -1.0], [0.0, 1.0, 0.0]]])
@@ -52,10 +52,13 @@ class RandomResizedCrop(ImageTransform):
         rows, _, height, width = images_of("RandomResizedCrop", batch).shape
         down, across, fits = first_fitting(rng, rows, self.smallest, 1.0, self.aspect)
         across, down = torch.where(fits, across, 1.0), torch.where(fits, down, 1.0)
-        place = rng.uniform("place", (2, rows)) - 0.5
+        place = (rng.uniform("place", (rows, 2)) - 0.5).unbind(-1)
         # A box of a share s of a side has its centre within (1 - s) / 2 of the image's.
         offset = torch.stack([place[0] * (1 - across) * width, place[1] * (1 - down) * height], -1)
         return torch.cat([torch.diag_embed(torch.stack([across, down], -1)), offset[..., None]], -1)
+
+    def program(self, images: Tensor, draw: Tensor) -> Tensor:
+        return map_step(images, draw, "edge")[:, None]
 
     def edit(self, images: Tensor, draw: Tensor) -> Tensor:
         return affine(images, draw, "edge")

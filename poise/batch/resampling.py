@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from poise.batch.images import rows_where
 from poise.core.errors import ArgumentError, shown
+from poise.kernels.images import step
 
-__all__ = ["PADDINGS", "affine", "check_padding", "gather_pixels", "identity_maps", "resample"]
+__all__ = ["PADDINGS", "affine", "check_padding", "gather_pixels", "identity_maps", "map_step", "resample"]
 
 PADDINGS = ("zero", "edge", "reflect", "symmetric")
 """What stands beyond the border: 0, the border's pixel, or the image mirrored at the border's pixels (`reflect`, the
@@ -54,7 +55,7 @@ def gather_pixels(images: Tensor, rows: Tensor, columns: Tensor, padding: str) -
     if padding != "zero":
         return found
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    return torch.where(inside[:, None], found, 0.0)
+    return torch.where(inside[:, None], found, found.new_zeros(()))
 
 
 def resample(images: Tensor, across: Tensor, down: Tensor, padding: str) -> Tensor:
@@ -75,7 +76,12 @@ def resample(images: Tensor, across: Tensor, down: Tensor, padding: str) -> Tens
     wide = images if images.dtype.itemsize > 2 else images.float()
     places = torch.stack(grid, -1).to(wide.dtype)
     found = F.grid_sample(wide, places, mode="bilinear", padding_mode=_GRID[padding], align_corners=centres)
-    return found.to(images.dtype)
+    return found.round().to(images.dtype) if images.dtype == torch.uint8 else found.to(images.dtype)
+
+
+def map_step(images: Tensor, maps: Tensor, padding: str) -> Tensor:
+    """Return the step (B, 8) of `poise.kernels.images` that does what `affine` does. Shapes: maps (B, 2, 3)."""
+    return step("affine", images, *maps.flatten(1).unbind(-1), PADDINGS.index(padding))
 
 
 def identity_maps(rows: int, like: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch
 
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError
 from poise.core.rng import Rng
 from poise.core.trees import map_tree
+from poise.kernels.images import mixed, serves
 
 __all__ = ["blend", "blend_labels", "blend_targets", "draw_partners"]
 
@@ -34,15 +36,25 @@ def draw_partners(
 def blend(values: Tensor, partner: Tensor, taken: Tensor) -> Tensor:
     """Return (1 - taken) values + taken values[partner], row by row; taken = 0 gives the values bit for bit.
 
-    Shapes: values (B, ...), partner (B,) int64, taken (B,).
+    Bytes are rounded. Shapes: values (B, ...), partner (B,) int64, taken (B,).
     """
-    if not values.is_floating_point():
+    if not values.is_floating_point() and values.dtype != torch.uint8:
         raise ArgumentError(
-            f"mixed inputs and targets must be floating-point tensors; got {values.dtype}. "
+            f"mixed inputs and targets must be floating-point tensors, or bytes; got {values.dtype}. "
             "Encode categories as one-hot columns and classes as distributions first."
         )
+    if _served(values, partner, taken):
+        return mixed(values, partner, taken)
+    if values.dtype == torch.uint8:
+        return blend(values.float(), partner, taken).round().to(torch.uint8)
     amount = taken.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
     return torch.lerp(values, values[partner], amount)
+
+
+def _served(values: Tensor, partner: Tensor, taken: Tensor) -> bool:
+    """Whether the kernel takes these rows: images, of one member."""
+    wrapped = any(functorch.is_functorch_wrapped_tensor(given) for given in (values, partner, taken))
+    return values.dim() >= 3 and not wrapped and values.dtype in (torch.uint8, torch.float32) and serves(values)
 
 
 def blend_targets(targets: Any, partner: Tensor, taken: Tensor) -> Any:

@@ -119,7 +119,12 @@ POISE_EXPORT void poise_images(
 POISE_CLONES static void mix_floats(
     const float *restrict x, const float *restrict y, float *restrict out, int64_t size, float taken
 ) {
-    for (int64_t k = 0; k < size; k++) out[k] = x[k] + taken * (y[k] - x[k]);
+    /* As torch's lerp: exact at both ends. */
+    float kept = 1.0f - taken;
+    if (taken < 0.5f)
+        for (int64_t k = 0; k < size; k++) out[k] = x[k] + taken * (y[k] - x[k]);
+    else
+        for (int64_t k = 0; k < size; k++) out[k] = y[k] - kept * (y[k] - x[k]);
 }
 
 POISE_CLONES static void mix_bytes(

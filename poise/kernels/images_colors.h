@@ -141,7 +141,7 @@ static void matrix_of(Edits e, int64_t channels, const double *means, float *mat
                 i += in_phase[c] * now[c][k];
                 q += quadrature[c] * now[c][k];
             }
-            double di = cosine * i - sine * q - i, dq = sine * i + cosine * q - q;
+            double di = cosine * i + sine * q - i, dq = cosine * q - sine * i - q;
             m[0][k] = now[0][k] + 0.956296 * di + 0.621024 * dq;
             m[1][k] = now[1][k] - 0.272122 * di - 0.647381 * dq;
             m[2][k] = now[2][k] - 1.106989 * di + 1.704615 * dq;

@@ -123,7 +123,7 @@ def test_a_small_alpha_stays_finite_and_mixes_hardly_at_all() -> None:
 
 
 def test_integer_inputs_are_refused(run) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ArgumentError, match=r"must be floating-point tensors; got torch\.int64"):
+    with pytest.raises(ArgumentError, match=r"must be floating-point tensors, or bytes; got torch\.int64"):
         run(Mixup(), torch.ones(3, 2, dtype=torch.int64), torch.zeros(3))
 
 

@@ -1,0 +1,177 @@
+"""Images edited by programs: each row of a batch has its own few steps, run one after the other while it is in cache.
+
+A step is eight floats: which operation, and its numbers. `step` writes one for every row; programs are (B, K, 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import c_int64, c_void_p
+
+import torch
+from torch import Tensor
+
+from poise.kernels.library import available, function
+from poise.kernels.threads import in_threads
+
+__all__ = [
+    "OPERATIONS",
+    "PADDINGS",
+    "STEP",
+    "cut_mixed",
+    "edited",
+    "mixed",
+    "serves",
+    "standardised",
+    "step",
+]
+
+STEP = 8
+OPERATIONS = {
+    name: float(number)
+    for number, name in enumerate(
+        ("nothing", "move", "affine", "blank", "color", "sharpen", "posterize", "solarize", "autocontrast", "equalize",
+         "gray", "blur", "grid")
+    )
+}  # fmt: skip
+"""The operations of images.h, and after their names the numbers that they take:
+
+move: down, across, mirrored, upside down, padding. affine: the map's six entries, padding. blank: top, left, bottom,
+right, value, whether the mean. color: brightness, contrast, saturation, hue, their order as digits 1 .. 4 of a number,
+the first one last, whether linear. sharpen: factor. posterize: bits. solarize: threshold, in 0 .. 1. blur: deviation,
+reach. grid: period, side, down, across.
+"""
+
+PADDINGS = ("zero", "edge", "reflect", "symmetric")
+
+_THREADED = 1 << 20  # values times steps below which a second thread costs more than it saves
+_HALF = (torch.float16, torch.bfloat16)
+
+_edit = function("poise_images", *[c_void_p] * 2, *[c_int64] * 5, c_void_p, c_int64, c_void_p, c_void_p)
+_mix = function("poise_mix", *[c_void_p] * 2, *[c_int64] * 4, *[c_void_p] * 2)
+_cut_mix = function("poise_cut_mix", *[c_void_p] * 2, *[c_int64] * 6, *[c_void_p] * 2)
+_floats = function("poise_floats", *[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2)
+
+
+def serves(images: Tensor) -> bool:
+    """Whether the kernels take these images: bytes or floats of up to 32 bits, on a CPU, without a gradient."""
+    return (
+        available()
+        and images.device.type == "cpu"
+        and images.dtype in (torch.uint8, torch.float32, *_HALF)
+        and not images.requires_grad
+        and not torch.compiler.is_compiling()
+    )
+
+
+def step(operation: str, rows: Tensor, *numbers: Tensor | float) -> Tensor:
+    """Return one step for each row, (B, 8); numbers are (B,) or one for all, `rows` any tensor (B, ...)."""
+    like = rows[..., :1].flatten(1)[:, 0].float() if rows.dim() > 1 else rows.float()
+    filled = (OPERATIONS[operation], *numbers, *[0.0] * (STEP - 1 - len(numbers)))
+    columns = [
+        given.to(torch.float32).expand_as(like) if isinstance(given, Tensor) else torch.full_like(like, given)
+        for given in filled
+    ]
+    return torch.stack(columns, -1)
+
+
+def edited(images: Tensor, steps: Tensor, ends: Tensor | None = None) -> Tensor:
+    """Return the images after their steps; half-precision floats are widened for it and rounded after.
+
+    Shapes: images (..., B, C, H, W), steps (..., B, K, 8); leading dimensions broadcast. ends (2,) float32:
+    the lowest and highest pixel join it, of floats.
+    """
+    if images.dtype in _HALF:
+        return edited(images.float(), steps, ends).to(images.dtype)
+    leading = torch.broadcast_shapes(images.shape[:-3], steps.shape[:-2])
+    source = images.expand(*leading, *images.shape[-3:]).contiguous()
+    steps = steps.expand(*leading, *steps.shape[-2:]).contiguous()
+    out = torch.empty_like(source)
+    rows, size = source[..., 0, 0, 0].numel(), source.shape[-3:].numel()
+    count = steps.shape[-2]
+    if source.numel() == 0 or count == 0:
+        return out.copy_(source)
+    share, threads = _shares(rows, source.numel() * count)
+    places, lacking = iter(range(0, rows, share)), torch.zeros(threads, dtype=torch.int64)
+    own_ends = torch.tensor([torch.inf, -torch.inf]).repeat(threads, 1)
+    numbers = iter(range(threads))
+    width = source.element_size()
+
+    def work() -> None:
+        own = next(numbers)
+        for place in places:
+            _edit(
+                source.data_ptr() + place * size * width,
+                out.data_ptr() + place * size * width,
+                min(share, rows - place),
+                *source.shape[-3:],
+                source.dtype == torch.uint8,
+                steps.data_ptr() + place * count * STEP * 4,
+                count,
+                None if ends is None else own_ends.data_ptr() + own * 8,
+                lacking.data_ptr() + own * 8,
+            )
+
+    in_threads(work, threads)
+    if bool(lacking.any()):
+        raise MemoryError("no room for a second image")
+    if ends is not None:
+        ends[0], ends[1] = torch.minimum(ends[0], own_ends[:, 0].min()), torch.maximum(ends[1], own_ends[:, 1].max())
+    return out
+
+
+def _shares(rows: int, work: int) -> tuple[int, int]:
+    """Return how many rows are done at a time, and by how many threads."""
+    threads = min(torch.get_num_threads(), rows) if work >= _THREADED else 1
+    return -(-rows // (4 * threads)) if threads > 1 else rows, threads
+
+
+def mixed(images: Tensor, partner: Tensor, taken: Tensor) -> Tensor:
+    """Return (1 - taken) x_i + taken x_partner, bytes rounded. Shapes: (B, ...) float32 or uint8, and (B,) each."""
+    source, partner = images.contiguous(), partner.contiguous()
+    out, weights = torch.empty_like(source), taken.to(torch.float32).contiguous()
+    size = source[0].numel() if len(source) else 0
+
+    def work(first: int, last: int) -> None:
+        bytes_given = source.dtype == torch.uint8
+        _mix(source.data_ptr(), out.data_ptr(), first, last, size, bytes_given, partner.data_ptr(), weights.data_ptr())
+
+    _by_rows(work, source)
+    return out
+
+
+def cut_mixed(images: Tensor, partner: Tensor, boxes: Tensor) -> Tensor:
+    """Return the images with each row's box taken from its partner, bit for bit, for pixels of any type.
+
+    Shapes: images (B, C, H, W), partner (B,), boxes (B, 4) int64: top, left, bottom, right.
+    """
+    source, partner, boxes = images.contiguous(), partner.contiguous(), boxes.contiguous()
+    out = torch.empty_like(source)
+
+    def work(first: int, last: int) -> None:
+        shape = (*source.shape[1:], source.element_size())
+        _cut_mix(source.data_ptr(), out.data_ptr(), first, last, *shape, partner.data_ptr(), boxes.data_ptr())
+
+    _by_rows(work, source)
+    return out
+
+
+def _by_rows(work: Callable[[int, int], None], source: Tensor) -> None:
+    rows = len(source)
+    share, threads = _shares(rows, source.numel())
+    places = iter(range(0, rows, max(share, 1)))
+
+    def some() -> None:
+        for place in places:
+            work(place, min(place + share, rows))
+
+    in_threads(some, threads)
+
+
+def standardised(images: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
+    """Return factor_c x + offset_c in float32. Shapes: images (B, C, H, W) uint8; (C,) float32 each."""
+    source = images.contiguous()
+    out = torch.empty(source.shape, dtype=torch.float32)
+    rows, channels, plane = source.shape[0], source.shape[1], source.shape[2:].numel()
+    _floats(source.data_ptr(), out.data_ptr(), rows, channels, plane, factor.data_ptr(), offset.data_ptr())
+    return out
