@@ -17,7 +17,7 @@ from poise.lab.scene import Axis, Dots, Frame, Line, Mark, Number, Plot, Shape, 
 __all__ = ["Constraint", "loss_of", "within"]
 
 DISTANCE = 2.0  # of the loss's minimum from 0
-REACH = 2.6  # of the axes
+REACH = (-1.6, 2.8)  # of the axes: the minimum is never left of 0 nor below it
 
 
 def loss_of(angle: float, correlation: float) -> tuple[Tensor, Tensor]:
@@ -159,5 +159,5 @@ def _panel(title: str, curvature: Tensor, best: Tensor, shape: Shape, found: Ten
         Dots("least loss", [float(best[0])], [float(best[1])], "valid", "cross"),
         Dots("best within the budget", [float(found[0])], [float(found[1])], "truth", "square"),
     ]
-    first, second = (Axis(f"{place} weight", -REACH, REACH) for place in ("first", "second"))
+    first, second = (Axis(f"{place} weight", *REACH) for place in ("first", "second"))
     return Plot(title, first, second, marks, height=320, square=True)

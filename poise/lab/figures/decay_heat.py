@@ -93,12 +93,12 @@ class DecayHeat(Figure):
     title: ClassVar[str] = "Under Adam, an L2 penalty and weight decay of the same strength are two different things"
     caption: ClassVar[str] = (
         "Each cell is the mean of four small networks trained for 200 steps; 572 networks a map, in one population of "
-        "the library, recorded beforehand. Left: the penalty is part of the gradient. Right: decay shrinks the weights "
-        "beside it. Rings: the best strength at each learning rate; crossed cells diverged."
+        "the library, recorded beforehand. In the first map the penalty is part of the gradient; in the second, decay "
+        "shrinks the weights beside it. Framed: the best strength at each learning rate; crossed cells diverged."
     )
     tries: ClassVar[tuple[str, ...]] = (
         "Switch to plain gradient descent. Predict how the two maps will differ, then look.",
-        "Take the best L2 strength under Adam and use it as decay. What does the lower picture say you would get?",
+        "Take the best L2 strength under Adam and use it as decay. What does the cut say you would get?",
     )
     presets: ClassVar[tuple[Preset, ...]] = (
         Preset("Adam", {"optimizer": "adam"}),
@@ -203,7 +203,7 @@ def _map(state: State, kind: str, what: str) -> list[list[float]]:
 
 def _heat(title: str, values: list[list[float]], errors: list[list[float]], what: str, high: float) -> Heat:
     marked = [(column, _lowest(errors, column)[1]) for column in range(len(RATES))]
-    x = Axis("learning rate", ticks=tuple((float(place), f"{RATES[place]:.2g}") for place in range(0, 13, 4)))
+    x = Axis("learning rate", ticks=tuple((float(place), f"{RATES[place]:.2g}") for place in range(2, 13, 4)))
     y = Axis("strength", ticks=tuple((float(place), f"{STRENGTHS[place]:.3g}") for place in range(0, 11, 2)))
     low = 1.0 if what == "error" else 0.0
     label = "squared error on new rows" if what == "error" else "length of all weights"

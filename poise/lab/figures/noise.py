@@ -105,10 +105,10 @@ class Noise(Figure):
     id: ClassVar[str] = "noise"
     title: ClassVar[str] = "Noise in the inputs of a linear model is an L2 penalty in disguise"
     caption: ClassVar[str] = (
-        "Left: one trained network, asked in training mode again and again; the band holds the middle two thirds of 60 "
-        "noisy answers, the thin line is one of them. Right: the weights of a linear model trained on 100 noisy copies "
-        "of its rows (bars), those that the equivalent penalty gives without any noise (rings), and those of neither "
-        "(crosses)."
+        "One trained network is asked in training mode again and again: the band holds the middle two thirds of 60 "
+        "noisy answers, the thin line is one of them. The bars are the weights of a linear model trained on 100 noisy "
+        "copies of its rows; the rings, those that the equal penalty gives without any noise; the crosses, those of "
+        "neither."
     )
     tries: ClassVar[tuple[str, ...]] = (
         "Double the noise in the inputs. By which factor does the strength of the equal L2 penalty grow?",

@@ -53,7 +53,7 @@ class Path(Figure):
 
     @property
     def controls(self) -> Sequence[Control]:
-        return (Range("strength", "Strength of either", LOW, HIGH, 2.0, 10, log=True, export=34), Seed())
+        return (Range("strength", "Strength of either", LOW, HIGH, 1.0, 10, log=True, export=34), Seed())
 
     def compute(self, state: State) -> Frame:
         strength, seed = float(state["strength"]), int(state["seed"])
@@ -119,6 +119,6 @@ def _panel(name: str, along: Tensor, now: Tensor, strength: float) -> Plot:
         line = Line("", strengths, along[:, column].tolist(), "train" if matters else "zero", not matters, thin=True)
         marks.append(line)
     marks.append(Rule(f"{strength:.3g}", x=strength, role="plain"))
-    marks.append(Dots("weights at this strength", [strength] * 16, now.tolist(), "train"))
+    marks.append(Dots("each weight at this strength", [strength] * 16, now.tolist(), "train"))
     x = Axis(f"{name} strength", LOW, HIGH, log=True)
     return Plot(f"{name} alone", x, Axis("weight", -4, 4), marks, height=260)

@@ -193,8 +193,8 @@ def _errors(state: State, found: Fits) -> Plot:
     marks: list[Mark] = [
         Line("training", degrees, found.train.clamp(LOW, HIGH).tolist(), "train"),
         Line("new points", degrees, found.new.clamp(LOW, HIGH).tolist(), "valid"),
-        Dots("training, this degree", [at], [float(found.train[at - 1].clamp(LOW, HIGH))], "train"),
-        Dots("new points, this degree", [at], [float(found.new[at - 1].clamp(LOW, HIGH))], "valid", "square"),
+        Dots("", [at], [float(found.train[at - 1].clamp(LOW, HIGH))], "train"),
+        Dots("", [at], [float(found.new[at - 1].clamp(LOW, HIGH))], "valid", "square"),
         Rule(f"degree {at}", x=at, role="plain"),
     ]
     if float(state["noise"]) >= LOW:

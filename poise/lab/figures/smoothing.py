@@ -50,8 +50,8 @@ class Smoothing(Figure):
         "With smoothed labels the best gap between logits is finite: there is such a thing as too sure"
     )
     caption: ClassVar[str] = (
-        "One row of class 1. Left: its target, before (rings) and after smoothing (bars). Right: the loss when the "
-        "right logit leads all others by a gap, and its slope. Without smoothing (dashed) the loss falls for ever, so "
+        "One row of class 1: its target, before (rings) and after smoothing (bars); the loss when the right logit leads "
+        "all others by a gap; and the slope of that loss. Without smoothing (dashed) the loss falls for ever, so "
         "training pushes the gap up for ever; with it there is a best gap (square)."
     )
     tries: ClassVar[tuple[str, ...]] = (

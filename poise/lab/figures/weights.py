@@ -41,8 +41,8 @@ class Weights(Figure):
     title: ClassVar[str] = "L2 makes every weight smaller, L1 sets weights to exactly zero"
     caption: ClassVar[str] = (
         "A linear model of 16 columns, of which six matter, trained on 40 rows under three recipes. Bars: fitted "
-        "weights; rings: true ones; crosses: weights that are exactly zero. The bars are the minimum of the "
-        "objective; the zeros are made by the threshold of `poise.L1`."
+        "weights; rings: true ones; crosses: weights that are exactly zero. The bars are the minimum of the library's "
+        "objective, where training ends; the zeros are made by the threshold of `poise.L1`."
     )
     tries: ClassVar[tuple[str, ...]] = (
         "Set L1 to 0.05. Ten of the true weights are zero: does L1 find all ten?",
@@ -88,9 +88,9 @@ class Weights(Figure):
         shows = bool(state["truth"])
         most = max(4.0, *(float(own[1:].abs().amax()) for own in (ridge, lasso, both)))
         panels = (
-            _bars(f"L2 alone, strength {l2:.3g}", ridge, shows, most),
-            _bars(f"L1 alone, strength {l1:.3g}", lasso, shows, most),
-            _bars("Both: the elastic net", both, shows, most),
+            _bars(f"L2 of {l2:.3g}", ridge, shows, most),
+            _bars(f"L1 of {l1:.3g}", lasso, shows, most),
+            _bars("both: elastic net", both, shows, most),
         )
         return Frame(panels, numbers, _notice(l2, l1, zeros))
 
@@ -156,7 +156,9 @@ def _bars(title: str, weights: Tensor, shows: bool, most: float) -> Plot:
         marks.append(Dots("true", PLACES, TRUE_WEIGHTS, "truth", "ring"))
     ceiling = float(math.ceil(most))
     ticks = tuple((place, f"{place:.0f}") for place in PLACES[::3])
-    return Plot(title, Axis("column", 0.3, 16.7, ticks=ticks), Axis("weight", -ceiling, ceiling), marks, height=220)
+    return Plot(
+        title, Axis("column", 0.3, 16.7, ticks=ticks), Axis("weight", -ceiling, ceiling), marks, height=220, small=True
+    )
 
 
 def _notice(l2: float, l1: float, zeros: Sequence[int]) -> str:
