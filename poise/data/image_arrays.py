@@ -12,7 +12,7 @@ import numpy as np
 
 from poise.core.errors import DataError, shown
 
-__all__ = ["Found", "is_idx", "read_idx", "read_npz"]
+__all__ = ["Found", "is_idx", "npz_pictures", "read_idx", "read_npz"]
 
 Found = tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray | None, tuple[str, ...]]
 """pixels (N, C, H, W) uint8, labels (N,) text, names, test (N,) bool or None, what was skipped."""
@@ -23,18 +23,8 @@ _BYTE_CAP = 4 * 2**30  # of an array, unpacked
 
 
 def read_npz(path: Path) -> Found:
-    """Return the images of an .npz file; nothing in it is ever unpickled."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(item.file_size for item in archive.infolist())
-        if size > _BYTE_CAP:
-            raise DataError(f"{shown(str(path))} unpacks to {size} bytes; the cap is {_BYTE_CAP}. Divide it.")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(
-            f"{shown(str(path))} cannot be read as .npz ({shown(str(error), 120)}). Write it anew."
-        ) from error
+    """Return the labelled images of an .npz file; nothing in it is ever unpickled."""
+    arrays = _arrays(path)
     for x, y, x_test, y_test in _PARTS:
         if {x, y, x_test, y_test} <= set(arrays):
             return _joined(_labelled(path, arrays, x, y), _labelled(path, arrays, x_test, y_test), (x, x_test))
@@ -46,6 +36,30 @@ def read_npz(path: Path) -> Found:
         f"{shown(str(path))} must hold arrays `images` and `labels` (or x and y; or x_train, y_train, x_test, y_test); "
         f"it has {shown(sorted(arrays))}. Rename them."
     )
+
+
+def npz_pictures(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the images of an .npz file, with or without labels, and their names."""
+    arrays = _arrays(path)
+    for key in ("images", "x", "X", "data", "x_test", "test_images"):
+        if key in arrays:
+            pixels = _pixels(f"{path.name}: {key}", arrays[key])
+            return pixels, _named(key, len(pixels))
+    raise DataError(f"{shown(str(path))} must hold an array `images`; it has {shown(sorted(arrays))}. Rename it.")
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(item.file_size for item in archive.infolist())
+        if size > _BYTE_CAP:
+            raise DataError(f"{shown(str(path))} unpacks to {size} bytes; the cap is {_BYTE_CAP}. Divide it.")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise DataError(
+            f"{shown(str(path))} cannot be read as .npz ({shown(str(error), 120)}). Write it anew."
+        ) from error
 
 
 def _named(key: str, count: int) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import tempfile
@@ -17,7 +18,7 @@ import numpy as np
 from poise.core.errors import DataError, PoiseWarning, shown
 from poise.data.image_arrays import Found
 
-__all__ = ["decode", "read_folder"]
+__all__ = ["decode", "file_pictures", "read_folder"]
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
@@ -59,6 +60,23 @@ def read_folder(path: Path, *, size: tuple[int, int] | None, bad: str, cache: Pa
     good = np.array([place for place in range(len(files)) if place not in set(wrong)])
     names = tuple(str(files[place].relative_to(path)) for place in good)
     return pixels, np.array(labels)[good], names, None if held is None else held[good], skipped
+
+
+def file_pictures(path: Path, *, channels: int, size: tuple[int, int], cap: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the pictures of a file or of a folder at any depth, of these channels and this size, and their names."""
+    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.suffix.lower() in ENDINGS]
+    if not files:
+        raise DataError(f"{shown(str(path))} holds no image ({', '.join(sorted(ENDINGS))}). Check the path.")
+    _require_pillow()
+    found = []
+    for file in files:
+        try:
+            image = _sized(decode(file, cap), size)
+        except DataError as error:
+            raise DataError(f"{shown(str(file))}: {error}. Repair or remove it.") from error
+        found.append(np.asarray(image.convert("L" if channels == 1 else "RGB")))
+    pixels = np.stack(found).reshape(len(files), *size, channels).transpose(0, 3, 1, 2).copy()
+    return pixels, tuple(str(file.relative_to(path)) if path.is_dir() else file.name for file in files)
 
 
 def _listed(path: Path) -> tuple[list[Path], list[str], np.ndarray | None]:
@@ -128,10 +146,7 @@ def _sized(image: Any, size: tuple[int, int]) -> Any:
 
 def _decoded(path: Path, files: list[Path], size: tuple[int, int] | None, cap: int) -> tuple[np.ndarray, list[str]]:
     """Return the pictures that can be used, (N, C, H, W), and of each file what is wrong with it, or ""."""
-    try:
-        import PIL  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise DataError("reading image files needs pillow. Install it: pip install 'poise[images]'") from error
+    _require_pillow()
 
     def one(file: Path) -> tuple[Any, tuple[int, int], str]:
         try:
@@ -156,6 +171,12 @@ def _decoded(path: Path, files: list[Path], size: tuple[int, int] | None, cap: i
     channels = 3 if colour else 1
     pixels = np.stack(arrays) if arrays else np.zeros((0, *size), np.uint8)
     return pixels.reshape(len(arrays), *size, channels).transpose(0, 3, 1, 2).copy(), [error for _, _, error in found]
+
+
+def _require_pillow() -> None:
+    """Say once what is missing, before the threads would say it of every file."""
+    if importlib.util.find_spec("PIL") is None:
+        raise DataError("reading image files needs pillow. Install it: pip install 'poise[images]'")
 
 
 # ---- the cache ----

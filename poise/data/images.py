@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from poise.core.errors import ArgumentError, DataError, shown
-from poise.data.image_arrays import is_idx, read_idx, read_npz
-from poise.data.image_files import read_folder
+from poise.data.image_arrays import is_idx, npz_pictures, read_idx, read_npz
+from poise.data.image_files import file_pictures, read_folder
 
-__all__ = ["PIXEL_CAP", "Images", "holds_images", "read_images"]
+__all__ = ["PIXEL_CAP", "Images", "holds_images", "read_images", "read_pictures"]
 
 PIXEL_CAP = 100_000_000  # of one file, before it is decoded
 
@@ -97,6 +97,23 @@ def read_images(
             "files are scaled."
         )
     return Images(path.name, pixels, labels, names, test, skipped)
+
+
+def read_pictures(
+    source: str | Path, *, channels: int, size: tuple[int, int], cap: int = PIXEL_CAP
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return pictures without labels, (N, C, H, W) uint8 of the channels and the size asked for, and their names.
+
+    `source`: an image file, a folder with image files at any depth, or an .npz file with `images` (or `x`).
+    Raises: DataError naming what cannot be read; nothing is skipped, so that each picture gets its prediction.
+    """
+    path = Path(source).expanduser()
+    if path.suffix == ".npz" and path.is_file():
+        pixels, names = npz_pictures(path)
+        if pixels.shape[1:] != (channels, *size):
+            raise DataError(f"{shown(str(path))}: pictures must be {(channels, *size)}; got {pixels.shape[1:]}.")
+        return pixels, names
+    return file_pictures(path, channels=channels, size=size, cap=cap)
 
 
 def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ __all__ = ["Answer"]
 
 @dataclass(frozen=True)
 class Answer:
-    """One target's share of a `TableModel`.
+    """One target's share of a `StudyModel`.
 
     `temperature` divides the log of the mean probabilities. `class_weights` (K,) are those of the loss: probabilities
     are divided by them, so that they are the classes' own and not those of a reweighted world. `decision_weights` (K,)

@@ -7,9 +7,11 @@ import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from poise.study.choices import IMAGE, Start
 from poise.study.cohort import Cohort, Plan
 from poise.study.fit import refit
 from poise.study.folds import Folds
+from poise.study.image_network import ImageDesign
 from poise.study.labels import is_known
 from poise.study.problem import Problem
 from poise.study.search import Candidate
@@ -17,41 +19,52 @@ from poise.study.space import Config, Space
 from poise.study.workers import one_thread
 from poise.train.stack import Stack
 
-__all__ = ["TRAININGS", "boosting", "plain_networks"]
+__all__ = ["boosting", "plain_families", "plain_networks"]
 
 _RATES = (1e-3, 3e-3, 1e-2)
 _DROPS = (0.1, 0.25, 0.4, 0.6)
-
-TRAININGS = len(_RATES) * (1 + len(_DROPS)) + 2
-"""Networks that `plain_networks` trains."""
 
 _SMALL = 5_000  # rows; below, two threads of boosting wait for each other longer than they work
 
 
 def plain_networks(problem: Problem, folds: Folds, plan: Plan, seed: int) -> dict[str, Stack]:
-    """Train the unregularized network at three learning rates, and dropout at four rates by three learning rates.
+    """Train the families of `plain_families` as one population.
 
     Of each family the network with the lowest validation score is retrained on all rows, as the study's own networks
     are, and returned. None stops early: that is a regularizer.
     """
-    space = Space(("dropout",))
-    plain = [Config(place, {"dropout.p": 0.0}, lr, ()) for place, lr in enumerate(_RATES)]
-    tuned = [
-        Config(len(plain) + place, {"dropout.p": p}, lr, ("dropout",))
-        for place, (p, lr) in enumerate((p, lr) for p in _DROPS for lr in _RATES)
-    ]
-    configs = plain + tuned
+    space, families = plain_families(problem)
+    configs = [config for own in families.values() for config in own]
     with one_thread():
         cohort = Cohort(problem, space.recipe, configs, folds, plan, seed=seed, fold_of=[0] * len(configs))
         cohort.train(plan.steps)
         scores, _ = cohort.validation()
-        best = [int(scores[: len(plain)].argmin()), len(plain) + int(scores[len(plain) :].argmin())]
+        best, first = [], 0
+        for own in families.values():
+            best.append(first + int(scores[first : first + len(own)].argmin()))
+            first += len(own)
         chosen = [Candidate(configs[place], float(scores[place]), torch.empty(0), plan.steps) for place in best]
-        stack = refit(problem, space.recipe, chosen, [0, 0], plan, seed)
-    return {
-        name: stack.select(torch.tensor([place]))
-        for place, name in enumerate(("unregularized network", "tuned dropout"))
-    }
+        stack = refit(problem, space.recipe, chosen, [0] * len(best), plan, seed)
+    return {name: stack.select(torch.tensor([place])) for place, name in enumerate(families)}
+
+
+def plain_families(problem: Problem) -> tuple[Space, dict[str, list[Config]]]:
+    """Return the baselines: no regularizer at three learning rates, and what many would try first.
+
+    For tables dropout alone at four rates by three learning rates; for images flips and crops alone.
+    """
+    usual: list[Start]
+    if isinstance(problem.design, ImageDesign):
+        space = Space(("flip", "crop"), choices=IMAGE)
+        usual = [(("flip", "crop"), {}, lr) for lr in _RATES]
+        name = "flips and crops alone"
+    else:
+        space = Space(("dropout",))
+        usual = [(("dropout",), {"dropout.p": p}, lr) for p in _DROPS for lr in _RATES]
+        name = "tuned dropout"
+    plain = [space.config(place, (), lr=lr) for place, lr in enumerate(_RATES)]
+    tuned = [space.config(len(plain) + place, on, dials, lr) for place, (on, dials, lr) in enumerate(usual)]
+    return space, {"unregularized network": plain, name: tuned}
 
 
 def boosting(problem: Problem, codes: np.ndarray, inputs: np.ndarray, seed: int) -> np.ndarray:

@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from poise.study.baselines import TRAININGS, boosting, plain_networks
+from poise.study.baselines import boosting, plain_families, plain_networks
 from poise.study.clock import Clock
 from poise.study.cohort import Plan
 from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of, together
+from poise.study.image_network import ImageDesign
 from poise.study.metrics import Predictions, Several, bootstrap, metrics_of
+from poise.study.model import StudyModel
 from poise.study.prepare import Prepared
 from poise.study.result import Arm, Score
-from poise.study.table_model import TableModel
 
 __all__ = ["compare"]
 
@@ -22,7 +23,7 @@ __all__ = ["compare"]
 def compare(
     ready: Prepared,
     fitted: Fitted,
-    model: TableModel,
+    model: StudyModel,
     clock: Clock,
     seed: int,
     tell: Callable[[str], None],
@@ -38,27 +39,33 @@ def compare(
         scores = tuple(Score(m.name, bootstrap(m.name, found, seed)[0]) for m in metrics)
         arms.append(Arm(name, scores, seconds, note))
 
+    def add_boosting() -> None:
+        began = clock.spent()
+        raw = [boosting(ready.problem.alone(place), codes[ready.development], ready.inputs[test], seed)
+               for place, codes in enumerate(ready.codes)]  # fmt: skip
+        note = "scikit-learn's, up to 300 trees" + (", class-weighted" if _weighted(ready) else "")
+        note += "" if len(raw) == 1 else ", one model a target"
+        add("gradient boosting", _of_boosting(ready, raw, test), clock.spent() - began, note)
+
     if plain:
         tell("training the baselines")
         began = clock.spent()
         plan = fitted.plan
-        room = int((clock.left() * 0.6) / max(1e-9, fitted.rate * TRAININGS)) if fitted.rate else plan.steps
+        families = plain_families(ready.problem)[1]
+        trainings = sum(map(len, families.values())) + len(families)
+        room = int((clock.left() * 0.6) / max(1e-9, fitted.rate * trainings)) if fitted.rate else plan.steps
         plan = Plan(min(plan.steps, max(60, room)), plan.batch, plan.every)
         plain_stacks = plain_networks(ready.problem, fitted.folds, plan, seed)
         took = clock.spent() - began
         for name, stack in plain_stacks.items():
-            note = "3 learning rates" if name.startswith("unreg") else "4 rates x 3 learning rates"
-            note += f", {plan.steps} steps, the best on validation; both families trained as one population"
+            note = f"{len(families[name])} configurations, {plan.steps} steps, the best on validation; "
+            note += "both families trained as one population"
             if plan.steps < fitted.plan.steps:
                 # Stopping after few steps is a regularizer too: a reader must know that this one was forced.
                 note += f"; cut short by the budget (the recipe was searched with {fitted.plan.steps} steps)"
             add(name, predictions_of(ready, model_of(ready, stack), test), took, note)
-    began = clock.spent()
-    raw = [boosting(ready.problem.alone(place), codes[ready.development], ready.inputs[test], seed)
-           for place, codes in enumerate(ready.codes)]  # fmt: skip
-    note = "scikit-learn's, up to 300 trees" + (", class-weighted" if _weighted(ready) else "")
-    note += "" if len(raw) == 1 else ", one model a target"
-    add("gradient boosting", _of_boosting(ready, raw, test), clock.spent() - began, note)
+    if not isinstance(ready.problem.design, ImageDesign):
+        add_boosting()
     spent = clock.spent()
     add("poise network", predictions_of(ready, model.single(0), test), spent, "the best recipe, one network")
     many = f"{len(fitted.stack)} networks of {len(fitted.chosen)} recipes"

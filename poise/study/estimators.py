@@ -36,9 +36,9 @@ from poise.study.fit import Fitted, Settings, fit
 from poise.study.gap import answers_of
 from poise.study.heads import Head
 from poise.study.labels import encoded, is_known, strata
+from poise.study.model import StudyModel, plan_of
 from poise.study.problem import Design, Problem
 from poise.study.space import Space
-from poise.study.table_model import TableModel, plan_of
 from poise.study.workers import default_jobs
 
 __all__ = ["Classifier", "Regressor"]
@@ -108,7 +108,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self._encoder, self._targets = encoder, targets
-        self.model_: TableModel | None = None
+        self.model_: StudyModel | None = None
         self.fitted_: Fitted | None = None
         self.recipe_ = Recipe()
         # What is always the same is predicted, as scikit-learn's classifiers have it, and needs no head.
@@ -136,7 +136,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         fitted = fit(problem, strata(learned[problem.lead]), space, clock, settings, groups=owners)
         self.fitted_ = fitted
         self.recipe_ = space.recipe_of(fitted.best)
-        self.model_ = TableModel(
+        self.model_ = StudyModel(
             fitted.stack,
             fitted.shares,
             answers_of([targets[place] for place in self._learned], problem.heads, fitted.temperatures),
@@ -175,7 +175,7 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
     """A regularized network for classes: recipes are searched as one population, and an ensemble of them predicts.
 
     `budget`: wall clock ("90s", "2m") or configurations ("50trials"), `seed`, `parts`: names of the regularizers to
-    search (all of `poise.study.PARTS`; () is the unregularized network), `class_weight`: None, "balanced" or
+    search (all of `poise.study.TABLE.parts`; () is the unregularized network), `class_weight`: None, "balanced" or
     {label: weight} as in scikit-learn, `device`: "auto" or "cpu", `jobs`: worker processes, `width`, `depth`,
     `embedding`: the network. `checkpoint`: a folder; a fit with a budget in configurations that was cut goes on there
     when it is made again with the same data and arguments, to a model that is equal bit for bit.

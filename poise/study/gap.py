@@ -15,9 +15,9 @@ from poise.study.folds import Folds
 from poise.study.heads import Head
 from poise.study.labels import is_known
 from poise.study.metrics import Predictions, Several, bootstrap, measure, metrics_of, over_seeds, range_of
+from poise.study.model import StudyModel
 from poise.study.prepare import Prepared
 from poise.study.result import Curve, Gap, Interval
-from poise.study.table_model import TableModel
 from poise.train.stack import Stack
 
 __all__ = ["answers_of", "curve_of", "gaps_of", "model_of", "predictions_of", "together"]
@@ -29,12 +29,12 @@ def model_of(
     shares: torch.Tensor | None = None,
     temperatures: Sequence[float] | None = None,
     structure: Recipe | None = None,
-) -> TableModel:
+) -> StudyModel:
     """Return a model of the stack; without `shares` its members count alike, without `temperatures` they are 1."""
     problem = ready.problem
     even = torch.full((len(stack),), 1 / len(stack)) if shares is None else shares
     answers = answers_of(ready.targets, problem.heads, temperatures or (1.0,) * len(problem.heads))
-    return TableModel(stack, even, answers, ready.encoder, structure or Recipe(), problem.design, problem.edges())
+    return StudyModel(stack, even, answers, ready.encoder, structure or Recipe(), problem.design, problem.edges())
 
 
 def answers_of(targets: Sequence[Target], heads: Sequence[Head], temperatures: Sequence[float]) -> tuple[Answer, ...]:
@@ -50,7 +50,7 @@ def answers_of(targets: Sequence[Target], heads: Sequence[Head], temperatures: S
     )
 
 
-def predictions_of(ready: Prepared, model: TableModel, rows: np.ndarray) -> Predictions | Several:
+def predictions_of(ready: Prepared, model: StudyModel, rows: np.ndarray) -> Predictions | Several:
     """Return a model's predictions on rows of the table, by position."""
     outputs = model.outputs(ready.inputs[rows])
 

@@ -13,18 +13,21 @@ import pandas as pd
 
 from poise.core.errors import DataError, PoiseWarning, shown
 from poise.data import Encoder, Split, Table, Target, inspect, split
+from poise.data.pixels import PixelEncoder
 from poise.data.target import Task
 from poise.study.heads import Head
 from poise.study.labels import encoded, is_known, strata
+from poise.study.model import plan_of
 from poise.study.problem import Design, Problem
-from poise.study.table_model import plan_of
 
 __all__ = ["Prepared", "lead_of", "prepare"]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The table divided and encoded: row positions refer to `table`, `inputs` holds every row of it encoded.
+    """The rows divided and encoded: positions refer to `table`, `inputs` holds every row of it encoded.
+
+    Of images, `table` names the file of each row, and `inputs` are the pictures.
 
     `codes` holds the labels of every row for each target, -1 or NaN where one is missing.
     """
@@ -36,7 +39,7 @@ class Prepared:
     development: np.ndarray  # all rows but the test part
     inputs: np.ndarray
     codes: tuple[np.ndarray, ...]
-    encoder: Encoder
+    encoder: Encoder | PixelEncoder
     problem: Problem
     columns: dict[str, str]
     warnings: tuple[str, ...]

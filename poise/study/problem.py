@@ -12,12 +12,17 @@ from torch import Tensor, nn
 
 from poise.core.blocks import Blocks
 from poise.core.context import Batch
+from poise.data.pixels import PixelEncoder
 from poise.models.tabular import ColumnPlan, TabularNet, quantile_edges
 from poise.study.heads import Head
+from poise.study.image_network import ImageDesign, ImageNetwork
 from poise.train.losses import Loss, SeveralLosses
 from poise.train.population import Rows
 
-__all__ = ["Design", "Problem", "network"]
+__all__ = ["Design", "Plan", "Problem", "network"]
+
+Plan = ColumnPlan | PixelEncoder
+"""What a network must know of its inputs: where the columns of a table belong, or the size of pictures."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,12 @@ class Design:
     residual: bool = False
 
 
-def network(plan: ColumnPlan, outputs: int, design: Design, edges: Tensor | None) -> TabularNet:
-    """Return a new network of a design."""
+def network(plan: Plan, outputs: int, design: Design | ImageDesign, edges: Tensor | None) -> nn.Module:
+    """Return a new network of a design, for a table or for images."""
+    if isinstance(plan, PixelEncoder):
+        assert isinstance(design, ImageDesign)
+        return ImageNetwork(plan, outputs, design)
+    assert isinstance(design, Design)
     return TabularNet(
         plan,
         outputs,
@@ -48,7 +57,7 @@ def network(plan: ColumnPlan, outputs: int, design: Design, edges: Tensor | None
 
 @dataclass(frozen=True)
 class Problem:
-    """The development rows of a study: encoded inputs (N, F), targets (N, W), row weights (N,) or None.
+    """The development rows of a study: inputs (N, F) or (N, C, H, W), targets (N, W), row weights (N,) or None.
 
     The targets of all `heads` stand side by side: K columns of a distribution for classes, one for a number. Where
     some label is missing, one more column a head says whose is known (see `poise.core.blocks`).
@@ -56,8 +65,8 @@ class Problem:
 
     rows: Rows
     heads: tuple[Head, ...]
-    plan: ColumnPlan
-    design: Design
+    plan: Plan
+    design: Design | ImageDesign
 
     @property
     def blocks(self) -> Blocks:
@@ -76,9 +85,9 @@ class Problem:
         return next((place for place, head in enumerate(self.heads) if head.classes), 0)
 
     @property
-    def columns(self) -> Tensor:
-        """The group of each input column, as batch parts want it."""
-        return torch.tensor(self.plan.groups, dtype=torch.int64)
+    def columns(self) -> Tensor | None:
+        """The group of each input column, as batch parts want it; None of pictures."""
+        return None if isinstance(self.plan, PixelEncoder) else torch.tensor(self.plan.groups, dtype=torch.int64)
 
     @property
     def outputs(self) -> int:
@@ -95,6 +104,8 @@ class Problem:
 
     def edges(self) -> Tensor | None:
         """Return the quantile edges of the numeric columns, (n, bins + 1), if the design embeds them by bins."""
+        if isinstance(self.plan, PixelEncoder) or isinstance(self.design, ImageDesign):
+            return None
         numeric = self.plan.numeric()
         if self.design.embedding != "piecewise" or not numeric:
             return None
@@ -103,7 +114,7 @@ class Problem:
         return quantile_edges(self.rows.inputs.numpy(), numeric, bins)
 
     def builder(self) -> Callable[[], nn.Module]:
-        """Return the function that makes a new network for this table."""
+        """Return the function that makes a new network for these rows."""
         return partial(network, self.plan, self.outputs, self.design, self.edges())
 
     def of_heads(self, values: Tensor, targets: Tensor, weights: Tensor) -> list[tuple[Head, Tensor, Tensor, Tensor]]:
@@ -148,9 +159,9 @@ class Problem:
         labels: Sequence[np.ndarray],
         heads: Sequence[Head],
         *,
-        plan: ColumnPlan,
+        plan: Plan,
         weights: np.ndarray | None = None,
-        design: Design | None = None,
+        design: Design | ImageDesign | None = None,
     ) -> Problem:
         """Build the problem from encoded arrays: of each head the labels (N,), -1 or NaN where one is missing."""
         x = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))

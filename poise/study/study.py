@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import time as wall
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from poise.core.errors import ArgumentError, DataError, PoiseWarning, shown
+from poise.core.errors import ArgumentError, shown
 from poise.core.recipe import Recipe
 from poise.data import read
+from poise.data.images import Images, holds_images, read_images
 from poise.data.target import Task
 from poise.study.ablation import ablate, arms_plan
 from poise.study.clock import Clock, parse_budget
@@ -23,17 +23,19 @@ from poise.study.fit import Fitted, Settings, fit
 from poise.study.folder import free_folder, made_folder
 from poise.study.gap import model_of
 from poise.study.halt import Halt
+from poise.study.image_network import ImageDesign
 from poise.study.metrics import metrics_of
+from poise.study.model import StudyModel
 from poise.study.outcome import outcome_of, with_truth
-from poise.study.prepare import Prepared, prepare
+from poise.study.prepare import Prepared
 from poise.study.problem import Design
 from poise.study.progress import Progress, Quiet
 from poise.study.record import Record
 from poise.study.report import write_report
 from poise.study.result import Arm, Contribution, Strength, StudyResult, Together, result_to_json
+from poise.study.sources import ImageSource, Source, TableSource
 from poise.study.space import Space
 from poise.study.store import write_text_atomic
-from poise.study.table_model import TableModel
 from poise.study.together import learned_alone
 from poise.study.workers import default_jobs
 
@@ -45,14 +47,17 @@ _LATEST = 0.95  # an ablation that takes longer than planned ends here, all arms
 
 
 class Study:
-    """Search, ablate, compare and report on one table.
+    """Search, ablate, compare and report on one table, or on labelled images.
 
-    `source`: a path, frame, array or the name of a bundled table, as `poise.data.read` takes it. `target`: the column
+    `source`: a path, frame, array or the name of a bundled table, as `poise.data.read` takes it; or a folder of images,
+    an .npz or IDX file, as `poise.data.read_images` takes it, or what that returned. `target`: the column
     to predict, or several, which one network then learns together; a row may lack some of them. `budget`: "2m", "90s"
     or "50trials"; the search, retraining, ablation and baselines share it. `out`: the folder to write, or None to write
     nothing. `groups`, `time`: columns that rows must not be divided across, or must be divided along; neither is a
     feature. `task`: of all targets, or {target: task}. `parts`: names of regularizers to search. `class_weight`:
-    "balanced" (rare classes weigh more in loss and decision; probabilities are corrected back) or None.
+    "balanced" (rare classes weigh more in loss and decision; probabilities are corrected back) or None. `design`: the
+    network, a `Design` or an `ImageDesign`. Of images alone: `per_class` cuts what is developed on to so many of each
+    class; `size`, `bad_images`, `cache` are `read_images`'s `size`, `bad` and `cache`.
 
     Raises: ArgumentError, DataError, StudyError, each naming what and where, before any work is done.
 
@@ -81,7 +86,11 @@ class Study:
         progress: Progress | None = None,
         encoding: str | None = None,
         delimiter: str | None = None,
-        design: Design | None = None,
+        design: Design | ImageDesign | None = None,
+        per_class: int | None = None,
+        size: int | tuple[int, int] | None = None,
+        bad_images: str = "skip",
+        cache: str | Path | None = None,
     ) -> None:
         self.budget = parse_budget(budget)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
@@ -101,27 +110,31 @@ class Study:
             )
         if class_weight not in (None, "balanced"):
             raise ArgumentError(f"`Study.class_weight` must be None or 'balanced'; got {shown(class_weight)}.")
-        Space(parts)
-        self.seed, self.parts, self.ablation, self.class_weight = seed, parts, ablation, class_weight
-        self.design = design or Design()
         self.out = None if out is None else free_folder(Path(out))
-        self.table = read(source, target=target, encoding=encoding, delimiter=delimiter)
-        if self.table.targets is None:
-            raise ArgumentError(f"`Study.target` must name a column; the table has {shown(list(self.table.frame))}.")
-        for argument, column in (("groups", groups), ("time", time)):
-            if column is not None and column not in list(self.table.frame):
-                raise DataError(f"`Study.{argument}`: no column {column!r}; there are {shown(list(self.table.frame))}.")
-        if groups is not None and time is not None:
-            raise ArgumentError(
-                f"`Study.groups` and `Study.time` exclude each other; got {groups!r} and {time!r}. "
-                "Use time when rows are ordered."
+        self.source: Source
+        if isinstance(source, Images) or holds_images(source):
+            _check_no_table({"target": target, "groups": groups, "time": time, "task": task, "encoding": encoding,
+                             "delimiter": delimiter})  # fmt: skip
+            images = (
+                source
+                if isinstance(source, Images)
+                else read_images(str(source), size=size, bad=bad_images, cache=cache)
             )
-        self.groups, self.time, self.task = groups, time, task
+            if design is not None and not isinstance(design, ImageDesign):
+                raise ArgumentError(f"`Study.design` must be an ImageDesign for images; got {shown(design)}.")
+            self.source = ImageSource(images, class_weight, design or ImageDesign(), per_class)
+        else:
+            if design is not None and not isinstance(design, Design):
+                raise ArgumentError(f"`Study.design` must be a Design for a table; got {shown(design)}.")
+            table = read(source, target=target, encoding=encoding, delimiter=delimiter)
+            self.source = TableSource(table, task, groups, time, class_weight, design or Design())
+        Space(parts, choices=self.source.choices)
+        self.seed, self.parts, self.ablation = seed, parts, ablation
         quick = self.budget.seconds < 15 or self.budget.trials <= 30
         self.jobs = jobs or (1 if quick else default_jobs())
         self.progress: Progress = progress or Quiet()
         self._course: Course | None = None
-        self.model: TableModel | None = None
+        self.model: StudyModel | None = None
         self.recipe: Recipe | None = None
         self.result: StudyResult | None = None
         self.predictions: pd.DataFrame | None = None
@@ -129,22 +142,14 @@ class Study:
     def run(self) -> StudyResult:
         """Run the study and write its folder. Ctrl-C ends the phase at hand and still writes the best so far."""
         clock = Clock(self.budget)
-        title = f"poise study {self.table.name}"
+        title = f"poise study {self.source.name}"
         timed = math.isfinite(self.budget.seconds)
         self.progress.start(self.budget.seconds if timed else None, None if timed else int(self.budget.trials), title)
         record: Record | None = None
         try:
             self._tell("reading and encoding", None, 0.0)
-            ready = prepare(
-                self.table,
-                seed=self.seed,
-                task=self.task,
-                groups=self.groups,
-                time=self.time,
-                class_weight=self.class_weight,
-                design=self.design,
-            )
-            # Only now: a table that cannot be used leaves nothing behind.
+            ready = self.source.prepare(self.seed)
+            # Only now: data that cannot be used leaves nothing behind.
             if self.out is not None:
                 record = Record(made_folder(self.out) / "record.sqlite")
                 self._course = Course(self.out / COURSE)
@@ -165,11 +170,12 @@ class Study:
     def _facts(self, ready: Prepared) -> dict[str, object]:
         metric = metrics_of(ready.targets)[0]
         target = ", ".join(one.name for one in ready.targets)
-        facts = {"table": self.table.name, "target": target, "budget": self.budget.text, "seed": self.seed}
+        facts = {"table": self.source.name, "target": target, "budget": self.budget.text, "seed": self.seed}
         return facts | {"metric": metric.label, "lower_is_better": metric.lower_is_better}
 
     def _run(self, ready: Prepared, clock: Clock, record: Record | None) -> StudyResult:
-        space = Space(self.parts, classification=any(head.classes for head in ready.problem.heads))
+        classes = any(head.classes for head in ready.problem.heads)
+        space = Space(self.parts, classification=classes, choices=self.source.choices)
         settings = Settings(
             self.seed,
             self.jobs,
@@ -177,6 +183,7 @@ class Study:
             tell=lambda message, best, share: self._tell(message, best, share * _FIT),
             on_trials=lambda trials: record.add(trials) if record is not None else None,
             course=self._course,
+            folds=self.source.folds,
         )
         inner = Clock(
             type(self.budget)(self.budget.seconds * _FIT, self.budget.trials, self.budget.text), clock.started
@@ -233,7 +240,7 @@ class Study:
         self._write(ready)
         return self.result
 
-    def _model(self, ready: Prepared, space: Space, fitted: Fitted) -> TableModel:
+    def _model(self, ready: Prepared, space: Space, fitted: Fitted) -> StudyModel:
         structure = Recipe(*space.recipe.stage("network"))
         return model_of(ready, fitted.stack, fitted.shares, fitted.temperatures, structure)
 
@@ -241,10 +248,7 @@ class Study:
         assert self.model is not None
         assert self.recipe is not None
         assert self.result is not None
-        test = ready.table.frame.iloc[ready.parts.test]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PoiseWarning)  # of unseen levels: said when the table was encoded
-            found = self.model.predict_frame(test[list(ready.encoder.input_names)])
+        found = self.model.frame_of(ready.inputs[ready.parts.test], ready.table.frame.index[ready.parts.test])
         self.predictions = with_truth(ready, found)
         if self.out is None:
             return
@@ -254,3 +258,9 @@ class Study:
         write_text_atomic(self.out / "predictions.csv", self.predictions.to_csv(index=False))
         write_text_atomic(self.out / "result.json", result_to_json(self.result))
         write_report(self.result, self.out / "report.html")
+
+
+def _check_no_table(arguments: Mapping[str, object]) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise ArgumentError(f"`Study.{name}` is for tables; got {shown(value)} with images. Leave it out.")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from poise.models.tabular import ColumnPlan
-from poise.study.baselines import TRAININGS, boosting, plain_networks
+from poise.study.baselines import boosting, plain_families, plain_networks
 from poise.study.cohort import Cohort, Plan
 from poise.study.fit import refit
 from poise.study.folds import Folds
@@ -30,7 +30,10 @@ def test_each_family_gives_its_best_on_validation_retrained_on_all_rows(
     scores = cohort.validation()[0]
     best = {"unregularized network": int(scores[:3].argmin()), "tuned dropout": 3 + int(scores[3:].argmin())}
     assert list(found) == list(best)
-    assert len(pairs) + len(best) == TRAININGS
+    assert {name: len(own) for name, own in plain_families(ready.problem)[1].items()} == {
+        "unregularized network": 3,
+        "tuned dropout": 12,
+    }
     inputs = torch.from_numpy(ready.inputs)
     for name, place in best.items():
         alone = refit(ready.problem, recipe, [Candidate(configs[place], 0.0, torch.empty(0), plan.steps)], [0], plan, 0)

@@ -166,7 +166,7 @@ def test_shares_of_the_work_never_fall(ready: Prepared) -> None:
 def wild() -> Iterator[None]:
     """Every learning rate that is searched is one at which every network diverges."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("poise.study.space.LEARNING_RATE", (1e30, 1e31))
+        patch.setattr(SPACE, "choices", replace(SPACE.choices, lr=(1e30, 1e31)))
         yield
 
 

@@ -16,7 +16,7 @@ from poise.study import Study
 from poise.study.problem import Design
 from poise.study.report import summary
 from poise.study.result import StudyResult, result_from_json
-from poise.study.table_model import load_model
+from poise.study.model import load_model
 
 TABLE = Path(__file__).parents[3] / "shared" / "data" / "tables" / "horse_colic.parquet"
 

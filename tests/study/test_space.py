@@ -9,7 +9,8 @@ import optuna
 import pytest
 
 from poise.core.errors import ArgumentError
-from poise.study.space import _FIXED, _RANGES, LEARNING_RATE, PARTS, Space
+from poise.study.choices import IMAGE, TABLE, Choices
+from poise.study.space import Space
 
 
 @pytest.fixture(autouse=True)
@@ -25,19 +26,20 @@ def proposals(space: Space, count: int) -> list[tuple[Any, Any]]:
     return [(trial, space.suggest(trial, number)) for number, trial in enumerate(trials)]
 
 
-def test_every_proposal_is_legal_inside_its_ranges_and_neutral_where_it_is_off() -> None:
-    space = Space()
+@pytest.mark.parametrize("choices", [TABLE, IMAGE], ids=["table", "image"])
+def test_every_proposal_is_legal_inside_its_ranges_and_neutral_where_it_is_off(choices: Choices) -> None:
+    space = Space(choices=choices)
     for _, config in proposals(space, 200):
         space.recipe.at(config.dials)  # raises if a dial is not legal
-        assert LEARNING_RATE[0] <= config.lr <= LEARNING_RATE[1]
+        assert choices.lr[0] <= config.lr <= choices.lr[1]
         assert set(config.dials) == set(space.declared)
         for key, value in config.dials.items():
             if key.split(".")[0] not in config.on:
                 assert value == space.declared[key].neutral
-            elif key in _FIXED:
+            elif key in choices.fixed:
                 assert value == space.recipe.dials()[key]
             else:
-                low, high = _RANGES[key]
+                low, high = choices.ranges[key]
                 assert low <= value <= high
 
 
@@ -49,10 +51,13 @@ def test_a_part_that_is_on_is_never_neutral() -> None:
             assert any(config.dials[key] != space.declared[key].neutral for key in own), name
 
 
-def test_every_searched_dial_has_a_legal_range_and_every_fixed_one_exists() -> None:
-    declared = Space().declared
-    assert {*_RANGES, *_FIXED} == set(declared)
-    for key, (low, high) in _RANGES.items():
+@pytest.mark.parametrize("choices", [TABLE, IMAGE], ids=["table", "image"])
+def test_every_searched_dial_has_a_legal_range_and_every_fixed_one_exists(choices: Choices) -> None:
+    declared = Space(choices=choices).declared
+    assert {*choices.ranges, *choices.fixed} == set(declared)
+    assert choices.log <= set(choices.ranges)
+    assert set(choices.rare) <= set(choices.parts)
+    for key, (low, high) in choices.ranges.items():
         assert low < high
         assert declared[key].allows(low)
         assert declared[key].allows(high)
@@ -96,7 +101,7 @@ def test_the_recipe_of_a_configuration_holds_the_parts_that_are_on_with_their_va
 
 def test_label_smoothing_is_for_classes_only_and_an_unknown_part_is_refused() -> None:
     assert "label_smoothing" not in Space(classification=False).names
-    assert set(Space().names) == set(PARTS)
+    assert set(Space().names) == set(TABLE.parts)
     with pytest.raises(ArgumentError, match="dropuot"):
         Space(["dropuot"])
 

@@ -21,7 +21,7 @@ from poise.study.problem import Design
 from poise.study.progress import Quiet
 from poise.study.record import Record
 from poise.study.result import StudyResult, result_from_json
-from poise.study.table_model import load_model
+from poise.study.model import load_model
 
 FILES = {"model", "predictions.csv", "recipe.yaml", "record.sqlite", "report.html", "result.json"}
 PARTS = ["dropout", "decay", "patience", "batch_norm"]
@@ -56,7 +56,7 @@ def awkward() -> pd.DataFrame:
 
 
 def files_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} - {".record.sqlite.lock"}  # kept: removing a lock is a race
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}  # a lock, and the course
 
 
 def result_of(run: Study) -> StudyResult:

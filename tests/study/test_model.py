@@ -21,7 +21,7 @@ from poise.study.gap import model_of
 from poise.study.prepare import Prepared
 from poise.study.space import Space
 from poise.study.store import load_folder, save_folder
-from poise.study.table_model import TableModel, load_model
+from poise.study.model import StudyModel, load_model
 
 SPACE = Space(["dropout", "batch_norm", "patience"])
 # One arm with each network part on, one with neither: dials must come back, those of idle layers too.
@@ -37,24 +37,24 @@ def trained(ready: Prepared, folds: Folds, plan: Plan, arms: list[str]) -> Arms:
     return train_arms(ready.problem, SPACE.recipe, own, folds, plan, seeds=2, seed=0, jobs=1)
 
 
-def model_from(ready: Prepared, arms: Arms, temperature: float = 1.3) -> TableModel:
+def model_from(ready: Prepared, arms: Arms, temperature: float = 1.3) -> StudyModel:
     shares = torch.linspace(1, 2, len(arms.stack))
     return model_of(ready, arms.stack, shares / shares.sum(), [temperature], Recipe(*SPACE.recipe.stage("network")))
 
 
 @pytest.fixture(scope="module")
-def model(ready: Prepared, folds: Folds, plan: Plan) -> TableModel:
+def model(ready: Prepared, folds: Folds, plan: Plan) -> StudyModel:
     return model_from(ready, trained(ready, folds, plan, list(ARMS)))
 
 
 @pytest.fixture(scope="module")
-def idle(ready: Prepared, folds: Folds, plan: Plan) -> TableModel:
+def idle(ready: Prepared, folds: Folds, plan: Plan) -> StudyModel:
     """Of a population in which no member used the network parts."""
     return model_from(ready, trained(ready, folds, plan, ["none"]))
 
 
 @pytest.fixture(scope="module")
-def regressor(numbers: Prepared, plan: Plan) -> TableModel:
+def regressor(numbers: Prepared, plan: Plan) -> StudyModel:
     folds = make_folds(numbers.strata, task="regression", count=3, seed=0)
     return model_from(numbers, trained(numbers, folds, plan, list(ARMS)), 1.0)
 
@@ -67,7 +67,7 @@ def features(ready: Prepared) -> pd.DataFrame:
 def test_a_loaded_model_predicts_the_same_bits(
     kind: str, ready: Prepared, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    own: TableModel = request.getfixturevalue(kind)
+    own: StudyModel = request.getfixturevalue(kind)
     own.save(tmp_path / "model")
     back = load_model(tmp_path)
     for first, second in ((own, back), (own.single(1), back.single(1))):
@@ -78,12 +78,12 @@ def test_a_loaded_model_predicts_the_same_bits(
     assert back.design == own.design
 
 
-def test_a_fresh_process_predicts_the_same_bits(model: TableModel, ready: Prepared, tmp_path: Path) -> None:
+def test_a_fresh_process_predicts_the_same_bits(model: StudyModel, ready: Prepared, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     features(ready).to_parquet(tmp_path / "rows.parquet")
     code = (
         "import sys, torch, pandas as pd; torch.set_num_threads(1)\n"
-        "from poise.study.table_model import load_model\n"
+        "from poise.study.model import load_model\n"
         "rows = pd.read_parquet(sys.argv[1] + '/rows.parquet')\n"
         "load_model(sys.argv[1]).predict_frame(rows).to_parquet(sys.argv[1] + '/found.parquet')\n"
     )
@@ -93,7 +93,7 @@ def test_a_fresh_process_predicts_the_same_bits(model: TableModel, ready: Prepar
 
 
 def test_probabilities_are_the_members_weighted_mean_tempered_and_unweighted(
-    model: TableModel, ready: Prepared
+    model: StudyModel, ready: Prepared
 ) -> None:
     outputs = model.stack.outputs(torch.from_numpy(ready.inputs)).double()
     mean = (model.shares.double()[:, None, None] * torch.softmax(outputs, -1)).sum(0).numpy()
@@ -106,7 +106,7 @@ def test_probabilities_are_the_members_weighted_mean_tempered_and_unweighted(
 
 
 def test_a_network_that_fits_the_reweighted_world_gives_the_classes_own_shares_back(
-    model: TableModel, ready: Prepared
+    model: StudyModel, ready: Prepared
 ) -> None:
     # Under weights w the best constant answer is p w / sum(p w): what must come out again is p.
     shares, weights = np.array([0.75, 0.25]), np.array([0.5, 3.0])
@@ -126,7 +126,7 @@ def test_a_network_that_fits_the_reweighted_world_gives_the_classes_own_shares_b
     np.testing.assert_array_equal(bold.probabilities(ready.inputs), one.probabilities(ready.inputs))
 
 
-def test_a_frame_of_predictions_has_a_column_a_class_and_the_rows_own_index(model: TableModel, ready: Prepared) -> None:
+def test_a_frame_of_predictions_has_a_column_a_class_and_the_rows_own_index(model: StudyModel, ready: Prepared) -> None:
     rows = features(ready).iloc[[5, 2, 9]]
     found = model.predict_frame(rows)
     assert list(found) == ["prediction", "probability no", "probability yes"]
@@ -135,7 +135,7 @@ def test_a_frame_of_predictions_has_a_column_a_class_and_the_rows_own_index(mode
     assert list(found.prediction) == list(model.labels(ready.inputs[[5, 2, 9]]))
 
 
-def test_the_order_of_columns_and_the_rows_beside_a_row_do_not_matter(model: TableModel, ready: Prepared) -> None:
+def test_the_order_of_columns_and_the_rows_beside_a_row_do_not_matter(model: StudyModel, ready: Prepared) -> None:
     whole = model.predict_frame(features(ready))
     turned = model.predict_frame(features(ready)[list(reversed(ready.encoder.input_names))].iloc[::-1])
     pd.testing.assert_frame_equal(turned.sort_index(), whole, rtol=1e-6)
@@ -143,7 +143,7 @@ def test_the_order_of_columns_and_the_rows_beside_a_row_do_not_matter(model: Tab
         model.predict_frame(features(ready).drop(columns="a"))
 
 
-def test_numbers_are_the_weighted_mean_in_the_targets_units(regressor: TableModel, numbers: Prepared) -> None:
+def test_numbers_are_the_weighted_mean_in_the_targets_units(regressor: StudyModel, numbers: Prepared) -> None:
     outputs = regressor.stack.outputs(torch.from_numpy(numbers.inputs)).double()[..., 0].numpy()
     oracle = (
         np.average(outputs, axis=0, weights=regressor.shares.numpy()) * numbers.targets[0].scale
@@ -153,14 +153,14 @@ def test_numbers_are_the_weighted_mean_in_the_targets_units(regressor: TableMode
     assert list(regressor.predict_frame(features(numbers))) == ["prediction"]
 
 
-def test_one_member_is_a_model_of_its_own(model: TableModel, ready: Prepared) -> None:
+def test_one_member_is_a_model_of_its_own(model: StudyModel, ready: Prepared) -> None:
     one = model.single(4)
     assert one.shares.tolist() == [1.0]
     alone = model.stack.network(4)(torch.from_numpy(ready.inputs)).detach()
     torch.testing.assert_close(one.stack.outputs(torch.from_numpy(ready.inputs))[0], alone, atol=2e-6, rtol=2e-6)
 
 
-def test_a_level_never_seen_is_predicted_with_a_warning(model: TableModel, ready: Prepared) -> None:
+def test_a_level_never_seen_is_predicted_with_a_warning(model: StudyModel, ready: Prepared) -> None:
     rows = features(ready).iloc[:2].assign(kind="never seen")
     with pytest.warns(PoiseWarning, match="kind"):
         found = model.predict_frame(rows)
@@ -168,7 +168,7 @@ def test_a_level_never_seen_is_predicted_with_a_warning(model: TableModel, ready
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "weights.safetensors"])
-def test_a_changed_byte_is_refused(file: str, model: TableModel, tmp_path: Path) -> None:
+def test_a_changed_byte_is_refused(file: str, model: StudyModel, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     path = tmp_path / "model" / file
     text = bytearray(path.read_bytes())
@@ -178,7 +178,7 @@ def test_a_changed_byte_is_refused(file: str, model: TableModel, tmp_path: Path)
         load_model(tmp_path)
 
 
-def test_an_honest_folder_of_something_else_is_refused(model: TableModel, tmp_path: Path) -> None:
+def test_an_honest_folder_of_something_else_is_refused(model: StudyModel, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     tensors, metadata = load_folder(tmp_path / "model")
     one = next(name for name in tensors if name.startswith("weight/"))
@@ -199,12 +199,12 @@ def test_an_honest_folder_of_something_else_is_refused(model: TableModel, tmp_pa
     for name, (own, told) in wrong.items():
         save_folder(tmp_path / name, own, json.loads(json.dumps(told)))
         with pytest.raises(CheckpointError):
-            TableModel.load(tmp_path / name)
+            StudyModel.load(tmp_path / name)
     with pytest.raises(CheckpointError):
         load_model(tmp_path / "nothing here")
 
 
-def test_a_folder_of_the_time_of_one_target_still_loads(model: TableModel, ready: Prepared, tmp_path: Path) -> None:
+def test_a_folder_of_the_time_of_one_target_still_loads(model: StudyModel, ready: Prepared, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     tensors, metadata = load_folder(tmp_path / "model")
     (answer,) = metadata.pop("answers")

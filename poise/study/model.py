@@ -1,4 +1,4 @@
-"""What a study makes: an ensemble of networks with the encoder and the target, from frames to predictions, on disk."""
+"""What a study makes: an ensemble of networks with the encoder and the target, from data to predictions, on disk."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ from poise.core.errors import CheckpointError
 from poise.core.recipe import Recipe
 from poise.core.spec import from_spec
 from poise.data import Encoder, Target
+from poise.data.pixels import PixelEncoder
 from poise.models.tabular import ColumnPlan
 from poise.study.answer import Answer
-from poise.study.problem import Design, network
+from poise.study.image_network import ImageDesign
+from poise.study.problem import Design, Plan, network
 from poise.study.store import load_folder, save_folder
 from poise.train.stack import Stack
 
-__all__ = ["TableModel", "load_model", "plan_of"]
+__all__ = ["StudyModel", "load_model", "plan_of"]
 
+_KINDS = {Encoder: "table model", PixelEncoder: "image model"}
 WEIGHTS = ("class_weights", "decision_weights")  # of an answer, as tensors of the folder
 
 
 @dataclass(frozen=True)
-class TableModel:
-    """An ensemble for one table, with an answer to each of its targets.
+class StudyModel:
+    """An ensemble for one table, with an answer to each of its targets, or for pictures.
 
     `shares` (M,) are the members' weights in the mean prediction. Where there are several targets, `place` says which
     one a method answers; the first by default.
@@ -39,9 +42,9 @@ class TableModel:
     stack: Stack
     shares: Tensor
     answers: tuple[Answer, ...]
-    encoder: Encoder
+    encoder: Encoder | PixelEncoder
     recipe: Recipe  # of the network's structure
-    design: Design
+    design: Design | ImageDesign
     edges: Tensor | None
 
     @property
@@ -50,7 +53,7 @@ class TableModel:
         return self.answers[0].target
 
     def outputs(self, inputs: np.ndarray) -> tuple[Tensor, ...]:
-        """Return each target's outputs (M, N, width). Shapes: inputs (N, F) encoded."""
+        """Return each target's outputs (M, N, width). Shapes: inputs (N, F) or (N, C, H, W), encoded."""
         found = self.stack.outputs(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
         blocks = Blocks(tuple(answer.classes for answer in self.answers))
         return tuple(blocks.own(found, place) for place in range(len(self.answers)))
@@ -71,20 +74,24 @@ class TableModel:
         """Return (N,) class labels."""
         return np.asarray(self.answers[place].target.decode(self.decide(self.probabilities(inputs, place), place)))
 
-    def predict_frame(self, frame: object) -> pd.DataFrame:
+    def predict_frame(self, data: Any) -> pd.DataFrame:
         """Return a frame with `prediction`, and for classes one `probability LABEL` column each.
 
-        Of several targets, each column begins with its target's name: `price prediction`.
+        Of several targets, each column begins with its target's name: `price prediction`. `data`: rows of a table; of
+        an image study, pictures (N, C, H, W) uint8 in the size it learned.
         """
-        inputs = self.encoder.transform(frame)
-        index = frame.index if isinstance(frame, pd.DataFrame) else None
+        index = data.index if isinstance(data, pd.DataFrame) else None
+        return self.frame_of(self.encoder.transform(data), index)
+
+    def frame_of(self, inputs: np.ndarray, index: pd.Index | None = None) -> pd.DataFrame:
+        """Return what `predict_frame` returns, of encoded inputs."""
         found: dict[str, np.ndarray] = {}
         for answer, outputs in zip(self.answers, self.outputs(inputs), strict=True):
             title = "" if len(self.answers) == 1 else f"{answer.target.name} "
             found |= {title + name: values for name, values in answer.columns(outputs, self.shares).items()}
         return pd.DataFrame(found, index=index)
 
-    def single(self, place: int) -> TableModel:
+    def single(self, place: int) -> StudyModel:
         """Return the model of one member."""
         return dataclasses.replace(self, stack=self.stack.select(torch.tensor([place])), shares=torch.ones(1))
 
@@ -102,7 +109,7 @@ class TableModel:
                 if (weights := getattr(answer, name)) is not None:
                     tensors[f"{name}/{place}"] = np.asarray(weights, dtype=np.float64)
         metadata = {
-            "kind": "table model",
+            "kind": _KINDS[type(self.encoder)],
             "encoder": state,
             "answers": [
                 {"target": answer.target.state(), "temperature": answer.temperature} for answer in self.answers
@@ -113,18 +120,25 @@ class TableModel:
         save_folder(Path(folder), tensors, metadata)
 
     @staticmethod
-    def load(folder: str | Path) -> TableModel:
+    def load(folder: str | Path) -> StudyModel:
         """Return the model that `save` wrote. Raises CheckpointError if anything in it is not as written."""
         tensors, metadata = load_folder(Path(folder))
         try:
-            if metadata["kind"] != "table model":
-                raise CheckpointError(f"{folder} holds a {metadata['kind']!r}, not a table model.")
-            encoder = Encoder.from_state(
-                metadata["encoder"],
-                {n.removeprefix("encoder/"): t.numpy() for n, t in tensors.items() if n.startswith("encoder/")},
-            )
+            if metadata["kind"] not in _KINDS.values():
+                raise CheckpointError(f"{folder} holds a {metadata['kind']!r}, not a study's model.")
+            encoder: Encoder | PixelEncoder
+            design: Design | ImageDesign
+            if metadata["kind"] == _KINDS[PixelEncoder]:
+                encoder = PixelEncoder.from_state(metadata["encoder"])
+                design = ImageDesign(**metadata["design"])
+            else:
+                encoder = Encoder.from_state(
+                    metadata["encoder"],
+                    {n.removeprefix("encoder/"): t.numpy() for n, t in tensors.items() if n.startswith("encoder/")},
+                )
+                design = Design(**metadata["design"])
             answers = _answers(metadata, tensors)
-            recipe, design = from_spec(metadata["recipe"]), Design(**metadata["design"])
+            recipe = from_spec(metadata["recipe"])
             weights = {n.removeprefix("weight/"): t for n, t in tensors.items() if n.startswith("weight/")}
             buffers = {n.removeprefix("buffer/"): t for n, t in tensors.items() if n.startswith("buffer/")}
             outputs = Blocks(tuple(answer.classes for answer in answers)).width
@@ -136,11 +150,11 @@ class TableModel:
             if expected != {name: tuple(tensor.shape) for name, tensor in (weights | buffers).items()}:
                 raise CheckpointError(f"{folder}: the weights do not fit the network that the manifest describes.")
             stack = Stack(module, weights, buffers)
-            return TableModel(stack, tensors["shares"], answers, encoder, recipe, design, edges)
+            return StudyModel(stack, tensors["shares"], answers, encoder, recipe, design, edges)
         except (IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, CheckpointError):
                 raise
-            raise CheckpointError(f"{folder}: the manifest does not describe a table model ({error}).") from None
+            raise CheckpointError(f"{folder}: the manifest does not describe a study's model ({error}).") from None
 
 
 def _answers(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Answer, ...]:
@@ -154,13 +168,15 @@ def _answers(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Answ
     return tuple(found)
 
 
-def plan_of(encoder: Encoder) -> ColumnPlan:
-    """Return the column plan of an encoder."""
+def plan_of(encoder: Encoder | PixelEncoder) -> Plan:
+    """Return what a network must know of the inputs that an encoder makes."""
+    if isinstance(encoder, PixelEncoder):
+        return encoder
     return ColumnPlan(tuple(int(group) for group in encoder.groups), tuple(encoder.kinds))
 
 
-def load_model(path: str | Path) -> TableModel:
+def load_model(path: str | Path) -> StudyModel:
     """Return the model of a study's folder, or of its `model` folder."""
     folder = Path(path)
     inner = folder / "model"
-    return TableModel.load(inner if inner.is_dir() else folder)
+    return StudyModel.load(inner if inner.is_dir() else folder)

@@ -1,0 +1,157 @@
+"""What a study may combine, for tables and for images: the parts, the ranges worth trying, where a search begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from poise.average import Ema
+from poise.batch import ColorJitter, Crop, CutMix, Cutout, Flip, InputNoise, LabelSmoothing, Mixup, SwapNoise
+from poise.core.regularizer import Regularizer
+from poise.gradient import ClipNorm
+from poise.network import BatchNorm, Dropout, HiddenNoise
+from poise.stop import Patience
+from poise.update import L1, Decay
+
+__all__ = ["IMAGE", "TABLE", "Choices", "Start"]
+
+Start = tuple[tuple[str, ...], dict[str, float], float]
+"""A configuration that a search begins with: the parts that are on, their dials, the learning rate."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A search space. `parts` stand at the value that an untuned user would start from.
+
+    `ranges`: of each searched dial, the lowest and the highest value; `fixed`: dials that keep their start value;
+    `log`: dials whose equal steps are equal factors. Of the parts in `rare`, a bracket tries only two at a time,
+    because a part costs its time for every member as soon as one member uses it. `lr`: of Adam, in log scale.
+    """
+
+    parts: Mapping[str, Regularizer]
+    ranges: Mapping[str, tuple[float, float]]
+    fixed: frozenset[str]
+    log: frozenset[str]
+    rare: tuple[str, ...]
+    lr: tuple[float, float]
+    starts: tuple[Start, ...]
+
+    def without(self, *names: str) -> Choices:
+        """Return the choices without some parts."""
+
+        def own(key: str) -> bool:
+            return key.split(".", maxsplit=1)[0] not in names
+
+        return Choices(
+            {name: part for name, part in self.parts.items() if own(name)},
+            {key: ends for key, ends in self.ranges.items() if own(key)},
+            frozenset(filter(own, self.fixed)),
+            frozenset(filter(own, self.log)),
+            tuple(filter(own, self.rare)),
+            self.lr,
+            tuple(
+                (tuple(filter(own, on)), {k: v for k, v in dials.items() if own(k)}, lr)
+                for on, dials, lr in self.starts
+            ),
+        )
+
+
+def _named(*parts: Regularizer) -> dict[str, Regularizer]:
+    return {part.name: part for part in parts}
+
+
+_MILD = {"dropout.p": 0.1, "decay.rate": 0.02, "ema.decay": 0.98}
+
+TABLE = Choices(
+    parts=_named(
+        BatchNorm(),
+        Dropout(0.2),
+        HiddenNoise(0.1),
+        InputNoise(0.05),
+        SwapNoise(0.1),
+        Mixup(0.3),
+        CutMix(0.2),
+        LabelSmoothing(0.05),
+        ClipNorm(1.0),
+        Decay(0.05),
+        L1(1e-5),
+        Ema(0.99),
+        Patience(12),
+    ),
+    ranges={
+        "dropout.p": (0.02, 0.6),
+        "hidden_noise.scale": (0.01, 0.5),
+        "input_noise.scale": (0.01, 0.5),
+        "swap_noise.p": (0.02, 0.4),
+        "mixup.alpha": (0.05, 2.0),
+        "cut_mix.share": (0.05, 1.0),
+        "label_smoothing.amount": (0.01, 0.2),
+        "clip_norm.limit": (0.1, 5.0),
+        "decay.rate": (1e-3, 2.0),
+        "l1.weight": (1e-6, 1e-3),
+        "ema.decay": (0.9, 0.998),
+    },
+    fixed=frozenset(
+        {"patience.evaluations", "patience.minimum_change", "cut_mix.alpha", "mixup.share", "batch_norm.share"}
+    ),
+    log=frozenset(
+        {"decay.rate", "l1.weight", "clip_norm.limit", "mixup.alpha", "input_noise.scale", "hidden_noise.scale"}
+    ),
+    rare=("hidden_noise", "input_noise", "swap_noise", "cut_mix", "l1", "clip_norm"),
+    lr=(5e-4, 2e-2),
+    starts=(
+        (("dropout", "decay", "patience", "ema", "clip_norm", "batch_norm"), _MILD, 4e-3),
+        (("dropout", "decay", "patience", "ema", "clip_norm"), _MILD, 3e-3),
+        (("dropout", "decay", "patience", "ema", "mixup", "label_smoothing", "swap_noise"), _MILD, 3e-3),
+        (("patience", "decay"), {"decay.rate": 0.5}, 2e-3),
+        (("dropout", "patience"), {"dropout.p": 0.4}, 2e-3),
+    ),
+)
+
+_AUGMENTED = ("batch_norm", "flip", "crop", "decay", "patience", "ema")
+
+IMAGE = Choices(
+    parts=_named(
+        BatchNorm(),
+        Dropout(0.1),
+        Flip(0.5),
+        Crop(2.0),
+        ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.0),
+        Cutout(0.4),
+        Mixup(0.3),
+        CutMix(0.3),
+        LabelSmoothing(0.05),
+        ClipNorm(1.0),
+        Decay(0.05),
+        Ema(0.99),
+        Patience(12),
+    ),
+    ranges={
+        "dropout.p": (0.02, 0.5),
+        "flip.horizontal": (0.1, 0.5),
+        "crop.pixels": (1.0, 6.0),
+        "color_jitter.brightness": (0.05, 0.6),
+        "color_jitter.contrast": (0.05, 0.6),
+        "cutout.side": (0.1, 0.7),
+        "mixup.alpha": (0.05, 2.0),
+        "cut_mix.share": (0.05, 1.0),
+        "label_smoothing.amount": (0.01, 0.2),
+        "clip_norm.limit": (0.1, 5.0),
+        "decay.rate": (1e-3, 2.0),
+        "ema.decay": (0.9, 0.998),
+    },
+    fixed=frozenset(
+        {"patience.evaluations", "patience.minimum_change", "cut_mix.alpha", "mixup.share", "batch_norm.share"}
+        | {"flip.vertical", "cutout.share", "color_jitter.saturation", "color_jitter.hue"}
+    ),
+    log=frozenset({"decay.rate", "clip_norm.limit", "mixup.alpha"}),
+    rare=("color_jitter", "cutout", "cut_mix", "clip_norm"),
+    lr=(5e-4, 1e-2),
+    starts=(
+        (_AUGMENTED, {"decay.rate": 0.05}, 4e-3),
+        ((*_AUGMENTED, "cutout", "label_smoothing"), {}, 3e-3),
+        ((*_AUGMENTED, "mixup"), {}, 3e-3),
+        ((*_AUGMENTED, "cut_mix"), {"cut_mix.share": 0.5}, 3e-3),
+        (("batch_norm", "dropout", "decay", "patience"), {"decay.rate": 0.2}, 2e-3),
+    ),
+)
