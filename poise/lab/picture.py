@@ -128,14 +128,17 @@ def read_picture(path: str | Path) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
             file = Image.open(path)
-        if file.width * file.height > _MOST_PIXELS:
-            raise DataError(
-                f"{shown(name)} has {file.width} x {file.height} pixels, more than {_MOST_PIXELS:,}. Make it smaller."
-            )
         with file:
+            if file.width * file.height > _MOST_PIXELS:
+                raise DataError(
+                    f"{shown(name)} has {file.width} x {file.height} pixels, more than {_MOST_PIXELS:,}. "
+                    "Make it smaller."
+                )
             square = ImageOps.fit(ImageOps.exif_transpose(file).convert("RGB"), (SIDE, SIDE))
     except FileNotFoundError:
         raise DataError(f"there is no picture {shown(str(path))}. Check the path.") from None
+    except DataError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{shown(name)} cannot be read as a picture: {error}. Save it as PNG or JPEG.") from None
     pixels = np.asarray(square, dtype=np.float32) / 255
