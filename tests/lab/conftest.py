@@ -81,12 +81,8 @@ class Desk:
         own = (f"http://127.0.0.1:{self.server.port}/", f"ws://127.0.0.1:{self.server.port}/", "data:", "blob:")
         page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
         page.on("console", lambda said: said.type == "error" and self.faults.append(f"console: {said.text}"))
-        page.on(
-            "request", lambda asked: asked.url.startswith(own) or self.faults.append(f"request to {asked.url}")
-        )
-        page.on(
-            "websocket", lambda made: made.url.startswith(own) or self.faults.append(f"websocket to {made.url}")
-        )
+        page.on("request", lambda asked: asked.url.startswith(own) or self.faults.append(f"request to {asked.url}"))
+        page.on("websocket", lambda made: made.url.startswith(own) or self.faults.append(f"websocket to {made.url}"))
 
     @staticmethod
     def wait(page: Any) -> None:

@@ -99,8 +99,14 @@ class Marks(Figure):
             Axis("difference"),
             Axis("", ticks=tuple(enumerate(names))),
             [
-                Intervals("difference", [0, 1, 2, 3], [0.0, 0.2, -0.1, 0.4], [-0.1, 0.1, -0.3, 0.2], [0.1, 0.3, 0.1, 0.6],
-                          [[-0.05, 0.05], [0.15, 0.25], [-0.2, 0.0], [0.3, 0.5]]),
+                Intervals(
+                    "difference",
+                    [0, 1, 2, 3],
+                    [0.0, 0.2, -0.1, 0.4],
+                    [-0.1, 0.1, -0.3, 0.2],
+                    [0.1, 0.3, 0.1, 0.6],
+                    [[-0.05, 0.05], [0.15, 0.25], [-0.2, 0.0], [0.3, 0.5]],
+                ),
                 Rule("no change", x=0.0),
             ],
         )
@@ -112,7 +118,14 @@ class Marks(Figure):
             [
                 Shape("disc", [math.cos(a) for a in turn], [math.sin(a) for a in turn], "train"),
                 Shape("diamond", [1, 0, -1, 0], [0, 1, 0, -1], "valid"),
-                Line("contour", [0.5 * math.cos(a) + 0.8 for a in turn], [0.3 * math.sin(a) + 0.8 for a in turn], "plain", closed=True, thin=True),
+                Line(
+                    "contour",
+                    [0.5 * math.cos(a) + 0.8 for a in turn],
+                    [0.3 * math.sin(a) + 0.8 for a in turn],
+                    "plain",
+                    closed=True,
+                    thin=True,
+                ),
                 Dots("minimum", [0.8], [0.8], "truth", "cross"),
             ],
             square=True,
@@ -124,7 +137,12 @@ class Marks(Figure):
             Axis("loss", log=state["scale"] == "log"),
             [
                 Line("train", [10 ** (at * 3 / 20) for at in range(21)], losses, "train"),
-                Line("validation", [10 ** (at * 3 / 20) for at in range(21)], [0.1 + y + (at / 20) ** 3 for at, y in enumerate(losses)], "valid"),
+                Line(
+                    "validation",
+                    [10 ** (at * 3 / 20) for at in range(21)],
+                    [0.1 + y + (at / 20) ** 3 for at, y in enumerate(losses)],
+                    "valid",
+                ),
                 Line("broken", [1, 10, 100, 1000], [1.0, float("nan"), 2.0, 2.5], "plain"),
             ],
         )
@@ -133,8 +151,16 @@ class Marks(Figure):
                 f"layer {layer + 1}",
                 Axis("", -3, 3),
                 Axis("", 0, 1),
-                [Bars("before", [a / 4 for a in range(-10, 11)], [math.exp(-((a / 4) ** 2) / (1 + layer)) for a in range(-10, 11)], "valid", width=0.25),
-                 Line("after", [a / 4 for a in range(-10, 11)], [math.exp(-((a / 4) ** 2)) for a in range(-10, 11)])],
+                [
+                    Bars(
+                        "before",
+                        [a / 4 for a in range(-10, 11)],
+                        [math.exp(-((a / 4) ** 2) / (1 + layer)) for a in range(-10, 11)],
+                        "valid",
+                        width=0.25,
+                    ),
+                    Line("after", [a / 4 for a in range(-10, 11)], [math.exp(-((a / 4) ** 2)) for a in range(-10, 11)]),
+                ],
                 height=170,
                 small=True,
             )
@@ -176,7 +202,9 @@ class Others(Figure):
         rate, seed = float(state["rate"]), int(state["seed"])
         dice = torch.Generator().manual_seed(seed)
         sizes = (4, 8, 6, 2)
-        kept = [torch.rand(size, generator=dice) >= (rate if 0 < layer < 3 else 0.0) for layer, size in enumerate(sizes)]
+        kept = [
+            torch.rand(size, generator=dice) >= (rate if 0 < layer < 3 else 0.0) for layer, size in enumerate(sizes)
+        ]
         edges = [
             torch.randn(after, before, generator=dice).tolist() for before, after in zip(sizes, sizes[1:], strict=False)
         ]
@@ -184,25 +212,57 @@ class Others(Figure):
         press = Press("seed", "The next mask")
         network = Network(
             "A network with dropout",
-            [[Node(not k, text="income" if layer == 0 and at == 0 else "") for at, k in enumerate(mask.tolist())] for layer, mask in enumerate(kept)],
+            [
+                [Node(not k, text="income" if layer == 0 and at == 0 else "") for at, k in enumerate(mask.tolist())]
+                for layer, mask in enumerate(kept)
+            ],
             ("inputs", "hidden 1", "hidden 2", "outputs"),
             edges,
             press=press,
         )
         values = [[(row - 2) * (column - 3) / 6 for column in range(7)] for row in range(5)]
         values[0][0] = float("nan")
-        signed = Heat("A signed grid", Axis("learning rate", 1e-4, 1e-1, log=True), Axis("strength", 0, 1), values, "change", signed=True, marked=[(5, 3)])
+        signed = Heat(
+            "A signed grid",
+            Axis("learning rate", 1e-4, 1e-1, log=True),
+            Axis("strength", 0, 1),
+            values,
+            "change",
+            signed=True,
+            marked=[(5, 3)],
+        )
         table = Heat(
-            "A table of shares", Axis("guess", ticks=((0, "cat"), (1, "dog"))), Axis("truth", ticks=((0, "cat"), (1, "dog"))),
-            [[0.9, 0.1], [0.3, 0.7]], "share", 0, 1, texts=[["0.9", "0.1"], ["0.3", "0.7"]],
+            "A table of shares",
+            Axis("guess", ticks=((0, "cat"), (1, "dog"))),
+            Axis("truth", ticks=((0, "cat"), (1, "dog"))),
+            [[0.9, 0.1], [0.3, 0.7]],
+            "share",
+            0,
+            1,
+            texts=[["0.9", "0.1"], ["0.3", "0.7"]],
         )
         ramp = torch.linspace(0, 1, 64).reshape(8, 8)
-        images = Images("Pictures", [tile_of(ramp, "grey ramp"), tile_of(torch.stack([ramp, ramp.T, 1 - ramp]), "three channels", chosen=True)], press=press)
-        numbers = Numbers("At a glance", [("kept units", str(int(sum(k.sum() for k in kept))), "of 20"), ("rate", f"{rate:g}", "")])
+        images = Images(
+            "Pictures",
+            [tile_of(ramp, "grey ramp"), tile_of(torch.stack([ramp, ramp.T, 1 - ramp]), "three channels", chosen=True)],
+            press=press,
+        )
+        numbers = Numbers(
+            "At a glance", [("kept units", str(int(sum(k.sum() for k in kept))), "of 20"), ("rate", f"{rate:g}", "")]
+        )
         axes = (Axis("learning rate", 1e-4, 1e-1, log=True), Axis("dropout", 0, 0.8), Axis("loss"))
-        members = [[10 ** (-4 + 3 * torch.rand((), generator=dice).item()), 0.8 * torch.rand((), generator=dice).item(), torch.rand((), generator=dice).item()] for _ in range(20)]
+        members = [
+            [
+                10 ** (-4 + 3 * torch.rand((), generator=dice).item()),
+                0.8 * torch.rand((), generator=dice).item(),
+                torch.rand((), generator=dice).item(),
+            ]
+            for _ in range(20)
+        ]
         parallel = Parallel("The population", axes, members, chosen=[3])
-        rows = Table(("name", "share"), [["<b>bold</b>", 0.5], ["=1+1", 0.25]], "A table", ("/f/marks", "javascript:alert(1)"))
+        rows = Table(
+            ("name", "share"), [["<b>bold</b>", 0.5], ["=1+1", 0.25]], "A table", ("/f/marks", "javascript:alert(1)")
+        )
         panels: list[Panel] = [network, signed, table, images, numbers, parallel, rows]
         dropped = int(sum((~k).sum() for k in kept))
         return Frame(panels, [Number("dropped", dropped, str(dropped), "zero")])
@@ -235,7 +295,10 @@ class Slow(Figure):
         if state["fails"]:
             raise RuntimeError("on purpose")
         value = int(state["value"])
-        return Frame([Plot("", Axis("x", 0, 1), Axis("y", 0, 100), [Line("value", [0, 1], [value, value])])], [Number("value", value, str(value))])
+        return Frame(
+            [Plot("", Axis("x", 0, 1), Axis("y", 0, 100), [Line("value", [0, 1], [value, value])])],
+            [Number("value", value, str(value))],
+        )
 
     def code(self, state: State) -> str:
         return f"print({state['value']})\n"
@@ -263,7 +326,12 @@ class Training(Figure):
             train = [math.exp(-at / 12) for at in x]
             valid = [math.exp(-at / 9) + 0.0006 * at**1.4 + 0.1 for at in x]
             best = min(x, key=lambda at: valid[at])
-            plot = Plot("", Axis("step", 0, steps), Axis("loss", 0, 1.2), [Line("train", x, train), Line("validation", x, valid, "valid"), Rule(f"best step {best}", x=best)])
+            plot = Plot(
+                "",
+                Axis("step", 0, steps),
+                Axis("loss", 0, 1.2),
+                [Line("train", x, train), Line("validation", x, valid, "valid"), Rule(f"best step {best}", x=best)],
+            )
             yield Frame([plot], [Number("step", count, str(count))])
 
     def compute(self, state: State) -> Frame:
