@@ -220,6 +220,8 @@ class RunPopulation(RunFigure):
             "ended = [trial for trial in trials if trial.state == 'finished'] or trials\n"
             "best = min(ended, key=lambda trial: trial.validation)\n"
             "print('networks', len(trials))\nprint('best validation', best.validation)\n"
+            "print('stopped early', sum(trial.state == 'pruned' for trial in trials))\n"
+            "print('diverged', sum(trial.state == 'diverged' for trial in trials))\n"
         )
 
 
