@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 
 from poise.core.errors import PoiseError, StudyError
 from poise.lab.controls import State
-from poise.lab.server.limits import REMEMBERED_BYTES, STREAMS, WATCH_SECONDS
+from poise.lab.server.limits import FILE_SECONDS, REMEMBERED_BYTES, STREAMS, WATCH_SECONDS
 from poise.lab.server.pool import Nursery, Pool
 
 if TYPE_CHECKING:
@@ -98,7 +98,12 @@ class Lab:
         if of:
             await self.loaded.wait()
         request = {"do": "export", "figure": figure, "of": list(of), "state": dict(state)}
-        answer: dict[str, Any] = json.loads(await self.pool.run(request, rank=1))
+        async with self.seats:  # it computes for as long as a run plays; the sliders must not wait for it
+            worker = await self.nursery.fork(playing=True)
+            try:
+                answer: dict[str, Any] = json.loads(await worker.ask(request, FILE_SECONDS))
+            finally:
+                worker.end()
         if "error" in answer:
             raise StudyError(answer["error"])
         return str(answer["html"])

@@ -8,6 +8,7 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from client import Client
@@ -146,6 +147,20 @@ def test_a_static_file_is_asked_for_anew_and_sent_once(client: Client) -> None:
     given = {"Cookie": client.cookie, "If-None-Match": first.headers["etag"]}
     again = client.ask("GET", "/static/icon.svg", given)
     assert (again.status, again.text) == (304, "")
+
+
+def test_a_figure_is_saved_as_one_file(client: Client) -> None:
+    message = {"op": "open", "key": "export", "figure": "powers", "of": [], "state": {"power": 3}}
+    page = client.get("/export?open=" + quote(json.dumps(message)))
+    assert page.status == 200
+    assert page.headers["content-disposition"] == 'attachment; filename="powers.html"'
+    assert "A power grows faster than a line" in page.text
+    assert 'id="poise-static"' in page.text
+
+
+@pytest.mark.parametrize("query", ["", "open=", "open={}", 'open={"op":"close","key":"a"}', "open=[[[["])
+def test_what_is_no_figure_is_not_saved(client: Client, query: str) -> None:
+    assert client.get("/export?" + quote(query, safe="=")).status in {400, 404}
 
 
 # ---- addresses that lead out ----
