@@ -33,7 +33,7 @@ def read_folder(path: Path, *, size: tuple[int, int] | None, bad: str, cache: Pa
     if not files:
         raise DataError(
             f"{shown(str(path))} has no image in a folder of its class ({', '.join(sorted(ENDINGS))}). "
-            "Make one folder for each class and put its images there."
+            "Make one folder for each class and put its images there; for a table, name the file."
         )
     kept = None if cache is None or len(files) < _KEPT_FROM else cache / f"{_key(path, files, size, cap)}.npz"
     known = None if kept is None else _load(kept)

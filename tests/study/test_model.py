@@ -18,10 +18,10 @@ from poise.study.arms import Arms, train_arms
 from poise.study.cohort import Plan
 from poise.study.folds import Folds, make_folds
 from poise.study.gap import model_of
+from poise.study.model import StudyModel, load_model
 from poise.study.prepare import Prepared
 from poise.study.space import Space
 from poise.study.store import load_folder, save_folder
-from poise.study.model import StudyModel, load_model
 
 SPACE = Space(["dropout", "batch_norm", "patience"])
 # One arm with each network part on, one with neither: dials must come back, those of idle layers too.

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import poise.study  # noqa: F401  # now: one test gives up the right to read its files
-from poise import L1, Decay, Dropout, Mixup, Recipe, __version__, cli
-from poise.cli import main
+from poise import L1, Decay, Dropout, Mixup, Recipe, __version__
+from poise.cli import folder, main
 from poise.core.errors import DataError, StudyError
 
 
@@ -184,7 +184,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a long delimiter": (["t.csv", "--target", "left", "--delimiter", "||"], "must be one character"),
     "an unknown encoding": (["t.csv", "--target", "left", "--encoding", "utf-99"], "utf-99"),
     "a task that does not fit": (["t.csv", "--target", "left", "--task", "regression"], "left"),
-    "a folder": (["."], "is a folder"),
+    "a folder without images": (["."], "has no image in a folder of its class"),
+    "a column of images": (["there", "--target", "left"], "`Study.target` is for tables"),
 }
 
 
@@ -262,5 +263,5 @@ def test_a_folder_that_is_not_ours_is_refused_at_the_start(
 
 def test_a_full_disk_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"has \d+ free bytes; a study needs 1208925819614629174706176\. Free some"):
-        cli._check_space(tmp_path / "not" / "yet", least=2**80)
-    cli._check_space(tmp_path, least=0)
+        folder.check_space(tmp_path / "not" / "yet", least=2**80)
+    folder.check_space(tmp_path, least=0)

@@ -15,8 +15,8 @@ import pytest
 
 from poise import Recipe
 from poise.cli import main
+from poise.study.model import load_model
 from poise.study.result import result_from_json
-from poise.study.table_model import load_model
 
 OPTIONS = ["--budget", "3trials", "--no-ablation", "--parts", "dropout, patience,decay", "--quiet"]
 FILES = ["model", "predictions.csv", "recipe.yaml", "record.sqlite", "report.html", "result.json"]
