@@ -68,7 +68,8 @@ def _picture(name: str, own: str | None) -> Tensor:
 def drawn(key: str, strength: float, seed: int, count: int, name: str, own: str | None = None) -> Tensor:
     """Return `count` draws of one augmentation of a picture, (count, 3, H, W), as one batch of a run."""
     recipe = Recipe(at_strength(augmentations()[key], strength))
-    run = recipe.start(nn.Linear(1, 2), seed=seed, classes=2)
+    with torch.random.fork_rng(devices=[]):  # the layer, which a run must have, draws from the global numbers
+        run = recipe.start(nn.Linear(1, 2), seed=seed, classes=2)
     pictures = _picture(name, own).expand(count, -1, -1, -1)
     found, _ = run.batch(pictures, torch.zeros(count, dtype=torch.int64))
     return found.clamp(0, 1)  # type: ignore[no-any-return]

@@ -30,13 +30,13 @@ def deep_network(depth: int, gain: float, seed: int) -> nn.Sequential:
     """Return `depth` hidden layers of 24 units and an output; weights of deviation gain sqrt(2 / inputs)."""
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
-    for place in range(depth):
-        layer = nn.Linear(WIDTH if place else INPUTS, WIDTH)
-        with torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():  # nn.Linear draws weights first, from the global numbers
+        for place in range(depth):
+            layer = nn.Linear(WIDTH if place else INPUTS, WIDTH)
             layer.weight.normal_(0.0, gain * (2 / layer.in_features) ** 0.5, generator=generator)
             layer.bias.zero_()
-        layers += [layer, nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(WIDTH, 1))
+            layers += [layer, nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(WIDTH, 1))
 
 
 def hidden_values(model: nn.Sequential, inputs: Tensor) -> list[Tensor]:
