@@ -72,7 +72,8 @@ def stored(
 class _Axis:
     control: Control
     values: tuple[Value, ...]
-    kept: frozenset[Value]  # never thinned away: the start and the presets
+    kept: frozenset[Value]  # thinned away last: the start and the presets
+    home: Value  # where the file opens; never thinned away
 
     def thinner(self) -> _Axis:
         """Return every other value, and those that are kept."""
@@ -101,7 +102,7 @@ def _gridded(figure: Figure, start: State, limits: Limits, clock: Callable[[], f
         axes = _thinned(axes, max(1, min(count - 1, int(0.9 * count * limits.bytes / len(text)))))
     words = f"This file holds {count:,} frames of the figure"
     words += f", a part of the {full:,} that its sliders have here; more come with poise lab." if count < full else "."
-    spec = figure.spec() | {"controls": [_spec(axis, start) for axis in axes]}
+    spec = figure.spec() | {"controls": [_spec(axis) for axis in axes]}
     spec["presets"] = [one for one in spec["presets"] if _reachable(axes, start | one["state"])]
     kept = tuple((axis.control.name, axis.values) for axis in axes)
     return Stored(spec, kept, text, f"{words} {ERROR}", _message(figure, start, known)["sentence"])
@@ -114,7 +115,7 @@ def _axis(figure: Figure, control: Control, start: State) -> _Axis:
     unique = list(dict.fromkeys(values))
     if isinstance(control, Range | Seed):
         unique.sort()
-    return _Axis(control, tuple(unique), frozenset(kept))
+    return _Axis(control, tuple(unique), frozenset(kept), start[control.name])
 
 
 def _thinned(axes: Sequence[_Axis], most: int) -> list[_Axis]:
@@ -140,8 +141,8 @@ def _thinned(axes: Sequence[_Axis], most: int) -> list[_Axis]:
 
 
 def _shortened(axis: _Axis) -> _Axis:
-    """Return the axis with one value less, its start kept."""
-    others = [value for value in axis.values if value != axis.control.start]
+    """Return the axis with one value less."""
+    others = [value for value in axis.values if value != axis.home]
     gone = others[-1] if others else None
     return replace(axis, values=tuple(value for value in axis.values if value != gone))
 
@@ -156,11 +157,10 @@ def _reachable(axes: Sequence[_Axis], state: State) -> bool:
     return all(state[axis.control.name] in axis.values for axis in axes)
 
 
-def _spec(axis: _Axis, start: State) -> dict[str, Any]:
+def _spec(axis: _Axis) -> dict[str, Any]:
     """Return a control as data with only the values that are there."""
     own = spec_of(axis.control)
-    value = start[axis.control.name]
-    own["start"] = value if value in axis.values else axis.control.start
+    own["start"] = axis.home
     if isinstance(axis.control, Choice):
         own["options"] = [list(option) for option in axis.control.options if option[0] in axis.values]
     else:

@@ -58,14 +58,18 @@ class Running:
     def __init__(self, out: Path) -> None:
         self.out = out
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", STUDY, str(out)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=out.parent,
-        )  # fmt: skip
+        with open(out.with_suffix(".err"), "w") as words:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-c", STUDY, str(out)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True, env=environment, cwd=out.parent,
+            )  # fmt: skip
 
     def until(self, word: str) -> None:
         assert self.process.stdout is not None
-        assert self.process.stdout.readline().strip() == word
+        found = self.process.stdout.readline().strip()
+        if found != word:
+            self.end()
+            pytest.fail(f"the study did not come to {word!r}: {self.out.with_suffix('.err').read_text()[-2000:]}")
 
     def go_on(self) -> None:
         assert self.process.stdin is not None
