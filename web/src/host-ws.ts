@@ -61,10 +61,6 @@ export class SocketHost implements Host {
     return `/export?open=${encodeURIComponent(JSON.stringify({ op: "open", key: "export", figure, of, state }))}`;
   }
 
-  exportAddress(figure: string, of: string[], state: State): string {
-    return `/export?open=${encodeURIComponent(JSON.stringify({ op: "open", key: "export", figure, of, state }))}`;
-  }
-
   watch(on: (status: Status) => void): void {
     this.watchers.push(on);
   }

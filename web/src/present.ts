@@ -17,8 +17,8 @@ export class Presenter {
     document.body.classList.add("presenting");
     const full = button("Full screen", { class: "quiet", "data-present": "full" }, () => this.full());
     this.bar = html(
-      "div",
-      { class: "present-bar", role: "group", "aria-label": "Presenter" },
+      "footer",
+      { class: "present-bar" },
       button("← Back", { class: "quiet", "data-present": "back" }, () => this.move(-1)),
       this.where,
       button("Next →", { class: "main", "data-present": "next" }, () => this.move(1)),

@@ -1,5 +1,5 @@
 // What the drawn panels share: a title, an SVG as wide as its place, a press, and values under pointer and keys.
-import { html, set, svg, write } from "../dom";
+import { button, html, set, svg, write } from "../dom";
 import type { Panel, Press, Role } from "../scene";
 
 /** What a panel knows of the figure around it. */
@@ -37,10 +37,17 @@ export interface Stop {
   readings: Reading[];
 }
 
+/** A press has a button with its name too: that a drawing can be clicked is seen by none and heard by none. */
+export function showPress(presser: HTMLButtonElement, press: Press | null | undefined): void {
+  presser.hidden = !press;
+  write(presser, press?.label ?? "");
+}
+
 export abstract class Drawing<P extends Panel & { title: string; press?: Press | null }> implements View {
   readonly element = html("figure", { class: "panel" });
   protected readonly heading = html("figcaption", { class: "panel-title" });
   protected readonly legend = html("div", { class: "legend" });
+  private readonly presser = button("", { class: "press", hidden: true }, () => this.pressed());
   protected readonly box = html("div", { class: "drawing" });
   protected readonly svg = svg("svg", { "aria-hidden": "true", focusable: "false" });
   private readonly tip = html("div", { class: "tip", hidden: true });
@@ -51,7 +58,7 @@ export abstract class Drawing<P extends Panel & { title: string; press?: Press |
 
   constructor(protected readonly around: Around) {
     this.box.append(this.svg, this.tip);
-    this.element.append(this.heading, this.legend, this.box);
+    this.element.append(this.heading, this.presser, this.legend, this.box);
     this.watcher = new ResizeObserver((entries) => {
       const width = Math.floor(entries[entries.length - 1]?.contentRect.width ?? 0);
       if (width > 0 && width !== this.width) {
@@ -72,14 +79,13 @@ export abstract class Drawing<P extends Panel & { title: string; press?: Press |
     this.panel = own;
     write(this.heading, own.title);
     this.heading.hidden = own.title === "";
-    const reads = this.reads();
+    showPress(this.presser, own.press);
     set(this.box, {
-      role: own.press ? "button" : "img",
-      tabindex: own.press || reads ? 0 : null,
-      "aria-label": own.press ? own.press.label : own.title || this.around.title,
+      role: "img",
+      tabindex: own.press || this.reads() ? 0 : null,
+      "aria-label": own.title || this.around.title,
       "aria-describedby": this.around.described,
       "data-press": own.press?.control,
-      title: own.press?.label,
     });
     this.redraw();
   }

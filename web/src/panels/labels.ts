@@ -4,7 +4,7 @@ import type { Line, Mark, Num } from "../scene";
 import { widthOf } from "../text";
 import { marker, pixel, type Guise, type Plane } from "./marks";
 
-export const DIRECT_FROM = 400; // CSS pixels of panel width: narrower ones have a legend instead of names at line ends
+export const DIRECT_FROM = 340; // CSS pixels of panel width: narrower ones have a legend instead of names at line ends
 
 /** The lines that are named at their ends. */
 export const named = (marks: Mark[]): Line[] =>
@@ -15,7 +15,7 @@ export function roomForNames(marks: Mark[], width: number, font: number, small: 
   const lines = named(marks);
   if (small || width < DIRECT_FROM || lines.length === 0) return 0;
   const most = Math.max(...lines.map((mark) => widthOf(mark.label, font, true)));
-  return most > width * 0.3 ? 0 : Math.ceil(most) + 14;
+  return most > width * 0.27 ? 0 : Math.ceil(most) + 14;
 }
 
 interface Name {

@@ -1,24 +1,20 @@
 // Panels that are HTML: pictures, large numbers, tables.
-import { children, html, set, worded, write } from "../dom";
+import { button, children, html, set, worded, write } from "../dom";
 import type { Images, Numbers, Panel, Table, Tile } from "../scene";
 import { short } from "../text";
-import type { Around, View } from "./drawing";
+import { showPress, type Around, type View } from "./drawing";
 
 export class ImagesView implements View {
   readonly element = html("figure", { class: "panel images" });
   private readonly heading = html("figcaption", { class: "panel-title" });
+  private readonly presser = button("", { class: "press", hidden: true }, () => this.press());
   private readonly tiles = html("div", { class: "tiles" });
   private panel: Images | undefined;
   private drawn: Tile[] = [];
 
   constructor(private readonly around: Around) {
-    this.element.append(this.heading, this.tiles);
+    this.element.append(this.heading, this.presser, this.tiles);
     this.tiles.addEventListener("click", () => this.press());
-    this.tiles.addEventListener("keydown", (event) => {
-      if ((event.key !== "Enter" && event.key !== " ") || !this.panel?.press) return;
-      event.preventDefault();
-      if (!event.repeat) this.press();
-    });
   }
 
   private press(): void {
@@ -30,13 +26,8 @@ export class ImagesView implements View {
     this.panel = images;
     write(this.heading, images.title);
     this.heading.hidden = images.title === "";
-    set(this.tiles, {
-      role: images.press ? "button" : null,
-      tabindex: images.press ? 0 : null,
-      "aria-label": images.press?.label,
-      "data-press": images.press?.control,
-      title: images.press?.label,
-    });
+    showPress(this.presser, images.press);
+    set(this.tiles, { "data-press": images.press?.control });
     this.tiles.style.setProperty("--tile", `${images.size}px`);
     const tiles = children(this.tiles, images.tiles.length, () => html("div", { class: "tile" }, html("canvas", { role: "img" }), html("span")));
     images.tiles.forEach((tile, at) => {
