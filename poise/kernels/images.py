@@ -10,11 +10,13 @@ from ctypes import c_int64, c_void_p
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch
 
 from poise.kernels.library import available, function
 from poise.kernels.threads import in_threads
 
 __all__ = [
+    "MOST_REACH",
     "OPERATIONS",
     "PADDINGS",
     "STEP",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 STEP = 8
+MOST_REACH = 64  # pixels that a blur may look to either side
 OPERATIONS = {
     name: float(number)
     for number, name in enumerate(
@@ -59,15 +62,26 @@ def serves(images: Tensor) -> bool:
         available()
         and images.device.type == "cpu"
         and images.dtype in (torch.uint8, torch.float32, *_HALF)
-        and not images.requires_grad
         and not torch.compiler.is_compiling()
+        and not _wants_gradient(images)
     )
 
 
-def step(operation: str, rows: Tensor, *numbers: Tensor | float) -> Tensor:
-    """Return one step for each row, (B, 8); numbers are (B,) or one for all, `rows` any tensor (B, ...)."""
-    like = rows[..., :1].flatten(1)[:, 0].float() if rows.dim() > 1 else rows.float()
-    filled = (OPERATIONS[operation], *numbers, *[0.0] * (STEP - 1 - len(numbers)))
+def _wants_gradient(images: Tensor) -> bool:
+    while functorch.is_batchedtensor(images):  # whose own flag says nothing of what it holds
+        images = functorch.get_unwrapped(images)
+    return images.requires_grad or functorch.is_gradtrackingtensor(images)
+
+
+def step(operation: str, rows: Tensor, *numbers: Tensor | float, where: Tensor | None = None) -> Tensor:
+    """Return one step for each row, (B, 8), for all rows or `where` (B,) is True.
+
+    Numbers are (B,), or one for all; `rows` is any tensor (B, ...).
+    """
+    like = torch.empty(rows.shape[0], device=rows.device)
+    kind = OPERATIONS[operation]
+    chosen = kind if where is None else torch.where(where, kind, 0.0)
+    filled = (chosen, *numbers, *[0.0] * (STEP - 1 - len(numbers)))
     columns = [
         given.to(torch.float32).expand_as(like) if isinstance(given, Tensor) else torch.full_like(like, given)
         for given in filled
@@ -127,33 +141,51 @@ def _shares(rows: int, work: int) -> tuple[int, int]:
 
 
 def mixed(images: Tensor, partner: Tensor, taken: Tensor) -> Tensor:
-    """Return (1 - taken) x_i + taken x_partner, bytes rounded. Shapes: (B, ...) float32 or uint8, and (B,) each."""
-    source, partner = images.contiguous(), partner.contiguous()
-    out, weights = torch.empty_like(source), taken.to(torch.float32).contiguous()
-    size = source[0].numel() if len(source) else 0
+    """Return (1 - taken) x_i + taken x_partner, bytes rounded.
+
+    Shapes: images (..., B, C, H, W) float32 or uint8; partner, of the same member, and taken (..., B).
+    """
+    source, partner, weights = _members(images, partner, taken[..., None])
+    out, weights = torch.empty_like(source), weights.to(torch.float32)
+    size = source.shape[1:].numel()
 
     def work(first: int, last: int) -> None:
         bytes_given = source.dtype == torch.uint8
         _mix(source.data_ptr(), out.data_ptr(), first, last, size, bytes_given, partner.data_ptr(), weights.data_ptr())
 
     _by_rows(work, source)
-    return out
+    return out.reshape(*_leading(images, taken[..., None]), *images.shape[-4:])
 
 
 def cut_mixed(images: Tensor, partner: Tensor, boxes: Tensor) -> Tensor:
     """Return the images with each row's box taken from its partner, bit for bit, for pixels of any type.
 
-    Shapes: images (B, C, H, W), partner (B,), boxes (B, 4) int64: top, left, bottom, right.
+    Shapes: images (..., B, C, H, W), partner (..., B), boxes (..., B, 4) int64: top, left, bottom, right.
     """
-    source, partner, boxes = images.contiguous(), partner.contiguous(), boxes.contiguous()
+    source, partner, own = _members(images, partner, boxes)
     out = torch.empty_like(source)
 
     def work(first: int, last: int) -> None:
         shape = (*source.shape[1:], source.element_size())
-        _cut_mix(source.data_ptr(), out.data_ptr(), first, last, *shape, partner.data_ptr(), boxes.data_ptr())
+        _cut_mix(source.data_ptr(), out.data_ptr(), first, last, *shape, partner.data_ptr(), own.data_ptr())
 
     _by_rows(work, source)
-    return out
+    return out.reshape(*_leading(images, boxes), *images.shape[-4:])
+
+
+def _leading(images: Tensor, numbers: Tensor) -> tuple[int, ...]:
+    return tuple(torch.broadcast_shapes(images.shape[:-4], numbers.shape[:-2]))
+
+
+def _members(images: Tensor, partner: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all members' rows as one batch: the images, each row's partner among them, and its numbers."""
+    leading, rows = _leading(images, numbers), images.shape[-4]
+    first = torch.arange(torch.Size(leading).numel())[:, None] * rows
+    return (
+        images.expand(*leading, *images.shape[-4:]).reshape(-1, *images.shape[-3:]).contiguous(),
+        (partner.expand(*leading, rows).reshape(-1, rows) + first).flatten(),
+        numbers.expand(*leading, *numbers.shape[-2:]).reshape(-1, numbers.shape[-1]).contiguous(),
+    )
 
 
 def _by_rows(work: Callable[[int, int], None], source: Tensor) -> None:

@@ -14,7 +14,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
-__all__ = ["available", "function", "native"]
+__all__ = ["address", "available", "function", "native"]
 
 INTERFACE = 1  # as POISE_INTERFACE in native.h
 
@@ -71,3 +71,12 @@ def function(name: str, *arguments: Any) -> Callable[..., Any]:
         found[0](*given)
 
     return call
+
+
+@cache
+def address(name: str) -> int:
+    """Return where a kernel begins, for kernels that call it."""
+    library = _library()
+    if library is None:
+        raise RuntimeError(f"the kernel {name} was asked for, but none are built; ask `available()` first.")
+    return int(ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0)

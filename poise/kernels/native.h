@@ -16,7 +16,7 @@
 /* POISE_CLONES before a function: compiled for several instruction sets, and chosen when the library is loaded.
    All give the same numbers, because nothing here lets the compiler reorder or fuse floating-point operations. */
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define POISE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#define POISE_CLONES __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else
 #define POISE_CLONES
 #endif

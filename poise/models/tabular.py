@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError, shown
+from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Piecewise, Through
 
 __all__ = ["ColumnPlan", "Mlp", "TabularNet", "quantile_edges"]
 
@@ -117,7 +118,7 @@ class NumericEmbedding(nn.Module):
         return torch.cat([column, features], dim=-1).flatten(-2)
 
 
-class TabularNet(nn.Module):
+class TabularNet(Linked):
     """An MLP over embedded columns, worth regularizing.
 
     Numeric columns go through `NumericEmbedding`; one-hot groups of more than `embed_above` levels are multiplied into
@@ -190,8 +191,25 @@ class TabularNet(nn.Module):
             hidden = hidden + out if self.residual and number else out
         return self.head(hidden)  # type: ignore[no-any-return]  # nn.Module's call is untyped
 
+    def links(self) -> tuple[Link, ...]:
+        if self.numeric.kind == "periodic":
+            return ()
+        parts: list[Columns | Piecewise | Levels] = []
+        if self.numeric_columns and self.numeric.kind == "piecewise":
+            parts.append(Piecewise(tuple(self.numeric_columns), "numeric.low", "numeric.slope"))
+        elif self.numeric_columns:
+            parts.append(Columns(tuple(self.numeric_columns)))
+        if self.plain_columns:
+            parts.append(Columns(tuple(self.plain_columns)))
+        parts += [Levels(first, f"levels.{place}") for place, (first, _past) in enumerate(self.spans)]
+        blocks = [
+            Beside(f"blocks.{number}") if self.residual and number else Through(f"blocks.{number}")
+            for number in range(len(self.blocks))
+        ]
+        return (Features(tuple(parts)), *blocks, Through("head"))
 
-class Mlp(nn.Module):
+
+class Mlp(Linked):
     """A plain multilayer perceptron: `depth` hidden layers of `width` units and a linear head.
 
     Shapes: (B, inputs) -> (B, outputs).
@@ -209,6 +227,9 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)  # type: ignore[no-any-return]  # nn.Module's call is untyped
+
+    def links(self) -> tuple[Link, ...]:
+        return (Through("layers"),)
 
 
 def _check(embedding: str, activation: str, **sizes: int) -> None:

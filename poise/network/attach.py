@@ -17,7 +17,7 @@ from poise.core.errors import ArgumentError
 from poise.core.kinds import Aside, Inserted, Insertion
 from poise.network.rules import RULES, WEIGHT_RULES, check_rule
 
-__all__ = ["AfterActivations", "AfterHiddenLayers", "AfterHost", "AtSites", "child_name", "child_of", "into"]
+__all__ = ["AfterActivations", "AfterHiddenLayers", "AfterHost", "AtSites", "child_name", "child_of", "into", "through"]
 
 
 def child_name(part: Insertion) -> str:
@@ -54,7 +54,7 @@ def _edited(layer: Inserted, value: Any) -> Any:
     )
 
 
-def _through(child: str, host: nn.Module, _: Any, output: Any) -> Any:
+def through(child: str, host: nn.Module, _: Any, output: Any) -> Any:
     """Forward hook: pass the host's output through its inserted layer."""
     layer = child_of(host, child)
     return output if layer.idle else _edited(layer, output)
@@ -78,7 +78,7 @@ class AfterHost(Insertion, abstract=True):
     """Layers that edit what their hosts return."""
 
     def insert(self, host: nn.Module, layer: Inserted) -> None:
-        host.register_forward_hook(partial(_through, child_name(self)))
+        host.register_forward_hook(partial(through, child_name(self)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,10 +48,12 @@ class Flat:
         return views
 
     def gather(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Return {name: (M, ...)} laid out as (M, P); the next call writes over it.
+        """Return {name: (M, ...)} laid out as (M, P): what they are views of, or a copy that the next call writes over.
 
         Into a tensor that is kept: `torch.cat` makes a new one each time and takes five times as long.
         """
+        if (found := self.whole(values)) is not None:
+            return found
         if self._gathered is None:
             data = torch.empty_like(self.data)
             self._gathered = (data, self.named(data))
@@ -59,6 +61,26 @@ class Flat:
         for name, view in views.items():
             view.copy_(values[name])
         return data
+
+    def whole(self, values: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the (M, P) tensor that {name: (M, ...)} are the views of, if they lie there as the weights do here."""
+        first = values[next(iter(self.shapes))]
+        members, width = self.data.shape
+        start = first.storage_offset()
+        storage = first.untyped_storage().data_ptr()
+        for name, shape in self.shapes.items():
+            tensor = values[name]
+            inner = torch.empty(shape, device="meta").stride()
+            if (
+                tensor.storage_offset() != start
+                or tensor.untyped_storage().data_ptr() != storage
+                or tensor.shape != (members, *shape)
+                or tensor.stride() != (width, *inner)
+                or tensor.dtype != first.dtype
+            ):
+                return None
+            start += math.prod(shape)
+        return first.as_strided((members, width), (width, 1))
 
     def set(self, values: Mapping[str, Tensor]) -> None:
         """Write values in; a value that is the view itself is left alone."""

@@ -12,8 +12,9 @@ from poise.core.context import Batch
 from poise.core.errors import ArgumentError
 from poise.core.rng import Rng
 from poise.core.trees import leaves, map_tree
+from poise.train.fast_order import orders_by_kernel
 
-__all__ = ["Rows", "epoch_order", "rows_of", "shared_rows", "take"]
+__all__ = ["Picked", "Rows", "epoch_order", "rows_of", "shared_rows", "take"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,18 @@ class Rows:
         return Rows(self.inputs[rows], targets, None if self.weights is None else self.weights[rows])
 
 
+@dataclass(frozen=True)
+class Picked:
+    """Each member's rows of a data set, not gathered yet. Shapes: index (M, B) int64."""
+
+    data: Rows
+    index: Tensor
+
+    def batch(self) -> Batch:
+        """Return the rows."""
+        return rows_of(self.data, self.index)
+
+
 def take(tensor: Tensor, index: Tensor) -> Tensor:
     """Return the rows of each member in one pass: index (M, B) -> (M, B, ...)."""
     return tensor.index_select(0, index.reshape(-1)).view(*index.shape, *tensor.shape[1:])
@@ -70,5 +83,7 @@ def epoch_order(keys: Tensor, epoch: int, count: int) -> Tensor:
     """Return each member's order of `count` rows in an epoch. Shapes: keys (M, 3) -> (M, count) int64."""
     own = keys.clone()
     own[:, 2] = epoch
+    if (found := orders_by_kernel(own, "/order", count)) is not None:
+        return found
     order: Tensor = torch.vmap(lambda one: Rng(one).permutation("order", count))(own)
     return order

@@ -13,115 +13,136 @@ backward pass, where the gradient of the sum of M independent losses is the M gr
     update     weights after the optimizer            soft threshold, max norm
     average    the weights that evaluation uses       EMA, SWA
     stop       after each evaluation                  patience (see `train/population.py`)
+
+That is the definition. Kernels in C do the same, to rounding, for the layers and parts that they know: `train/work.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from poise.core.blocks import Blocks
-from poise.core.context import Batch, Context
-from poise.core.errors import ArgumentError
-from poise.core.kinds import Inserted, drawing, inserted_layers, recordings
+from poise.core.context import Batch
+from poise.core.kinds import Penalty, Proximal, drawing, recordings
 from poise.core.mapped import map_members
-from poise.core.recipe import Recipe
-from poise.core.rng import Rng
-from poise.core.select import Role, roles_of
 from poise.core.terms import data_keys, data_terms, task_of
 from poise.core.trees import Tree
-from poise.train.homes import Homes, forward, homes_of
-from poise.train.losses import Loss, summed_loss
-from poise.train.optimizers import Flat, Optimizer
-from poise.train.replay import moving_buffers
+from poise.train.fast_batch import batch_by_kernel
+from poise.train.fast_update import add_update, stages_of_update
+from poise.train.homes import forward
+from poise.train.looped import map_network
+from poise.train.program import Program, State, member_context, resolved, stage_numbers, with_dials
+from poise.train.rows import Picked
 from poise.train.tasks import wants_tasks
+from poise.train.work import Work
 
 __all__ = ["Program", "State", "fold_members", "step", "with_dials"]
 
 
-@dataclass(frozen=True)
-class Program:
-    """What all members share: the network's structure, the loss, the optimizer, and the facts parts may ask for."""
-
-    module: nn.Module  # the structure only; its own weights are never used
-    recipe: Recipe
-    loss: Loss
-    optimizer: Optimizer
-    columns: Tensor | None = None
-    classes: int | None = None
-    blocks: Blocks | None = None
-    teacher: Callable[[Any], Any] | None = None
-    roles: Mapping[str, Role] = field(init=False)
-    inserted: tuple[tuple[str, Inserted], ...] = field(init=False)
-    homes: Homes = field(init=False)
-    moving: frozenset[str] = field(init=False)  # buffers that a forward pass may write to
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "roles", roles_of(self.module))
-        object.__setattr__(self, "inserted", tuple(inserted_layers(self.module)))
-        object.__setattr__(self, "homes", homes_of(self.module))
-        object.__setattr__(self, "moving", frozenset(moving_buffers(self.module)))
-
-
-@dataclass
-class State:
-    """What each member owns; every tensor's first dimension is the member."""
-
-    flat: Flat  # all weights of the population in one (M, P) tensor, with named views
-    buffers: dict[str, Tensor]
-    optimizer: Tree
-    memory: dict[str, Any]
-    dials: dict[str, Tensor]  # "part.field" -> (M,)
-    keys: Tensor  # (M, 3) int64: study seed, member, step
-    lr: Tensor  # (M,) float64, of this step
-    averaged: dict[str, Tensor] | None  # what the average stage returned, None if no part averages
-    step: int = 0
-
-
-def step(program: Program, state: State, batch: Batch) -> dict[str, Tensor]:
+def step(program: Program, state: State, batch: Batch | Picked) -> dict[str, Tensor]:
     """Train every member for one step on its own batch; the state advances, and the terms (M,) are returned.
+
+    Where kernels know a piece, it goes on the list `work` and is done later, member by member; what follows by torch
+    has the list run first. The two ways agree to rounding; random numbers are the same.
 
     Shapes: batch.inputs (M, B, ...), batch.targets (M, B, ...), batch.weights (M, B).
     """
-    recipe = program.recipe
+    recipe, work = program.recipe, Work(len(state.keys))
     params = state.flat.views()
     buffers = with_dials(program, state)
 
-    if recipe.stage("batch"):
-        batch = fold_members(program, state, "batch", batch)
-
-    leaves = {name: view.detach().requires_grad_() for name, view in params.items()}
+    batch = _edited(program, state, batch, work)
     before = state.memory
-    losses, terms, of_task = _losses(program, state, leaves, buffers, batch)
-    found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True, retain_graph=bool(of_task))
-    tasks = {task: _gradients(leaves, term) for task, term in of_task.items()}
+    found = _gradients_by_kernels(program, state, buffers, batch, work)
+    if found is None:
+        work.run()
+        found = _gradients_by_autograd(program, state, buffers, batch)
+    terms, grads, tasks = found
 
     with torch.no_grad():
-        grads = _filled(leaves, found)
-        if recipe.stage("gradient"):
+        taken = stages_of_update(program, state)
+        if recipe.stage("gradient") and "gradient" not in taken:
+            work.run()
             facts = {"params": params, "tasks": tasks, "batch": batch}
-            grads = fold_members(program, state, "gradient", grads, again=(buffers, before), **facts)
-        if recipe.stage("shrink"):
+            edited = fold_members(program, state, "gradient", state.flat.named(grads), again=(buffers, before), **facts)
+            grads = state.flat.gather(edited)
+        if recipe.stage("shrink") and "shrink" not in taken:
+            work.run()
             state.flat.set(fold_members(program, state, "shrink", params, params=params))
 
-        program.optimizer.step(state.flat, state.flat.gather(grads), state.optimizer, state.lr, state.step)
+        if "optimizer" in taken:
+            add_update(work, program, state, resolved(program, state), grads, taken)
+        work.run()
+        if "optimizer" not in taken:
+            program.optimizer.step(state.flat, grads, state.optimizer, state.lr, state.step)
 
-        if recipe.stage("update"):
+        if recipe.stage("update") and "update" not in taken:
             scale: dict[str, Tensor] = {}
             if any("scale" in part.needs for part in recipe.stage("update")):
                 scale = state.flat.named(program.optimizer.scale(state.flat, state.optimizer, state.lr, state.step))
             state.flat.set(fold_members(program, state, "update", params, params=params, scale=scale))
-        if recipe.stage("average"):
+        if recipe.stage("average") and "average" not in taken:
             state.averaged = fold_members(program, state, "average", dict(params), params=params)
 
     state.step += 1
     state.keys[:, 2] += 1
     return terms
+
+
+def _edited(program: Program, state: State, batch: Batch | Picked, work: Work) -> Batch:
+    """Return each member's rows as the batch stage leaves them."""
+    if isinstance(batch, Picked):
+        by_kernel = batch_by_kernel(work, program, state, resolved(program, state), batch)
+        if by_kernel is not None:
+            return by_kernel
+        batch = batch.batch()
+    edited: Batch = fold_members(program, state, "batch", batch) if program.recipe.stage("batch") else batch
+    return edited
+
+
+Gradients = tuple[dict[str, Tensor], Tensor, dict[str, dict[str, Tensor]]]
+"""Each term (M,), the objective's gradient (M, P), and by parameter that of each task, if a part asks for them."""
+
+
+def _gradients_by_autograd(program: Program, state: State, buffers: dict[str, Tensor], batch: Batch) -> Gradients:
+    """Return the terms and gradients as they are defined; the objective stage's memory advances."""
+    leaves = {name: view.detach().requires_grad_() for name, view in state.flat.views().items()}
+    losses, terms, of_task = _losses(program, state, leaves, buffers, batch)
+    found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True, retain_graph=bool(of_task))
+    tasks = {task: _gradients(leaves, term) for task, term in of_task.items()}
+    return terms, state.flat.gather(_filled(leaves, found)), tasks
+
+
+def _gradients_by_kernels(
+    program: Program, state: State, buffers: dict[str, Tensor], batch: Batch, work: Work
+) -> Gradients | None:
+    """Return the same where kernels know the network and its loss, and the objective's parts see weights alone."""
+    parts = program.recipe.stage("objective")
+    ready = program.fast.ready(state.flat, batch)
+    if ready is None or not all(isinstance(part, (Penalty, Proximal)) for part in parts):
+        return None
+    asked = wants_tasks(program.recipe)
+    if asked and len(ready.names) > 1:
+        return None  # one pass back gives the sum of the tasks' gradients only
+    terms, grads = ready.add(work, state.flat, buffers, state.keys, batch)
+    tasks = {}
+    if asked:
+        work.run()
+        tasks = {task_of(name): state.flat.named(grads.clone()) for name in terms}
+    if parts:
+        leaves = {name: view.detach().requires_grad_() for name, view in state.flat.views().items()}
+        terms = fold_members(program, state, "objective", terms, params=leaves)
+        added = [term.sum() for term in terms.values() if term.requires_grad]
+        if added:
+            found = torch.autograd.grad(torch.stack(added).sum(), list(leaves.values()), allow_unused=True)
+            work.run()
+            grads = grads + state.flat.gather(_filled(leaves, found))
+    return {name: term.detach() for name, term in terms.items()}, grads, tasks
 
 
 def _filled(leaves: dict[str, Tensor], found: Sequence[Tensor | None]) -> dict[str, Tensor]:
@@ -150,8 +171,9 @@ def _losses(
         of_task = {task_of(key): terms[key] for key in data_keys(terms)} if asked else {}
         return torch.stack([*terms.values()]).sum(), {n: t.detach() for n, t in terms.items()}, of_task, memory
 
-    memory, own = _of_stage(program, state, "objective")
-    losses, terms, of_task, memory = map_members(one, len(state.keys), params, buffers, batch, memory, own)
+    memory, own = stage_numbers(program, state, "objective")
+    given = (params, buffers, batch, memory, own)
+    losses, terms, of_task, memory = map_network(program.module, one, len(state.keys), *given, keys=state.keys)
     state.memory = state.memory | memory
     return losses, terms, of_task
 
@@ -165,7 +187,7 @@ def _objective(
     recorded = recordings(program.module) if program.inserted else {}
     if not memory:
         return terms, memory
-    recipe, ctx = _member(program, state, own)
+    recipe, ctx = member_context(program, state, own)
     again = _again(program, params, buffers)
     ctx = replace(ctx, params=params, batch=batch, outputs=outputs, recorded=recorded, forward=again)
     return recipe.fold("objective", terms, memory, ctx)
@@ -191,17 +213,23 @@ def fold_members(
     `again` is (buffers, memory) as the step's objective began: with it, a part may ask for the gradient elsewhere.
     """
     replays = again is not None and any("closure" in part.needs for part in program.recipe.stage(stage))
-    extra = (again[0], *_of_stage(program, replace(state, memory=again[1]), "objective")) if again and replays else None
+    extra = (
+        (again[0], *stage_numbers(program, replace(state, memory=again[1]), "objective")) if again and replays else None
+    )
 
     def one(value: Any, memory: Tree, own: Any, facts: dict[str, Any], extra: Any) -> tuple[Any, Tree]:
-        recipe, ctx = _member(program, state, own)
+        recipe, ctx = member_context(program, state, own)
         ctx = replace(ctx, **facts)
         if extra is not None:
             ctx = replace(ctx, gradient=partial(_gradient_at, program, state, ctx.batch, *extra))
         return recipe.fold(stage, value, memory, ctx)
 
-    memory, own = _of_stage(program, state, stage)
-    value, memory = map_members(one, len(state.keys), value, memory, own, facts, extra)
+    memory, own = stage_numbers(program, state, stage)
+    given = (value, memory, own, facts, extra)
+    if extra is None:
+        value, memory = map_members(one, len(state.keys), *given)
+    else:
+        value, memory = map_network(program.module, one, len(state.keys), *given, keys=state.keys)
     state.memory = state.memory | memory
     return value
 
@@ -220,53 +248,3 @@ def _gradient_at(
 
     found: dict[str, Tensor] = torch.func.grad(objective)(there)
     return found
-
-
-def _of_stage(program: Program, state: State, stage: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the memory and the own numbers of a stage's parts: vmap pays for each tensor that it is given."""
-    names = [part.name for part in program.recipe.stage(stage)]
-    dials = {key: value for key, value in state.dials.items() if key.rsplit(".", 1)[0] in names}
-    # The rates are float64 for the optimizer; a part's own arithmetic must not be widened by them.
-    lr = state.lr.to(torch.promote_types(state.flat.data.dtype, torch.float32))
-    own = {"keys": state.keys, "lr": lr, "dials": dials}
-    return {name: state.memory[name] for name in names}, own
-
-
-def _member(program: Program, state: State, own: dict[str, Any]) -> tuple[Recipe, Context]:
-    """Return the recipe with one member's dials in place, and its context."""
-    ctx = Context(
-        step=state.step,
-        rng=Rng(own["keys"]),
-        lr=own["lr"],
-        roles=program.roles,
-        columns=program.columns,
-        classes=program.classes,
-        blocks=program.blocks,
-        loss=partial(summed_loss, program.loss),
-        teacher=partial(_taught, program.teacher),
-    )
-    return program.recipe.resolve(own["dials"], state.step), ctx
-
-
-def _taught(teacher: Callable[[Any], Any] | None, inputs: Any) -> Any:
-    if teacher is None:
-        raise ArgumentError(
-            "`Population.teacher` must be given, because a part of the recipe learns from it; got none."
-        )
-    with torch.no_grad():
-        return teacher(inputs)
-
-
-def with_dials(program: Program, state: State) -> dict[str, Tensor]:
-    """Return the buffers with this step's dials and keys in the inserted layers."""
-    members = state.keys.shape[0]
-    buffers = dict(state.buffers)
-    now = program.recipe.resolve(state.dials, state.step).dials()
-    for path, layer in program.inserted:
-        buffers[f"{path}.key"] = state.keys
-        for key, value in now.items():
-            owner, name = key.rsplit(".", 1)
-            if owner == layer.part:
-                dial = torch.as_tensor(value, dtype=torch.float32, device=state.keys.device)
-                buffers[f"{path}.{name}"] = dial.expand(members)
-    return buffers

@@ -89,4 +89,6 @@ def test_a_survivor_is_unmoved_by_order_a_neighbour_of_nan_and_pruning(key: str,
     for member in (0, 2):
         ours, theirs = owned(calm, member), owned(wild, member)
         assert ours.keys() == theirs.keys()
+        if key == "alpha_dropout":  # its SELU: torch rounds the last values of a tensor in another way than the others
+            torch.testing.assert_close(ours.pop("best_score"), theirs.pop("best_score"), rtol=1e-6, atol=0)
         assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []

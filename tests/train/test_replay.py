@@ -1,5 +1,6 @@
 """The network run again within one step: other masks, other weights, and nothing moved that must stay."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from poise import ArgumentError, BatchNorm, ClipNorm, Dropout, Mixup, Recipe
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial
 from poise.core.regularizer import Memory, Regularizer
+from poise.kernels import native
 from poise.train.losses import CrossEntropy
 from poise.train.population import Population, Rows
 
@@ -112,7 +114,14 @@ def test_the_loss_that_was_given_is_the_one_that_parts_see(table: Rows) -> None:
     assert float(SEEN["loss"][1]) == 90.0
 
 
-@pytest.mark.usefixtures("seeded")
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """The probe's objective has no kernel; what is compared with it must go by torch as well."""
+    with native(False):
+        yield
+
+
+@pytest.mark.usefixtures("seeded", "eager")
 def test_a_population_looks_elsewhere_as_one_network_does(table: Rows) -> None:
     def plain() -> nn.Module:
         return nn.Sequential(nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 3))

@@ -1,0 +1,71 @@
+"""How a module tells what its forward pass does, so that a population may run it by kernels instead of by its code."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from torch import nn
+
+__all__ = ["Beside", "Columns", "Features", "Levels", "Link", "Linked", "Piecewise", "Through"]
+
+
+@dataclass(frozen=True)
+class Through:
+    """hidden <- submodule(hidden)."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Beside:
+    """hidden <- hidden + submodule(hidden)."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Some of the input's columns as they are."""
+
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """Some of the input's columns, each followed by clamp((x - low) slope, 0, 1) for each of its bins.
+
+    `low` and `slope` are the paths of buffers (columns, bins).
+    """
+
+    columns: tuple[int, ...]
+    low: str
+    slope: str
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Adjacent columns of the input, from `first`, times the parameter of that path (columns, size)."""
+
+    first: int
+    parameter: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """hidden <- features of the input, side by side; a chain may begin so."""
+
+    parts: tuple[Columns | Piecewise | Levels, ...]
+
+
+Link = Through | Beside | Features
+
+
+class Linked(nn.Module):
+    """A module whose forward pass is a chain of links. Whoever overrides `forward` tells the links anew, or is run as
+    written: links count only if they stand in the class that `forward` stands in.
+    """
+
+    @abstractmethod
+    def links(self) -> tuple[Link, ...]:
+        """Return what forward does, in order; () if links cannot tell. Inserted layers are found by the reader."""

@@ -1,0 +1,127 @@
+/* One training step of a chain of layers, member by member: forward, loss, backward.
+
+   A member's values stay in the core's cache from the first layer to the last, so each layer may be a simple pass of
+   its own. No sum runs over members, and each runs over the rows in order. */
+#include <math.h>
+
+#include "chain.h"
+#include "layers.h"
+
+POISE_INLINE float *at(const chain *net, int64_t member, float *scratch, int64_t place) {
+    /* The input is never written: its gradient is not asked for. */
+    return place < 0 ? (float *)net->inputs + member * net->rows * net->columns + (-1 - place) : scratch + place;
+}
+
+static void chain_forward(const chain *net, int64_t member, float *scratch) {
+    const float *params = net->params + member * net->parameters;
+    const int64_t *key = net->keys + 3 * member;
+    for (int64_t i = 0; i < net->layers_count; i++) {
+        const layer *its = net->layers + i;
+        const float *from = at(net, member, scratch, its->source);
+        float *to = at(net, member, scratch, its->target);
+        switch (its->kind) {
+        case LINEAR: {
+            const matrix left = {from, its->source_stride, 1}, right = {params + its->weight, 1, its->inputs};
+            product(net->rows, its->outputs, its->inputs, left, right, to, its->target_stride,
+                    its->bias < 0 ? 0 : params + its->bias, 0, scratch);
+            break;
+        }
+        case BATCH_NORM:
+            batch_norm(net->rows, its->outputs, to, scratch + its->kept, params + its->weight, params + its->bias,
+                       its->dial[member], its->running_mean + member * its->outputs,
+                       its->running_var + member * its->outputs, its->momentum, its->eps);
+            break;
+        case ACTIVATION:
+            activate(net->rows * its->outputs, to, scratch + its->kept, its->detail);
+            break;
+        case DROPOUT:
+            drop(net->rows * its->outputs, to, scratch + its->kept, its->dial[member], philox_key_of(key, its->stream));
+            break;
+        case NOISE:
+            add_noise(net->rows * its->outputs, to, its->dial[member], philox_key_of(key, its->stream));
+            break;
+        case ADD:
+            for (int64_t n = 0; n < net->rows * its->outputs; n++) to[n] += from[n];
+            break;
+        case COLUMNS:
+            take_columns(net->rows, its, from, to);
+            break;
+        case PIECEWISE:
+            piecewise(net->rows, member, its, from, to);
+            break;
+        case LEVELS: {
+            const matrix left = {from, its->source_stride, 1}, right = {params + its->weight, its->outputs, 1};
+            product(net->rows, its->outputs, its->inputs, left, right, to, its->target_stride, 0, 0, scratch);
+            break;
+        }
+        }
+    }
+}
+
+static void chain_backward(const chain *net, int64_t member, float *scratch) {
+    const float *params = net->params + member * net->parameters;
+    float *grads = net->grads + member * net->parameters;
+    for (int64_t i = net->layers_count - 1; i >= 0; i--) {
+        const layer *its = net->layers + i;
+        const float *from = at(net, member, scratch, its->source);
+        float *back = scratch + its->target_grad;
+        switch (its->kind) {
+        case LINEAR: {
+            /* d weight = back^T from, d bias = the sum of back's rows, d from = back weight */
+            const matrix turned = {back, 1, its->target_stride}, straight = {back, its->target_stride, 1};
+            const matrix value = {from, its->source_stride, 1}, weight = {params + its->weight, its->inputs, 1};
+            product(its->outputs, its->inputs, net->rows, turned, value, grads + its->weight, its->inputs, 0, 0,
+                    scratch);
+            if (its->bias >= 0) sum_rows(net->rows, its->outputs, back, its->target_stride, grads + its->bias);
+            if (its->source_grad >= 0) {
+                product(net->rows, its->inputs, its->outputs, straight, weight, scratch + its->source_grad,
+                        its->source_stride, 0, (int)its->add, scratch);
+            }
+            break;
+        }
+        case BATCH_NORM:
+            batch_norm_back(net->rows, its->outputs, scratch + its->kept, back, params + its->weight,
+                            its->dial[member], grads + its->weight, grads + its->bias);
+            break;
+        case ACTIVATION:
+            activate_back(net->rows * its->outputs, scratch + its->kept, back, its->detail);
+            break;
+        case DROPOUT:
+            drop_back(net->rows * its->outputs, scratch + its->kept, back, its->dial[member]);
+            break;
+        case ADD: {
+            if (its->source_grad < 0) break;
+            float *to = scratch + its->source_grad;
+            for (int64_t n = 0; n < net->rows * its->outputs; n++) to[n] = its->add ? to[n] + back[n] : back[n];
+            break;
+        }
+        case LEVELS: {
+            const matrix turned = {from, 1, its->source_stride}, value = {back, its->target_stride, 1};
+            product(its->inputs, its->outputs, net->rows, turned, value, grads + its->weight, its->outputs, 0, 0,
+                    scratch);
+            break;
+        }
+        default: /* noise passes the gradient on; features of the input take none */
+            break;
+        }
+    }
+}
+
+static void chain_loss(const chain *net, int64_t member, float *scratch) {
+    const float *outputs = scratch + net->output;
+    float *back = scratch + net->output_grad;
+    const float *targets = net->targets + member * net->rows * net->targets_width;
+    const float *weights = net->weights ? net->weights + member * net->rows : 0;
+    for (int64_t i = 0; i < net->losses_count; i++) {
+        net->terms[member * net->losses_count + i] =
+            task_loss(net->rows, net->losses + i, net->losses_count, outputs, net->outputs_width, targets,
+                      net->targets_width, weights, back);
+    }
+}
+
+/* The job of one member: its losses and its gradients, on its own batch. */
+POISE_EXPORT void poise_chain(const void *its, int64_t member, float *scratch) {
+    chain_forward(its, member, scratch);
+    chain_loss(its, member, scratch);
+    chain_backward(its, member, scratch);
+}

@@ -1,0 +1,48 @@
+"""A network as a chain of layers, trained member by member: what `chain.h` declares, as ctypes has it."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_float, c_int64, c_uint64, c_void_p
+
+__all__ = ["ACTIVATIONS", "KINDS", "LOSSES", "SCRATCH", "Chain", "Layer", "Loss"]
+
+_NAMES = ("linear", "batch_norm", "activation", "dropout", "noise", "add", "columns", "piecewise", "periodic", "levels")
+KINDS = {name: number for number, name in enumerate(_NAMES)}
+ACTIVATIONS = {name: number for number, name in enumerate(("relu", "silu", "mish", "selu", "tanh"))}
+LOSSES = {"cross_entropy": 0, "squared_error": 1}
+SCRATCH = 512 * 32  # PRODUCT_SCRATCH of product.h: a member's own values begin behind it
+
+
+class Layer(ctypes.Structure):
+    """`layer` of chain.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("kind", "detail", "inputs", "outputs", "source", "source_stride", "target",
+                                       "target_stride", "source_grad", "target_grad", "add", "weight", "bias",
+                                       "kept")),
+        ("stream", c_uint64),
+        *((name, c_void_p) for name in ("dial", "running_mean", "running_var", "low", "slope", "columns")),
+        ("momentum", c_float),
+        ("eps", c_float),
+    )  # fmt: skip
+
+
+class Loss(ctypes.Structure):
+    """`loss` of chain.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("kind", "first", "width", "known")),
+        ("class_weights", c_void_p),
+    )
+
+
+class Chain(ctypes.Structure):
+    """`chain` of chain.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("rows", "parameters", "columns", "targets_width", "outputs_width",
+                                       "layers_count", "losses_count", "output", "output_grad")),
+        *((name, c_void_p) for name in ("layers", "losses", "params", "grads", "keys", "inputs", "targets", "weights",
+                                        "terms")),
+    )  # fmt: skip

@@ -1,0 +1,21 @@
+/* Matrix products of one member: small, dense, float32, in the core's cache. */
+#ifndef POISE_PRODUCT_H
+#define POISE_PRODUCT_H
+
+#include "native.h"
+
+/* Floats that a product needs to work in: one packed panel. */
+#define PRODUCT_SCRATCH (512 * 32)
+
+/* A matrix by its first element and the distances, in floats, from one row and from one column to the next. */
+typedef struct {
+    const float *data;
+    int64_t row, column;
+} matrix;
+
+/* c (rows, columns; `stride` floats a row) = left (rows, depth) right (depth, columns), plus `bias` (columns) if there
+   is one, plus c itself if `add`. Every sum runs over the depth in order, whatever stands beside it. */
+void product(int64_t rows, int64_t columns, int64_t depth, matrix left, matrix right, float *c, int64_t stride,
+             const float *bias, int add, float *scratch);
+
+#endif

@@ -1,0 +1,285 @@
+"""The fast way through a network: where its forward pass is a chain of known layers, kernels train each member alone.
+
+`read_chain` reads a network as such a chain, or returns None where some layer, hook or parameter has no kernel; the
+step then goes by `torch.vmap`, which is the definition of both. Results agree to rounding, random numbers to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+from poise.core.inserted import Aside, Inserted, begin_pass
+from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Piecewise, Through
+from poise.core.rng import stream
+from poise.kernels.chain import ACTIVATIONS, KINDS, SCRATCH, Layer
+from poise.network.attach import child_of, through
+from poise.network.batch_norm import BatchNormLayer
+from poise.network.dropout import DropoutLayer
+from poise.network.hidden_noise import HiddenNoiseLayer
+
+__all__ = ["ChainPlan", "read_chain"]
+
+_ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Mish: "mish", nn.SELU: "selu", nn.Tanh: "tanh"}
+_ALIGNED = 16  # floats: values begin at whole cache lines
+
+
+class _UnknownError(Exception):
+    """Something in the network has no kernel."""
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A tensor (rows, width) of one member: its place in the member's scratch, and that of its gradient."""
+
+    place: int
+    stride: int
+    width: int
+    grad: int = -1
+
+
+@dataclass
+class ChainPlan:
+    """A network as kernel layers, for batches of a given number of rows.
+
+    `buffers` holds, for each layer, which of the population's buffers its pointers are set to before a step.
+    """
+
+    rows: int
+    columns: int
+    layers: list[Layer] = field(default_factory=list)
+    buffers: list[dict[str, str]] = field(default_factory=list)
+    constants: list[torch.Tensor] = field(default_factory=list)  # kept alive: the layers point to them
+    outputs: int = 0
+    output: int = 0
+    output_grad: int = 0
+    size: int = SCRATCH
+
+
+def read_chain(
+    module: nn.Module, places: Mapping[str, tuple[int, torch.Size]], rows: int, columns: int
+) -> ChainPlan | None:
+    """Return the network as a chain for batches (rows, columns), None if it is none.
+
+    `places`: where each trained parameter begins in a member's row of parameters, and its shape.
+    """
+    if rows < 2 or not module.training or torch_module._has_any_global_hook():
+        return None
+    try:
+        return _Reader(module, places, rows, columns).read()
+    except _UnknownError:
+        return None
+
+
+class _Reader:
+    """Follows the chain from the input on, and gives every value its place."""
+
+    def __init__(self, module: nn.Module, places: Mapping[str, Any], rows: int, columns: int) -> None:
+        self.module = module
+        self.places = dict(places)
+        self.plan = ChainPlan(rows, columns)
+        self.value = _Value(-1, columns, columns)
+        self.beside: _Value | None = None  # the value that goes round the layers which are being read
+        # Gradients live from one product to the next only: two places take turns.
+        sides = [side for one in module.modules() if isinstance(one, nn.Linear) for side in one.weight.shape]
+        self.widest = max(sides, default=0)
+        self.grads = (self._floats(rows * self.widest), self._floats(rows * self.widest))
+
+    def read(self) -> ChainPlan:
+        self._modules("", self.module)
+        if self.value.grad < 0:
+            raise _UnknownError
+        self.plan.outputs, self.plan.output, self.plan.output_grad = self.value.width, self.value.place, self.value.grad
+        return self.plan
+
+    # --- modules -------------------------------------------------------------------------------------------------
+
+    def _modules(self, path: str, module: nn.Module) -> None:
+        """Go through a module and the inserted layers behind it."""
+        for hook in module._forward_pre_hooks.values():
+            if hook is not begin_pass:
+                raise _UnknownError
+        if module._backward_hooks or module._backward_pre_hooks or "forward" in module.__dict__:
+            raise _UnknownError
+        if not module.training:
+            raise _UnknownError
+        self._own(path, module)
+        for hook in module._forward_hooks.values():
+            if not (isinstance(hook, partial) and hook.func is through):
+                raise _UnknownError
+            layer = child_of(module, hook.args[0])
+            if not layer.idle:
+                self._inserted(layer)
+
+    def _own(self, path: str, module: nn.Module) -> None:
+        kind = type(module)
+        if kind is nn.Linear:
+            self._linear(path, module)  # type: ignore[arg-type]  # asked for just now
+        elif kind in _ACTIVATIONS:
+            self._in_place("activation", self._bytes() if kind is nn.ReLU else self.value.width * self.plan.rows,
+                           detail=ACTIVATIONS[_ACTIVATIONS[kind]])  # fmt: skip
+        elif kind is nn.Sequential:
+            for name, child in module.named_children():
+                if not isinstance(child, (Inserted, Aside)):
+                    self._modules(_join(path, name), child)
+        elif isinstance(module, Linked) and (links := _links_of(module)):
+            for link in links:
+                self._link(path, module, link)
+        elif kind is not nn.Identity:
+            raise _UnknownError
+
+    def _link(self, path: str, module: nn.Module, link: Link) -> None:
+        if isinstance(link, Features):
+            self._features(path, link)
+            return
+        child = module.get_submodule(link.path)
+        before = self.value
+        if isinstance(link, Beside):
+            if not _begins_with_product(child):  # else a layer would change the value that is still to be added
+                raise _UnknownError
+            self.beside, products = before, self._products()
+            self._modules(_join(path, link.path), child)
+            self.beside, after = None, self.value
+            # A second product would write its gradient where the value's own still stands.
+            if after.width != before.width or before.stride != before.width or self._products() != products + 1:
+                raise _UnknownError
+            self._layer("add", source=before, target=after, outputs=after.width)
+        elif isinstance(link, Through):
+            self._modules(_join(path, link.path), child)
+
+    # --- layers --------------------------------------------------------------------------------------------------
+
+    def _linear(self, path: str, module: nn.Linear) -> None:
+        weight = self._parameter(f"{path}.weight", (module.out_features, module.in_features))
+        bias = -1 if module.bias is None else self._parameter(f"{path}.bias", (module.out_features,))
+        if module.in_features != self.value.width:
+            raise _UnknownError
+        before, width = self.value, module.out_features
+        self.value = _Value(self._floats(self.plan.rows * width), width, width, self._next_grad())
+        # The gradient of a value that goes round the product is there before the product's own.
+        self._layer("linear", source=before, target=self.value, inputs=before.width, outputs=width, weight=weight,
+                    bias=bias, add=before is self.beside)  # fmt: skip
+
+    def _inserted(self, layer: Inserted) -> None:
+        kind, path = type(layer), self._path_of(layer)
+        if not layer.training or layer.draw or layer.watched:
+            raise _UnknownError
+        if kind is BatchNormLayer and layer.dim == -1:
+            width = self.value.width
+            weight, bias = self._parameter(f"{path}.weight", (width,)), self._parameter(f"{path}.bias", (width,))
+            buffers = {"dial": f"{path}.share", "running_mean": f"{path}.running_mean",
+                       "running_var": f"{path}.running_var"}  # fmt: skip
+            self._in_place("batch_norm", (self.plan.rows + 1) * width, buffers, weight=weight, bias=bias,
+                           momentum=layer.momentum, eps=layer.eps)  # fmt: skip
+        elif kind is DropoutLayer:
+            self._in_place("dropout", self._bytes(), {"dial": f"{path}.p"}, stream=stream(f"{layer.label}/0/keep"))
+        elif kind is HiddenNoiseLayer:
+            self._in_place("noise", 0, {"dial": f"{path}.scale"}, stream=stream(f"{layer.label}/0/noise"))
+        else:
+            raise _UnknownError
+
+    def _features(self, path: str, link: Features) -> None:
+        if self.value.place >= 0:
+            raise _UnknownError
+        widths = [self._width_of(path, part) for part in link.parts]
+        total = sum(widths)
+        if total > self.widest:
+            raise _UnknownError
+        learned = any(isinstance(part, Levels) for part in link.parts)
+        whole, grad = self._floats(self.plan.rows * total), self._next_grad() if learned else -1
+        start = 0
+        for part, width in zip(link.parts, widths, strict=True):
+            target = _Value(whole + start, total, width, grad + start if learned else -1)
+            if isinstance(part, Levels):
+                place, shape = self.places.pop(_join(path, part.parameter))
+                source = _Value(-1 - part.first, self.plan.columns, shape[0])
+                self._layer("levels", source=source, target=target, inputs=shape[0], outputs=width, weight=place)
+            else:
+                buffers = {}
+                if isinstance(part, Piecewise):
+                    buffers = {"low": _join(path, part.low), "slope": _join(path, part.slope)}
+                columns = torch.tensor(part.columns)
+                self.plan.constants.append(columns)
+                kind = "piecewise" if isinstance(part, Piecewise) else "columns"
+                self._layer(kind, buffers, source=self.value, target=target, inputs=len(part.columns), outputs=width,
+                            columns=columns.data_ptr())  # fmt: skip
+            start += width
+        self.value = _Value(whole, total, total, grad)
+
+    def _width_of(self, path: str, part: Columns | Piecewise | Levels) -> int:
+        if isinstance(part, Levels):
+            name = _join(path, part.parameter)
+            if name not in self.places:
+                raise _UnknownError
+            return int(self.places[name][1][1])
+        if isinstance(part, Piecewise):
+            return len(part.columns) * (1 + self.module.get_buffer(_join(path, part.low)).shape[1])
+        return len(part.columns)
+
+    # --- places --------------------------------------------------------------------------------------------------
+
+    def _floats(self, count: int) -> int:
+        place = self.plan.size
+        self.plan.size += -(-count // _ALIGNED) * _ALIGNED
+        return place
+
+    def _bytes(self) -> int:
+        """Return how many floats hold one byte a value."""
+        return -(-self.value.width * self.plan.rows // 4)
+
+    def _parameter(self, name: str, shape: tuple[int, ...]) -> int:
+        """Return where a parameter begins. A frozen one is not there, nor one that another layer had already."""
+        place, found = self.places.pop(name, (-1, torch.Size()))
+        if tuple(found) != shape:
+            raise _UnknownError
+        return int(place)
+
+    def _path_of(self, layer: Inserted) -> str:
+        return str(next(path for path, module in self.module.named_modules() if module is layer))
+
+    def _in_place(self, kind: str, kept: int, buffers: dict[str, str] | None = None, **rest: Any) -> None:
+        if self.value.place < 0 or self.value.stride != self.value.width or self.value.grad < 0:
+            raise _UnknownError
+        self._layer(kind, buffers, source=self.value, target=self.value, inputs=self.value.width,
+                    outputs=self.value.width, kept=self._floats(kept) if kept else 0, **rest)  # fmt: skip
+
+    def _layer(
+        self, kind: str, buffers: dict[str, str] | None = None, *, source: _Value, target: _Value, **rest: Any
+    ) -> None:
+        layer = Layer(
+            kind=KINDS[kind], source=source.place, source_stride=source.stride, target=target.place,
+            target_stride=target.stride, source_grad=source.grad, target_grad=target.grad,
+            **({"weight": -1, "bias": -1} | rest),
+        )  # fmt: skip
+        self.plan.layers.append(layer)
+        self.plan.buffers.append(buffers or {})
+
+    def _products(self) -> int:
+        return sum(layer.kind == KINDS["linear"] for layer in self.plan.layers)
+
+    def _next_grad(self) -> int:
+        return self.grads[1] if self.value.grad == self.grads[0] else self.grads[0]
+
+
+def _begins_with_product(module: nn.Module) -> bool:
+    while type(module) is nn.Sequential and len(module):
+        module = module[0]
+    return type(module) is nn.Linear
+
+
+def _links_of(module: Linked) -> tuple[Link, ...]:
+    """Return the module's links, () if another class has overridden its forward pass."""
+    for kind in type(module).__mro__:
+        if "links" in vars(kind) or "forward" in vars(kind):
+            return module.links() if "links" in vars(kind) and "forward" in vars(kind) else ()
+    return ()
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
