@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from poise.lab.server.limits import HEADER_SECONDS, LINGER_SECONDS, SOCKETS
+from poise.lab.server.limits import HEADER_SECONDS, LINGER_SECONDS, MESSAGES_WAITING, SOCKETS
 
 __all__ = ["Connection", "Socket"]
 
@@ -60,9 +59,13 @@ class Connection(H11Protocol):
 class Socket(WebSocketsSansIOProtocol):
     """A connection that speaks websocket messages; `scope["extensions"]["poise.cut"]` breaks it off."""
 
-    def handle_connect(self, event: Any) -> None:
-        """Offer the way to break it off."""
-        super().handle_connect(event)
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message on, and read no further while several wait: uvicorn stops and starts at every single one."""
+        paused = self.read_paused
+        self.read_paused = paused or self.queue.qsize() < MESSAGES_WAITING
+        super().send_receive_event_to_app()
+        if self.queue.qsize() <= MESSAGES_WAITING:
+            self.read_paused = paused
 
     async def run_asgi(self) -> None:
         """Run the application; what it sent last must be read soon, as a socket is held until then."""

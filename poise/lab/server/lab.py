@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket
@@ -69,25 +69,42 @@ class Lab:
 
     # ---- frames and pages ----
 
-    async def frame(self, figure: str, of: Sequence[str], state: State, rank: int = 0) -> dict[str, Any]:
-        """Return {"message"} or {"error"} of a figure in a state. Raises: PoiseError."""
+    async def frame(
+        self,
+        figure: str,
+        of: Sequence[str],
+        latest: Callable[[], State],
+        rank: int = 0,
+        begun: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Return {"message"} or {"error"} of a figure in its latest state. Raises: PoiseError.
+
+        `latest` is asked when a child is free to compute, and `begun` called then.
+        """
+        state = latest()
         name = _name(figure, state)
         if not of and name in self.known:
             self.known.move_to_end(name)
             return self.known[name][0]
         if of:
             await self.loaded.wait()
-        request = {"do": "frame", "figure": figure, "of": of, "state": dict(state)}
-        text = await self.pool.run(request, rank)
+
+        def request() -> dict[str, Any]:
+            nonlocal state
+            begun()
+            state = latest()
+            return {"do": "frame", "figure": figure, "of": of, "state": state}
+
+        text = await self.pool.run((figure, tuple(of)), request, rank)
         answer: dict[str, Any] = json.loads(text)
         if not of and "message" in answer:
-            self._remember(name, answer, len(text))
+            self._remember(_name(figure, state), answer, len(text))
         return answer
 
     async def page(self, name: str, of: Sequence[str] = ()) -> dict[str, Any]:
         """Return what a page of the user's runs says. Raises: StudyError with the reason if it says nothing."""
         await self.loaded.wait()
-        answer: dict[str, Any] = json.loads(await self.pool.run({"do": "page", "page": name, "of": of}))
+        answer: dict[str, Any] = json.loads(await self._asked({"do": "page", "page": name, "of": of}))
         if "error" in answer:
             raise StudyError(answer["error"])
         page: dict[str, Any] = answer["page"]
@@ -114,6 +131,9 @@ class Lab:
 
     # ---- inside ----
 
+    async def _asked(self, request: Mapping[str, Any], rank: int = 0) -> bytes:
+        return await self.pool.run(("", request["of"]), lambda: request, rank)
+
     def _remember(self, name: str, answer: Mapping[str, Any], size: int) -> None:
         if name not in self.known:
             self.known[name] = (dict(answer), size)
@@ -125,7 +145,8 @@ class Lab:
         """Compute the figures at rest, in the order of the page, after whatever a client waits for."""
         for id, spec in self.chapter["figures"].items():
             with contextlib.suppress(PoiseError):
-                await self.frame(id, (), {control["name"]: control["start"] for control in spec["controls"]}, rank=1)
+                state = {control["name"]: control["start"] for control in spec["controls"]}
+                await self.frame(id, (), lambda state=state: state, rank=1)  # type: ignore[misc]
 
     def at_rest(self, id: str) -> dict[str, Any] | None:
         """Return the frame of a figure at rest, if it is known by now."""
@@ -142,7 +163,7 @@ class Lab:
             now = set()
             for of in {slot.of for session in self.sessions for slot in session.slots.values() if slot.of}:
                 with contextlib.suppress(PoiseError):
-                    if json.loads(await self.pool.run({"do": "live", "of": of}, rank=1)).get("live"):
+                    if json.loads(await self._asked({"do": "live", "of": of}, rank=1)).get("live"):
                         now.add(of)
             for session in list(self.sessions):
                 session.refresh(now | before)  # once more when it has ended: its result is there by then

@@ -9,6 +9,7 @@ MESSAGE_BYTES = 64 * 1024  # of a websocket message; the page's own have a few h
 MESSAGE_DEPTH = 16
 MESSAGES_A_SECOND = 50.0  # sustained: a drag sends one for each answer, at most one a screen frame
 MESSAGES_AT_ONCE = 100  # on top of that rate, before the connection is read more slowly
+MESSAGES_WAITING = 8  # of a connection, until no more is read from it
 OPEN_FIGURES = 32  # a connection; the whole chapter has about twenty
 HEADER_BYTES = 16 * 1024
 HEADER_SECONDS = 10.0  # for the whole head of a request: slower ones are cut
@@ -34,5 +35,5 @@ REPLY_BYTES = 32 * 1024 * 1024  # of one frame
 
 # ---- what is remembered ----
 CODE_SECONDS = 60.0  # an address with its code can be opened once, for so long
-REMEMBERED_BYTES = 4 * 1024 * 1024  # of frames, as JSON
+REMEMBERED_BYTES = 2 * 1024 * 1024  # of frames, as JSON; as objects they take five times as much
 WATCH_SECONDS = 1.0  # between two looks at a study that is open

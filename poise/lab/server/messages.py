@@ -104,8 +104,9 @@ def parsed(text: str) -> Message:
 
 
 def _depth(text: str) -> int:
-    """Return an upper bound of the nesting, before the recursive parser sees it."""
-    return min(text.count("[") + text.count("{"), _nesting(text)) if text.count("[") + text.count("{") > 1 else 1
+    """Return how deep brackets are nested, or an upper bound that is small enough."""
+    most = text.count("[") + text.count("{")
+    return most if most <= MESSAGE_DEPTH else _nesting(text)
 
 
 def _nesting(text: str) -> int:

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from poise.core.errors import PoiseError
@@ -174,12 +174,14 @@ class Pool:
         for worker in await asyncio.gather(*(self._fork() for _ in range(self.count))):
             self._give(worker)
 
-    async def run(self, request: Mapping[str, Any], rank: int = 0) -> bytes:
-        """Have a child answer a request, and return its answer as JSON. Cancelling it frees or ends the child."""
-        about = (request.get("figure"), tuple(request.get("of", ())))
+    async def run(self, about: object, request: Callable[[], Mapping[str, Any]], rank: int = 0) -> bytes:
+        """Have a child answer a request, and return its answer as JSON. Cancelling it frees or ends the child.
+
+        The request is made when a child is free for it, not before: a state that is newer by then is computed instead.
+        """
         worker = await self._take(about, rank)
         worker.last = about
-        asked = asyncio.ensure_future(worker.ask(request))
+        asked = asyncio.ensure_future(worker.ask(request()))
         try:
             answer = await asyncio.shield(asked)
         except asyncio.CancelledError:

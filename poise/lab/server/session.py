@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ class Slot:
     id: int = 0
     wanted: bool = False  # whether `state` is still to be computed
     task: asyncio.Task[None] | None = None
-    begun: float = 0.0
+    begun: float = math.inf  # when a child began with it
     run: Run | None = None
     rank: int = 0  # 1: nobody waits for it
 
@@ -164,10 +165,20 @@ class Session:
             slot.task = self.loop.create_task(self._work(slot))
 
     async def _work(self, slot: Slot) -> None:
+        id = slot.id
+
+        def latest() -> State:
+            nonlocal id
+            slot.wanted, id = False, slot.id
+            return slot.state
+
+        def begun() -> None:
+            slot.begun = self.loop.time()
+
         while slot.wanted:
-            slot.wanted, slot.begun, id = False, self.loop.time(), slot.id
+            slot.begun = math.inf
             try:
-                answer = await self.lab.frame(slot.figure, slot.of, slot.state, slot.rank)
+                answer = await self.lab.frame(slot.figure, slot.of, latest, slot.rank, begun)
             except PoiseError as error:
                 answer = {"error": str(error)}
             if "error" in answer:
