@@ -39,6 +39,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "group_norm": {"groups": 1},
     "l1": {"weight": 2.0},
     "spectral_norm": {"iterations": 100},
+    "solarize": {"threshold": 0.2},
     "soft_sharing": {"modules": ("first", "second")},
     "task_weight": {"tasks": ("b",)},
     "uncertainty_weights": {"tasks": ("a", "b", "c")},

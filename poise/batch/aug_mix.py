@@ -18,6 +18,7 @@ from poise.core.errors import ArgumentError, shown
 from poise.core.means import each_row, row_mean, wide
 from poise.core.regularizer import Memory
 from poise.core.rng import Rng
+from poise.core.visits import draws_of
 
 __all__ = ["AugMix", "Chains", "jensen_shannon"]
 
@@ -133,13 +134,14 @@ class AugMix(PixelTransform):
             )
         images = images_of("AugMix", ctx.batch)
         # Other draws: the masks of two views must not be the same by chance of the key.
-        views = [ctx.forward(self._view(images, ctx, number), draw=number) for number in (1, 2)]
+        rng = draws_of(ctx.rng, ctx.batch)
+        views = [ctx.forward(self._view(images, rng, number), draw=number) for number in (1, 2)]
         gaps = self._disagreement([ctx.outputs, *views], ctx)
         total = row_mean(gaps, ctx.batch.weights)
         return terms | {self.name: like(self.weight, total) * total}, memory
 
-    def _view(self, images: Tensor, ctx: Context, number: int) -> Tensor:
-        draw = self._chains(ctx.rng.fold(f"view {number}"), images.shape[0])
+    def _view(self, images: Tensor, rng: Rng, number: int) -> Tensor:
+        draw = self._chains(rng.fold(f"view {number}"), images.shape[0])
         # Noise of other parts may have left [0, 1] by now: such pixels are clamped in the views.
         return self.edited(images, self.pixels(images), draw)
 

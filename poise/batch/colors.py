@@ -12,6 +12,7 @@ from poise.batch.images import rows_where
 
 __all__ = [
     "autocontrast",
+    "blur",
     "brightness",
     "contrast",
     "equalize",
@@ -81,6 +82,24 @@ def sharpness(pixels: Tensor, factor: Tensor) -> Tensor:
     rest = pixels[..., 1:-1, :1], inner / 13, pixels[..., 1:-1, -1:]
     smooth = torch.cat([pixels[..., :1, :], torch.cat(rest, -1), pixels[..., -1:, :]], -2)
     return _away_from(smooth, pixels, factor)
+
+
+def blur(pixels: Tensor, deviation: Tensor, reach: int) -> Tensor:
+    """Return the pixels smoothed by a Gaussian cut off at `reach` pixels, the border's repeated; 0 is the identity."""
+    places = torch.arange(-reach, reach + 1, device=pixels.device, dtype=pixels.dtype)
+    width = deviation.to(pixels.dtype)[:, None]
+    weights = torch.exp(-0.5 * (places / torch.where(width > 0, width, 1.0)) ** 2)
+    weights = (weights / weights.sum(1, keepdim=True)).unbind(1)
+
+    def along(images: Tensor, dimension: int) -> Tensor:
+        size = images.shape[dimension]
+        own = torch.arange(size, device=images.device)
+        shifted = [
+            images.index_select(dimension, (own + shift).clamp(0, size - 1)) for shift in range(-reach, reach + 1)
+        ]
+        return torch.stack([_each(w, images) * one for w, one in zip(weights, shifted, strict=True)]).sum(0)
+
+    return rows_where(deviation > 0, along(along(pixels, 3), 2).clamp(0, 1), pixels)
 
 
 def posterize(pixels: Tensor, bits: Tensor) -> Tensor:

@@ -7,20 +7,19 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch._C import _functorch as functorch
 
 from poise.batch.boxes import inside_boxes
 from poise.batch.column_groups import table_of
-from poise.batch.images import serves
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError
 from poise.core.kinds import Transform
+from poise.core.mapped import behind_vmap
 from poise.core.mixing import blend_labels
 from poise.core.rng import Rng
-from poise.kernels.images import cut_mixed
+from poise.kernels.images import cut_mixed, serves
 
-__all__ = ["CutMix", "cut_images"]
+__all__ = ["CutMix", "box_of", "cut_images"]
 
 Draw = tuple[Tensor, Tensor]
 
@@ -72,7 +71,7 @@ class CutMix(Transform):
         # Beta(0, 0) would exchange whole rows; the limit that users mean by alpha = 0 is "off".
         mixed = mixed & (torch.as_tensor(self.alpha, device=mixed.device) > 0)
         if batch.inputs.dim() == 4:
-            taken = _box(rng, torch.where(mixed, planned, 0.0), *batch.inputs.shape[-2:])
+            taken = box_of(rng, torch.where(mixed, planned, 0.0), *batch.inputs.shape[-2:])
         else:
             inputs, _ = table_of("CutMix", batch, ctx)
             taken = (rng.uniform("taken", tuple(inputs.shape)) < planned[:, None]) & mixed[:, None]
@@ -96,8 +95,9 @@ def cut_images(batch: Batch, partner: Tensor, boxes: Tensor) -> Batch:
     images, (height, width) = batch.inputs, batch.inputs.shape[-2:]
     sides = (boxes[:, 2:] - boxes[:, :2]).to(torch.float64)
     mixed = blend_labels(batch, partner, sides.prod(-1) / (height * width))
-    if serves(images) and not any(functorch.is_batchedtensor(given) for given in (images, partner, boxes)):
-        return mixed._replace(inputs=cut_mixed(images, partner, boxes))
+    if serves(images):
+        found = behind_vmap(lambda *given: (cut_mixed(*given),), images, partner, boxes)[0]
+        return mixed._replace(inputs=found)
     inside = inside_boxes(*boxes.unbind(-1), height, width)
     return mixed._replace(inputs=torch.where(inside[:, None], images[partner], images))
 
@@ -114,7 +114,7 @@ def _size(batch: Batch) -> torch.Size:
     return inputs.shape
 
 
-def _box(rng: Rng, planned: Tensor, height: int, width: int) -> Tensor:
+def box_of(rng: Rng, planned: Tensor, height: int, width: int) -> Tensor:
     """Return each row's box (B, 4), cut off at the border: top, left, bottom, right."""
     centre = rng.uniform("centre", (*planned.shape, 2))
     middle = (centre * centre.new_tensor([height, width])).floor()

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch as functorch
 
 from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError, shown
@@ -23,7 +22,7 @@ from poise.core.kinds import Transform
 from poise.core.mapped import behind_vmap
 from poise.kernels import images as kernels
 
-__all__ = ["ImageTransform", "PixelTransform", "images_of", "rows_where", "run_program", "serves"]
+__all__ = ["ImageTransform", "PixelTransform", "images_of", "rows_where", "run_program"]
 
 _LEVELS = 255  # of a byte
 
@@ -45,11 +44,6 @@ def images_of(owner: str, batch: Batch) -> Tensor:
             "Convert them: images.to(torch.uint8) for levels of 0 to 255."
         )
     return inputs
-
-
-def serves(images: Tensor) -> bool:
-    """Whether the kernels take these images."""
-    return kernels.serves(images) and not functorch.is_gradtrackingtensor(images)
 
 
 def run_program(images: Tensor, steps: Tensor, pixels_of: str = "") -> Tensor:
@@ -99,7 +93,7 @@ class ImageTransform(Transform, abstract=True):
 
     def apply(self, batch: Batch, draw: Any, ctx: Context) -> Batch:
         images = images_of(type(self).__name__, batch)
-        steps = self.program(images, draw) if serves(images) else None
+        steps = self.program(images, draw) if kernels.serves(images) else None
         return batch._replace(inputs=self.edit(images, draw) if steps is None else run_program(images, steps))
 
 
@@ -138,7 +132,7 @@ class PixelTransform(ImageTransform, abstract=True):
     def apply(self, batch: Batch, draw: Any, ctx: Context) -> Batch:
         images = images_of(type(self).__name__, batch)
         self.check(images)
-        steps = self.program(images, draw) if serves(images) and not self.mean else None
+        steps = self.program(images, draw) if kernels.serves(images) and not self.mean else None
         if steps is not None:
             return batch._replace(inputs=run_program(images, steps, type(self).__name__))
         return batch._replace(inputs=self.edit(images, draw))
@@ -163,7 +157,7 @@ class PixelTransform(ImageTransform, abstract=True):
         return rows_where(changed, after.to(images.dtype), images)
 
     def _after(self, pixels: Tensor, draw: Any) -> Tensor:
-        steps = self.program(pixels, draw) if serves(pixels) else None
+        steps = self.program(pixels, draw) if kernels.serves(pixels) else None
         return self.edit_pixels(pixels, draw) if steps is None else run_program(pixels, steps)
 
     def check(self, images: Tensor) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from poise.batch import colors
-from poise.batch.images import rows_where, run_program, serves
+from poise.batch.images import rows_where, run_program
 from poise.batch.resampling import affine, identity_maps
 from poise.core.rng import Rng
 from poise.kernels import images as kernels
@@ -74,7 +74,7 @@ def operate(pixels: Tensor, choice: Choice, ranges: Ranges) -> Tensor:
     >>> operate(torch.tensor([[[[0.25, 1.0]]]]), inverted, STANDARD)
     tensor([[[[0.7500, 0.0000]]]])
     """
-    if serves(pixels):
+    if kernels.serves(pixels):
         return run_program(pixels, program(pixels, choice, ranges)[:, None])
     number, signed = choice.operation, choice.magnitude.to(pixels.dtype)
     size = signed.abs()

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch as functorch
 
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError
+from poise.core.mapped import behind_vmap
 from poise.core.rng import Rng
 from poise.core.trees import map_tree
 from poise.kernels.images import mixed, serves
@@ -43,18 +43,12 @@ def blend(values: Tensor, partner: Tensor, taken: Tensor) -> Tensor:
             f"mixed inputs and targets must be floating-point tensors, or bytes; got {values.dtype}. "
             "Encode categories as one-hot columns and classes as distributions first."
         )
-    if _served(values, partner, taken):
-        return mixed(values, partner, taken)
+    if values.dim() == 4 and values.dtype in (torch.uint8, torch.float32) and serves(values):
+        return behind_vmap(lambda *given: (mixed(*given),), values, partner, taken)[0]
     if values.dtype == torch.uint8:
         return blend(values.float(), partner, taken).round().to(torch.uint8)
     amount = taken.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
     return torch.lerp(values, values[partner], amount)
-
-
-def _served(values: Tensor, partner: Tensor, taken: Tensor) -> bool:
-    """Whether the kernel takes these rows: images, of one member."""
-    wrapped = any(functorch.is_functorch_wrapped_tensor(given) for given in (values, partner, taken))
-    return values.dim() >= 3 and not wrapped and values.dtype in (torch.uint8, torch.float32) and serves(values)
 
 
 def blend_targets(targets: Any, partner: Tensor, taken: Tensor) -> Any:

@@ -151,6 +151,7 @@ def twins_sample() -> Sample:
 
 def sample_for(part: Regularizer) -> Sample:
     """Return the sample that suits the part's class: a table for most, several tasks or twins for parts on these."""
+    from poise.batch import MixupOrCutMix
     from poise.batch.images import ImageTransform
     from poise.network import (
         AlphaDropout,
@@ -175,7 +176,7 @@ def sample_for(part: Regularizer) -> Sample:
         return dataclasses.replace(table_sample(), module=_dropping_network)
     if isinstance(part, (AttentionDropout, EmbeddingDropout, LockedDropout, RecurrentDropConnect, TemporalPenalty)):
         return sequence_sample()
-    if isinstance(part, ImageTransform):
+    if isinstance(part, (ImageTransform, MixupOrCutMix)):
         return color_sample()
     if isinstance(part, (DropBlock, SpatialDropout)):
         return image_sample()

@@ -7,15 +7,23 @@ from torch import Tensor
 from poise import (
     Affine,
     AugMix,
+    Blur,
     ColorJitter,
     Crop,
     CutMix,
     Cutout,
+    Equalize,
     Flip,
+    Grayscale,
+    GridMask,
     Mixup,
+    MixupOrCutMix,
+    Posterize,
     RandAugment,
     RandomErasing,
     RandomResizedCrop,
+    Sharpness,
+    Solarize,
     TrivialAugment,
 )
 from poise.core.context import Batch, Context
@@ -35,6 +43,7 @@ EXACT: list[Regularizer] = [
     Cutout(0.6),
     RandomErasing(1.0, fill="zero"),
     CutMix(0.8),
+    GridMask(0.9),
 ]
 COMPUTED: list[Regularizer] = [
     *[Affine(60.0, 0.4, 0.5, 30.0, padding) for padding in PADDINGS],
@@ -45,6 +54,13 @@ COMPUTED: list[Regularizer] = [
     RandAugment(0.9, count=1),
     TrivialAugment(),
     Mixup(1.0),
+    MixupOrCutMix(mixup_alpha=1.0),
+    Grayscale(0.5),
+    Solarize(0.5),
+    Posterize(0.5),
+    Equalize(0.5),
+    Sharpness(0.9),
+    Blur(0.9, 2.0, 4),
 ]
 SHAPES = [(3, 19, 37), (1, 16, 9), (3, 2, 1)]
 TYPES = [torch.uint8, torch.float32, torch.float16, torch.bfloat16]
@@ -150,10 +166,14 @@ def test_the_ends_of_floats_are_reported() -> None:
 
 
 def test_a_gradient_wide_floats_and_no_kernels_are_left_to_torch() -> None:
-    images = torch.rand(2, 3, 4, 4)
+    images, found = torch.rand(2, 3, 4, 4), []
     assert serves(images)
     assert not serves(images.double())
-    assert not serves(images.clone().requires_grad_())
+    wanting = images.clone().requires_grad_()
+    assert not serves(wanting)
+    torch.vmap(lambda row: found.append(serves(row[None])) or row)(wanting)  # type: ignore[func-returns-value]
+    torch.func.grad(lambda row: found.append(serves(row)) or row.sum())(images)  # type: ignore[func-returns-value]
+    assert found == [False, False]
     with native(False):
         assert not serves(images)
 
