@@ -56,7 +56,13 @@ class Range:
         else:
             every = np.arange(self.low, self.high + self.step / 2, self.step)
         kept = every[np.unique(np.linspace(0, len(every) - 1, min(self.export, len(every))).round().astype(int))]
-        found = sorted({*(float(f"{value:.6g}") for value in kept), float(self.start), *([0.0] if self.zero else [])})
+        found = sorted(
+            {
+                *(min(max(float(f"{value:.6g}"), self.low), self.high) for value in kept),
+                float(self.start),
+                *([0.0] if self.zero else []),
+            }
+        )
         return [round(value) for value in found] if self.whole else list(found)
 
 

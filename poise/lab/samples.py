@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init  # without a draw from the global generator
 
 from poise.train.rows import Rows
 
@@ -97,8 +98,9 @@ def masked_network(kind: str, layers: int, width: int) -> tuple[nn.Sequential, T
     parts: list[nn.Module] = []
     for place in range(layers):
         inputs = width if place else (1 if maps else 3)
-        parts += [nn.Conv1d(inputs, width, 3, padding=1) if maps else nn.Linear(inputs, width), nn.Sigmoid()]
-    parts += [*([nn.AdaptiveAvgPool1d(1), nn.Flatten()] if maps else []), nn.Linear(width, 1)]
+        layer = skip_init(nn.Conv1d, inputs, width, 3, padding=1) if maps else skip_init(nn.Linear, inputs, width)
+        parts += [layer, nn.Sigmoid()]
+    parts += [*([nn.AdaptiveAvgPool1d(1), nn.Flatten()] if maps else []), skip_init(nn.Linear, width, 1)]
     model = nn.Sequential(*parts)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -110,7 +112,7 @@ def masked_network(kind: str, layers: int, width: int) -> tuple[nn.Sequential, T
 def wave_network(seed: int, hidden: int = 24) -> tuple[nn.Sequential, Tensor, Tensor]:
     """Return a network of fixed tanh units whose output weights are 0, and 16 points of `wave` as columns; float64."""
     draw = generator(seed + NEW)
-    model = nn.Sequential(nn.Linear(1, hidden), nn.Tanh(), nn.Linear(hidden, 1)).double()
+    model = nn.Sequential(skip_init(nn.Linear, 1, hidden), nn.Tanh(), skip_init(nn.Linear, hidden, 1)).double()
     with torch.no_grad():
         for parameter, size in zip(model.parameters(), (3.0, 1.5, 0.0, 0.0), strict=True):
             parameter.copy_(size * torch.randn(parameter.shape, generator=draw, dtype=torch.float64))

@@ -93,7 +93,7 @@ class Constraint(Figure):
             Number("L2 strength", l2, f"{l2:.3f}"),
         )
         corners = Shape("budget of L1", [budget, 0, -budget, 0], [0, budget, 0, -budget])
-        turn = torch.linspace(0, 2 * math.pi, 73, dtype=torch.float64)
+        turn = torch.linspace(0, 2 * math.pi, 61, dtype=torch.float64)
         round_ = Shape("budget of L2", (budget * turn.cos()).tolist(), (budget * turn.sin()).tolist())
         panels = (
             _panel("L1: the diamond", curvature, best, corners, diamond),
@@ -148,10 +148,10 @@ def _panel(title: str, curvature: Tensor, best: Tensor, shape: Shape, found: Ten
     away = found - best
     touching = math.sqrt(float(away @ curvature @ away))
     values, vectors = torch.linalg.eigh(curvature)
-    turn = torch.linspace(0, 2 * math.pi, 61, dtype=torch.float64)
+    turn = torch.linspace(0, 2 * math.pi, 49, dtype=torch.float64)
     circle = torch.stack([turn.cos(), turn.sin()])
     outline = vectors @ (circle / values.sqrt()[:, None])
-    for share in (0.35, 0.7, 1.0, 1.3):
+    for share in (0.5, 1.0, 1.4):
         ring = best[:, None] + share * touching * outline
         label = "equal loss" if share == 1.0 else ""
         marks.append(Line(label, ring[0].tolist(), ring[1].tolist(), "valid", thin=share != 1.0, closed=True))

@@ -97,7 +97,7 @@ class DecayHeat(Figure):
         "shrinks the weights beside it. Framed: the best strength at each learning rate; crossed cells diverged."
     )
     tries: ClassVar[tuple[str, ...]] = (
-        "Switch to plain gradient descent. Predict how the two maps will differ, then look.",
+        "Switch to plain gradient descent, without Adam: how will the two maps differ?",
         "Take the best L2 strength under Adam and use it as decay. What does the cut say you would get?",
     )
     presets: ClassVar[tuple[Preset, ...]] = (

@@ -100,12 +100,10 @@ class DropoutFigure(Figure):
     )
     presets: ClassVar[tuple[Preset, ...]] = (
         Preset("p = 0", {"p": 0.0}),
-        Preset("p = 0.2", {"p": 0.2}),
         Preset("p = 0.5", {"p": 0.5}),
         Preset("p = 0.8", {"p": 0.8}),
         Preset("spatial", {"kind": "spatial"}),
         Preset("DropConnect", {"kind": "dropconnect"}),
-        Preset("scaled at test", {"convention": "test"}),
     )
 
     @property

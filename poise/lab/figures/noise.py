@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from poise.batch import InputNoise
 from poise.core.recipe import Recipe
@@ -80,7 +81,7 @@ def fitted_with_noise(kind: str, scale: float, seed: int) -> tuple[Tensor, Tenso
             minimum(Quadratic.of(with_constant(features), y), l2=2 * scale**2)[1:],
         )
     x, y = columns(40, 2.0, seed)
-    model = nn.Sequential(nn.Linear(16, 1, dtype=torch.float64))
+    model = nn.Sequential(skip_init(nn.Linear, 16, 1, dtype=torch.float64))
     if kind == "inputs":
         run = Recipe(InputNoise(scale)).start(model, seed=seed)
         noisy, targets = run.batch(x.repeat(COPIES, 1), y.repeat(COPIES))

@@ -107,10 +107,6 @@ class Poly(Figure):
         Preset("too free", {"degree": 12}),
         Preset("too free, with L2", {"degree": 12, "l2": 0.01}),
         Preset("with L1", {"degree": 12, "l1": 0.05}),
-        Preset("stopped early", {"degree": 12, "stopping": True}),
-        Preset("noisy copies", {"degree": 12, "jitter": 0.08}),
-        Preset("bagged", {"degree": 12, "bagging": True}),
-        Preset("bagged, with L2", {"degree": 12, "bagging": True, "l2": 0.01}),
     )
 
     @property

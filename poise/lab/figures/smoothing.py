@@ -50,8 +50,8 @@ class Smoothing(Figure):
         "With smoothed labels the best gap between logits is finite: there is such a thing as too sure"
     )
     caption: ClassVar[str] = (
-        "One row of class 1: its target, before (rings) and after smoothing (bars); the loss when the right logit leads "
-        "all others by a gap; and the slope of that loss. Without smoothing (dashed) the loss falls for ever, so "
+        "One row of class 1: its target, before (rings) and after smoothing (bars); the loss when the right logit "
+        "leads all others by a gap; and the slope of that loss. Without smoothing (dashed) the loss falls for ever, so "
         "training pushes the gap up for ever; with it there is a best gap (square)."
     )
     tries: ClassVar[tuple[str, ...]] = (
@@ -127,7 +127,7 @@ right, wrong = float(target[0, 0]), float(target[0, -1])
 print("target of the right class", right)
 print("target of each other class", wrong)
 print("best gap", math.log(right / wrong) if wrong > 0 else math.nan)
-print("loss at your gap", float(loss))
+print("loss at your gap", loss.item())
 print("slope at your gap", float(gap.grad))
 """
 

@@ -14,7 +14,7 @@ SECTION = Section(
         "weights that fit well *and* are cheap. A weight that only helps to follow noise earns too little: it shrinks.",
         "Two prices are in common use. **L2** asks for half the sum of squares: large weights are very expensive, "
         "small ones nearly free, so that none has a reason to go all the way to zero. **L1** asks for the sum of "
-        "sizes: the last bit of a weight costs as much as the first, and a weight that does not earn it is exactly zero.",
+        "sizes: the last bit of a weight costs as much as the first, and one that does not earn it is exactly zero.",
         Show("weights"),
         "Ten of the sixteen columns have nothing to say. [L1 at 1](#weights.l1=1) finds eight of them, and wrongly "
         "drops two that say a little; at [0.05](#weights.l1=0.05) it finds none, and at [20](#weights.l1=20) it throws "
