@@ -111,7 +111,7 @@ def _gridded(figure: Figure, start: State, limits: Limits, clock: Callable[[], f
 def _axis(figure: Figure, control: Control, start: State) -> _Axis:
     presets = [preset.state[control.name] for preset in figure.presets if control.name in preset.state]
     kept = [start[control.name], control.start, *presets]
-    values = [*kept, *control.grid()]  # the figure's own value first: 2 and 2.0 are equal, but may read otherwise
+    values = [*control.grid(), *kept]
     unique = list(dict.fromkeys(values))
     if isinstance(control, Range | Seed):
         unique.sort()

@@ -56,7 +56,7 @@ class Shelf(Figure):
 
     @property
     def controls(self) -> Sequence[Control]:
-        return (Range("power", "Power", 0, 20, 2, 1, export=21), Toggle("flip", "Flip"))
+        return (Range("power", "Power", 0, 20, 2.0, 1, export=21), Toggle("flip", "Flip"))
 
     def compute(self, state: State) -> Frame:
         return Frame([], [Number("power", float(state["power"]), str(state["power"]))])
