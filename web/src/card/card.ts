@@ -68,7 +68,7 @@ export class Card {
     });
     this.panels = new Panels({
       font: () => (setting.present ? 19 : 13),
-      reach: () => (setting.present ? Math.max(300, window.innerHeight * 0.56) : 0),
+      reach: () => (setting.present ? Math.max(240, (window.innerHeight - 560) / this.panels.rows) : 0),
       press: (press) => this.press(press),
       say: (words) => write(this.spoken, words),
       described: this.sentence.id,

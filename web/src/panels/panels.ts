@@ -26,6 +26,8 @@ const small = (panel: Panel): panel is Plot => panel.kind === "plot" && panel.sm
 
 export class Panels {
   readonly element = html("div", { "data-part": "panels", class: "panels" });
+  /** How many rows the panels take in two columns. */
+  rows = 1;
   private views: View[] = [];
   private shown: Panel[] = [];
   private layout = "";
@@ -80,7 +82,7 @@ export class Panels {
       const own = group.querySelector(".multiples");
       if (own) set(own, { "data-each": own.childElementCount % 3 === 0 ? 3 : own.childElementCount === 2 ? 2 : 4 });
     }
-    spread(content);
+    this.rows = spread(content);
     set(this.element, { "data-count": content.length });
     this.element.replaceChildren(...content);
   }
@@ -105,14 +107,20 @@ export class Panels {
   }
 }
 
-/** In two columns, what stands alone in its row takes the whole of it, and so does what is wide by nature. */
-function spread(content: HTMLElement[]): void {
+/** In two columns, what stands alone in its row takes the whole of it, as does what is wide. Returns the rows. */
+function spread(content: HTMLElement[]): number {
+  let rows = 0;
   let open: HTMLElement | undefined; // the panel on the left of an unfinished row
   for (const element of content) {
     if (element.dataset["whole"] !== undefined) {
       if (open) open.dataset["whole"] = "";
       open = undefined;
-    } else open = open ? undefined : element;
+      rows += 1;
+    } else {
+      rows += open ? 0 : 1;
+      open = open ? undefined : element;
+    }
   }
   if (open) open.dataset["whole"] = "";
+  return rows;
 }
