@@ -1,0 +1,47 @@
+"""Matrix products of the native tier against float64."""
+
+from ctypes import c_int64, c_void_p
+
+import pytest
+import torch
+from torch import Tensor
+
+from poise.kernels import available
+from poise.kernels.library import function
+
+_products = function("poise_products", c_int64, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_int64)
+
+pytestmark = pytest.mark.skipif(not available(), reason="the native kernels are not built: no C compiler")
+
+
+def product(left: Tensor, right: Tensor, turned: int) -> Tensor:
+    """left (M, R, K) times right (M, K, C); bit 1 of `turned`: left is stored (M, K, R), bit 2: right (M, C, K)."""
+    a = left.mT.contiguous() if turned & 1 else left.contiguous()
+    b = right.mT.contiguous() if turned & 2 else right.contiguous()
+    out = torch.empty(left.shape[0], left.shape[1], right.shape[2])
+    _products(*out.shape, left.shape[2], a.data_ptr(), b.data_ptr(), out.data_ptr(), turned)
+    return out
+
+
+@pytest.mark.parametrize("turned", range(4))
+@pytest.mark.parametrize("rows", [1, 7, 8, 33])
+@pytest.mark.parametrize("columns", [1, 5, 16, 17, 32, 70])
+@pytest.mark.parametrize("depth", [1, 64, 513])
+def test_products_are_those_of_float64(rows: int, columns: int, depth: int, turned: int) -> None:
+    left, right = torch.randn(2, rows, depth), torch.randn(2, depth, columns)
+    exact = left.double() @ right.double()
+    bound = 1e-6 * (left.abs().double() @ right.abs().double())
+    assert bool(((product(left, right, turned) - exact).abs() <= bound).all())
+
+
+def test_a_row_does_not_depend_on_the_rows_and_members_beside_it() -> None:
+    left, right = torch.randn(5, 19, 40), torch.randn(5, 40, 21)
+    whole = product(left, right, 0)
+    assert torch.equal(product(left[3:4], right[3:4], 0), whole[3:4])
+    assert torch.equal(product(left[:, 11:13], right, 0), whole[:, 11:13])
+
+
+def test_nan_stays_in_its_row() -> None:
+    left, right = torch.ones(1, 9, 4), torch.ones(1, 4, 3)
+    left[0, 2, 1] = torch.nan
+    assert torch.isnan(product(left, right, 0)).all(-1)[0].nonzero().flatten().tolist() == [2]
