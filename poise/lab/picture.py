@@ -15,7 +15,7 @@ from poise.core.errors import ArgumentError, DataError, shown
 __all__ = ["SCENES", "SIDE", "painted", "read_picture"]
 
 SIDE = 48  # pixels of a side: enough to see a crop, and twelve of them are 80 kB
-SCENES = ("house", "boat", "tree", "mountain")
+SCENES = ("house", "boat", "tree", "peak")
 _FINER = 4  # painted this many times larger and averaged down, so that edges are smooth
 _MOST_PIXELS = 25_000_000  # of a file: decoded it takes three bytes each
 
@@ -85,7 +85,7 @@ def _tree(canvas: _Canvas) -> None:
         canvas.disc(x, y, 0.035, (0.88, 0.20, 0.18))
 
 
-def _mountain(canvas: _Canvas) -> None:
+def _peak(canvas: _Canvas) -> None:
     canvas.fade((0.07, 0.08, 0.22), (0.36, 0.30, 0.48))
     canvas.disc(0.78, 0.20, 0.10, (0.96, 0.95, 0.84))
     for x, y in ((0.12, 0.14), (0.30, 0.26), (0.52, 0.10), (0.60, 0.32), (0.92, 0.40)):
@@ -98,7 +98,7 @@ def _mountain(canvas: _Canvas) -> None:
     canvas.fade((0.10, 0.20, 0.18), (0.05, 0.11, 0.10), below=0.88)
 
 
-_PAINTERS = {"house": _house, "boat": _boat, "tree": _tree, "mountain": _mountain}
+_PAINTERS = {"house": _house, "boat": _boat, "tree": _tree, "peak": _peak}
 
 
 @lru_cache(maxsize=len(SCENES))

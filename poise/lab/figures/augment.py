@@ -116,9 +116,9 @@ class Augment(Figure):
         method, strength, seed, name = self._read(state)
         original = _picture(name, self.own)
         tiles = [tile_of(original, "original")]
-        for key, kind in augmentations().items():
+        for key in augmentations():
             one = drawn(key, strength, seed, 1, name, self.own)[0]
-            tiles.append(tile_of(one, kind.__name__, chosen=key == method))
+            tiles.append(tile_of(one, key.replace("_", " "), chosen=key == method))
         rows = drawn(method, strength, seed, DRAWS, name, self.own)
         change = (rows - original).abs().amax(1).flatten(1)  # (rows, pixels)
         differ = int((change > CHANGED).any(1).sum())

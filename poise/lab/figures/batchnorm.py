@@ -92,7 +92,7 @@ class BatchNormFigure(Figure):
         "without (line); values beyond 4 are counted in the outermost bins. Large panel: the spread by layer."
     )
     tries: ClassVar[tuple[str, ...]] = (
-        "Halve the size of the first weights. What happens to the last layer without batch norm? And with it?",
+        "Make the first weights four times larger (2). What happens to the last layer without batch norm? And with it?",
         "Shrink the batch to 2 rows. Which two values can a unit still take? Predict, then look.",
         "Switch to evaluation and shift the new data: does batch norm bring them back too?",
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from poise.core.recipe import Recipe
 from poise.lab.controls import Choice, Control, Preset, Range, Seed, State
 from poise.lab.figure import Figure
-from poise.lab.scene import Axis, Bars, Dots, Frame, Line, Number, Plot, Rule, Table
+from poise.lab.scene import Axis, Bars, Dots, Frame, Line, Number, Plot, Table
 from poise.predict import Ensemble
 from poise.train.bagging import bootstrap_rows
 from poise.train.losses import SquaredError
@@ -200,7 +200,7 @@ class EnsembleFigure(Figure):
     def table(self, frame: Frame) -> Table:
         law = frame.panels[2]
         assert isinstance(law, Plot)
-        lines = [mark for mark in law.marks if isinstance(mark, Line)]
+        lines = [mark for mark in law.marks if isinstance(mark, Line)][:2]
         rows = [[int(at), *values] for at, *values in zip(lines[0].x, *(line.y for line in lines), strict=True)]
         return Table(("members", *(line.label for line in lines)), rows)
 
@@ -249,9 +249,9 @@ def _split(members: float, together: float, spread: float) -> Plot:
         Axis("squared error", 0.0),
         Axis("", -0.6, 2.6, ticks=names),
         (
-            Bars("a member", [2.0], [members], "valid", width=0.6, sideways=True),
-            Bars("the mean", [1.0], [together], "train", width=0.6, sideways=True),
-            Bars("their spread", [0.0], [spread], "zero", width=0.6, sideways=True),
+            Bars("", [2.0], [members], "valid", width=0.6, sideways=True),
+            Bars("", [1.0], [together], "train", width=0.6, sideways=True),
+            Bars("", [0.0], [spread], "zero", width=0.6, sideways=True),
         ),
         height=160,
     )
@@ -264,9 +264,9 @@ def _law(k: int, alone: float, shared: float, together: float) -> Plot:
         Axis("members k", 0, MANY + 1),
         Axis("squared error", 0.0),
         (
-            Rule("what all share", y=max(shared, 0.0)),
             Line("mean of k, on average", counts, [alone / n + (n - 1) / n * shared for n in counts]),
             Line("if they shared nothing", counts, [alone / n for n in counts], "plain", dashed=True),
+            Line("what all share", [1, MANY], [shared, shared], "truth", dashed=True, thin=True),
             Dots("these", [k], [together], "train", "ring"),
         ),
         height=240,

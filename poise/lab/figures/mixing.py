@@ -85,7 +85,7 @@ class Mixing(Figure):
             Choice("method", "Mixing", methods, "mixup"),
             Range("alpha", "Alpha", 0.05, 5.0, 1.0, 10, log=True, zero=True, help="shape of the law of the share"),
             Range("smoothing", "Label smoothing", 0.0, 0.5, 0.0, 0.05, export=3),
-            Seed(label="Batch"),
+            Seed(label="Batch", start=101),
         )
 
     def compute(self, state: State) -> Frame:
@@ -98,7 +98,7 @@ class Mixing(Figure):
         off = method == "none" or alpha == 0
         return Frame(
             panels=(
-                Images("A training batch of eight", tiles, 96, Press("seed", "Draw another batch")),
+                Images("A training batch of eight", tiles, 132, Press("seed", "Draw another batch")),
                 *bars,
                 *(() if off else (_law(method, alpha, seed),)),
             ),
@@ -167,8 +167,8 @@ def _label_plot(place: int, label: Tensor) -> Plot:
     at = list(range(len(SCENES)))
     values = label.tolist()
     return Plot(
-        f"Label of picture {place}",
-        Axis("share", 0.0, 1.0),
+        f"Picture {place}",
+        Axis("share of the label", 0.0, 1.0),
         Axis("", -0.6, len(SCENES) - 0.4, ticks=tuple((float(spot), scene) for spot, scene in enumerate(SCENES))),
         (Bars("share", at, values, crossed=[value == 0 for value in values], sideways=True),),
         height=130,

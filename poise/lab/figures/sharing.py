@@ -140,7 +140,7 @@ class Sharing(Figure):
             Range("size", "Pixels, steps or words", 4, 24, 16, 1, whole=True, export=4),
             Range("kernel", "Kernel width or inputs a step", 1, 9, 3, 1, whole=True, export=4),
             Range("channels", "Filters, units or width", 1, 6, 1, 1, whole=True, export=3),
-            Seed(label="Weights", export=1),
+            Seed(label="Weights", start=1, export=1),
         )
 
     def compute(self, state: State) -> Frame:
@@ -154,7 +154,7 @@ class Sharing(Figure):
                 f"{name}: {counts[name]:,} parameters",
                 Axis(across),
                 Axis(down),
-                matrix.tolist(),
+                matrix.flip(0).tolist(),  # the first row on top
                 "weight",
                 -top,
                 top,
@@ -166,7 +166,7 @@ class Sharing(Figure):
         shared, free = next(iter(counts.values())), list(counts.values())[-1]
         numbers = [Number(f"parameters, {name}", held, f"{held:,}") for name, held in counts.items()]
         numbers.append(Number("times as many without sharing", free / shared, f"{free / shared:.1f}", "train"))
-        numbers.append(Number("largest difference of the drawn matrix", found.difference, f"{found.difference:.1g}"))
+        numbers.append(Number("largest error of the matrix", found.difference, f"{found.difference:.1g}"))
         return Frame((*heats, _counts(counts)), numbers, _notice(state))
 
     def code(self, state: State) -> str:
@@ -224,7 +224,7 @@ class Sharing(Figure):
                 "    print(f'parameters, {name}', held)",
                 "held = list(counts.values())",
                 "print('times as many without sharing', held[-1] / held[0])",
-                "print('largest difference of the drawn matrix', difference.item())",
+                "print('largest error of the matrix', difference.item())",
             ]
         )
 

@@ -314,17 +314,17 @@ def _drawn(values: Tensor) -> list[float]:
 
 def _bars(snapshots: Sequence[float], mean: float, alone: float) -> Plot:
     count = len(snapshots)
-    last = [(name, value) for name, value in (("mean", mean), ("one long", alone)) if math.isfinite(value)]
+    last = [(name, value) for name, value in (("mean", mean), ("long", alone)) if math.isfinite(value)]
     ticks = [*((float(place), str(place)) for place in range(1, count + 1))]
-    ticks += [(float(count + place), name) for place, (name, _) in enumerate(last, 2)]
-    roles: dict[str, Role] = {"mean": "train", "one long": "zero"}
+    ticks += [(float(count + 2 * place), name) for place, (name, _) in enumerate(last, 1)]
+    roles: dict[str, Role] = {"mean": "train", "long": "zero"}
     return Plot(
         "Error of each snapshot, of their mean, of one long run",
-        Axis("", 0.0, count + 4.0, ticks=tuple(ticks)),
+        Axis("", 0.0, count + 5.5, ticks=tuple(ticks)),
         Axis("squared error", 0.0),
         (
             Bars("snapshots", list(range(1, count + 1)), list(snapshots), "valid"),
-            *(Bars(name, [count + place], [value], roles[name]) for place, (name, value) in enumerate(last, 2)),
+            *(Bars(name, [count + 2 * place], [value], roles[name]) for place, (name, value) in enumerate(last, 1)),
         ),
         height=200,
     )

@@ -140,8 +140,8 @@ class WhereTable(Figure):
             height=240,
         )
         table = Table(
-            ("place", "technique", "what it does", "formula", "recipe"),
-            [[", ".join(one.stages), one.name, one.sentence, one.formula, one.snippet] for one in kept],
+            ("technique", "place", "what it does", "formula", "recipe"),
+            [[one.name, ", ".join(one.stages), one.sentence, one.formula, one.snippet] for one in kept],
             "" if kept else "No technique fits: switch the filter off.",
             [f"/f/{one.figure}" if one.figure else "" for one in kept],
         )

@@ -184,8 +184,9 @@ print("with nothing", scores["nothing"].mean())
 print("with the recipe", scores["recipe"].mean())
 print("gain of the recipe", over_seeds(scores["nothing"] - scores["recipe"]).value)
 for part in contributions(recipe, trained, scores):
-    print(f"{{part.part}} alone", part.add_in.value)
-    print(f"{{part.part}} in the recipe", part.leave_out.value)
+    name = part.part.replace("_", " ")
+    print(f"{{name}} alone", part.add_in.value)
+    print(f"{{name}} in the recipe", part.leave_out.value)
 """
 
 
@@ -203,9 +204,9 @@ def _frame(metric: str, scores: Scores, parts: Sequence[Part]) -> Frame:
         Number("gain of the recipe", float((nothing - full).mean()), text),
     ]
     for one in parts:
-        numbers.append(Number(f"{one.part} alone", one.alone.value, f"{one.alone.value:+.3f}"))
+        numbers.append(Number(f"{_words(one.part)} alone", one.alone.value, f"{one.alone.value:+.3f}"))
         out = one.left_out.value
-        numbers.append(Number(f"{one.part} in the recipe", out, f"{out:+.3f}: {one.verdict}"))
+        numbers.append(Number(f"{_words(one.part)} in the recipe", out, f"{out:+.3f}: {one.verdict}"))
     alone = [(one.part, one.alone, one.alone_seeds) for one in parts]
     left_out = [(one.part, one.left_out, one.left_out_seeds) for one in parts]
     return Frame(
@@ -225,7 +226,7 @@ def _intervals(title: str, unit: str, found: Sequence[tuple[str, Interval, Seque
         whole = known if np.isfinite(known.low) else Interval(known.value, known.value, known.value)
         role: Role = "train" if whole.low > 0 else "valid" if whole.high < 0 else "zero"
         marks.append(Intervals("", [float(at)], [whole.value], [whole.low], [whole.high], [list(seeds)], role))
-    ticks = tuple((float(at), name) for at, (name, _, _) in enumerate(reversed(found)))
+    ticks = tuple((float(at), _words(name)) for at, (name, _, _) in enumerate(reversed(found)))
     return Plot(
         title,
         Axis(f"difference in {unit}; right of 0 the part helps"),
@@ -233,6 +234,10 @@ def _intervals(title: str, unit: str, found: Sequence[tuple[str, Interval, Seque
         marks,
         height=200,
     )
+
+
+def _words(part: str) -> str:
+    return part.replace("_", " ")
 
 
 def _notice(seeds: int, gain: Interval | None) -> str:

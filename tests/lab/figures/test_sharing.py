@@ -63,9 +63,9 @@ def test_every_step_of_a_recurrence_uses_the_same_row_and_untied_ones_do_not() -
 def test_heats_and_bars_are_these_matrices_and_counts() -> None:
     figure = Sharing()
     frame = figure.compute(figure.start())
-    found = compared("space", 16, 3, 1, 0)
+    found = compared("space", 16, 3, 1, 1)
     heats = [panel for panel in frame.panels if isinstance(panel, Heat)]
-    assert [heat.values for heat in heats] == [matrix.tolist() for matrix in found.matrices.values()]
+    assert [heat.values for heat in heats] == [matrix.flip(0).tolist() for matrix in found.matrices.values()]
     bars = frame.panels[-1].marks[0]  # type: ignore[union-attr]
     assert isinstance(bars, Bars)
     assert list(bars.value) == [3, 42, 224]

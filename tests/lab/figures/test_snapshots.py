@@ -1,6 +1,7 @@
 """Snapshots: a loop in plain torch gives the same copies, and the stream ends in the figure at rest."""
 
 import copy
+import itertools
 import json
 import math
 
@@ -55,7 +56,7 @@ def test_the_stream_grows_and_ends_in_the_figure_at_rest() -> None:
     messages = [json.loads(json.dumps(figure.message(state, frame))) for frame in figure.stream(state)]
     assert 8 <= len(messages) <= 30
     assert messages[-1] == json.loads(json.dumps(figure.message(state, figure.compute(state))))
-    for before, after in zip(messages, messages[1:], strict=False):
+    for before, after in itertools.pairwise(messages):
         patch = difference(before, after)
         assert apply(before, patch) == after
         assert len(json.dumps(patch)) < 6_000

@@ -1,8 +1,8 @@
 """The table of techniques: all of the library, in the order of the step, each with a figure that exists."""
 
-import cards
 import pytest
 
+import cards
 import poise
 from poise.core.regularizer import EVERY_STAGE, Regularizer
 from poise.lab.figures import FIGURES
