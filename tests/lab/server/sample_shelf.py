@@ -85,6 +85,7 @@ class Trouble(Figure):
             Toggle("dies", "Ends its process"),
             Toggle("writes", "Has a NaN that JSON does not know"),
             Range("sleeps", "Takes seconds", 0, 60, 0, 0.1),
+            Range("size", "Has so many letters", 0, 1e7, 0, 1, whole=True),
         )
 
     def compute(self, state: State) -> Frame:
@@ -108,7 +109,7 @@ class Trouble(Figure):
         return "print(0)\n"
 
     def describe(self, state: State, frame: Frame) -> str:
-        return "Nothing happened."
+        return "a" * int(state["size"]) + f"Nothing happened for {state['sleeps']} s."
 
 
 FIGURES = {figure.id: figure for figure in (Powers, Counting, Trouble)}

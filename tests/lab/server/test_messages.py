@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
 
 import pytest
+from damage import mutated
 
 from poise.lab.server.limits import MESSAGE_BYTES, MESSAGE_DEPTH
 from poise.lab.server.messages import Act, Close, Message, MessageError, Open, Set, parsed
@@ -81,37 +81,7 @@ def test_brackets_in_a_text_are_no_nesting() -> None:
     assert parsed(text) == Set("a", 1, {"x": '[{"' * 20})
 
 
-# ---- mutated messages ----
-
-GOOD = [
-    '{"op":"open","key":"poly","figure":"powers","of":[],"state":{"power":2.5,"log":true,"seed":3}}',
-    f'{{"op":"open","key":"r-1","figure":"run-loss","of":["{RUN}","{RUN}"],"state":{{}}}}',
-    '{"op":"set","key":"poly","id":17,"state":{"power":3,"log":false,"seed":0}}',
-    '{"op":"play","key":"poly","id":18}',
-    '{"op":"close","key":"poly"}',
-]
-PIECES = [
-    '"', "{", "}", "[", "]", ":", ",", "\\", "0", "-", "e9", "1e400", "null", "true", "NaN", "Infinity", "\0", "\n",
-    "é", "\u202e", "\ud800", "𝟙", '"op"', '"key"', '"__proto__":', "<script>", "../", "%00", " ", "9" * 30, "[" * 50,
-    "{}",
-]  # fmt: skip
-
-
-def mutated(rng: random.Random) -> str:
-    """Return a good message with some damage: parts cut, doubled, exchanged, or foreign pieces put in."""
-    text = rng.choice(GOOD)
-    for _ in range(rng.randint(1, 4)):
-        start = rng.randrange(len(text) + 1)
-        end = min(len(text), start + rng.randrange(12))
-        damage: list[Callable[[], str]] = [
-            lambda s=start, e=end, t=text: t[:s] + t[e:],  # type: ignore[misc]
-            lambda s=start, e=end, t=text: t[:e] + t[s:],  # type: ignore[misc]
-            lambda s=start, t=text: t[:s] + rng.choice(PIECES) + t[s:],  # type: ignore[misc]
-            lambda s=start, e=end, t=text: t[:s] + rng.choice(PIECES) + t[e:],  # type: ignore[misc]
-            lambda s=start, t=text: t[:s] + rng.choice(GOOD)[s:],  # type: ignore[misc]
-        ]
-        text = rng.choice(damage)()
-    return text
+# ---- damaged messages ----
 
 
 def test_damaged_messages_are_read_or_refused_and_never_anything_else() -> None:
