@@ -164,12 +164,17 @@ def _read(state: State) -> tuple[str, float, float, int]:
 
 def _label_plot(place: int, label: Tensor) -> Plot:
     """Return one picture's label vector as bars."""
-    at = list(range(len(SCENES)))
+    at = list(range(len(SCENES)))[::-1]  # the first on top
     values = label.tolist()
     return Plot(
         f"Picture {place}",
         Axis("share of the label", 0.0, 1.0),
-        Axis("", -0.6, len(SCENES) - 0.4, ticks=tuple((float(spot), scene) for spot, scene in enumerate(SCENES))),
+        Axis(
+            "",
+            -0.6,
+            len(SCENES) - 0.4,
+            ticks=tuple((float(spot), scene) for spot, scene in zip(at, SCENES, strict=True)),
+        ),
         (Bars("share", at, values, crossed=[value == 0 for value in values], sideways=True),),
         height=130,
         small=True,

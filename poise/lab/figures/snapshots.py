@@ -164,7 +164,7 @@ class Snapshots(Figure):
     """The learning rate, the losses and the curves of the snapshots, drawn while a network trains."""
 
     id: ClassVar[str] = "snapshots"
-    title: ClassVar[str] = "One run, five networks: their mean errs less than they do"
+    title: ClassVar[str] = "One run, five networks: their mean errs less than one of them"
     caption: ClassVar[str] = (
         "The learning rate falls to 0 and starts again; at each end a copy of the network is kept. The rate's jumps "
         "throw the network out of one solution, and it settles in another."

@@ -105,7 +105,7 @@ class WhereTable(Figure):
     title: ClassVar[str] = "Every technique acts at a named place of the training step"
     caption: ClassVar[str] = (
         "All parts of the library in the order in which a step meets them; a row with a link leads to the figure that "
-        "shows it. The last column is what you write; docs/regularizers.md has a card for each."
+        "shows it. The fourth column is what you write; docs/regularizers.md has a card for each."
     )
     tries: ClassVar[tuple[str, ...]] = (
         "Where does weight decay act: on the loss, or on the weights? Look for L2 and Decay.",
@@ -140,8 +140,8 @@ class WhereTable(Figure):
             height=240,
         )
         table = Table(
-            ("technique", "place", "what it does", "formula", "recipe"),
-            [[one.name, ", ".join(one.stages), one.sentence, one.formula, one.snippet] for one in kept],
+            ("technique", "place", "what it does", "recipe", "formula"),
+            [[one.name, ", ".join(one.stages), one.sentence, one.snippet, one.formula] for one in kept],
             "" if kept else "No technique fits: switch the filter off.",
             [f"/f/{one.figure}" if one.figure else "" for one in kept],
         )

@@ -36,7 +36,7 @@ and on [a made-up table of 160 rows](#which_one.table=made&which_one.strength=0.
 `poise study table.csv --target column` runs the whole of it on your own table: it searches strengths, measures the
 gap before and after, and shows what each part was worth. Its report opens here too, with `poise lab`.
 
-## Where everything acts
+### Where everything acts
 
 A training step is a pipeline: a batch is drawn, a loss computed, a gradient taken, the weights moved, and at the
 end something decides when to stop and what predicts. Every technique is an edit at one or more of these places. The

@@ -25,7 +25,7 @@ out](#sharing.kind=words&sharing.size=16&sharing.channels=6). Sharing is worth a
 where a pattern may stand anywhere, it is worth thousands of rows; where everything has its fixed place, it throws
 away what the places tell.
 
-## Tasks can share, if they are alike
+### Tasks can share, if they are alike
 
 One trunk can serve several tasks, with a small head for each. A task with few labels then learns from the labels of
 the others. Whether that helps is a question to measure.
@@ -37,7 +37,7 @@ ones](#multitask.related=0&multitask.labels=60&multitask.width=3) compete for th
 With [twelve units](#multitask.related=0&multitask.labels=60&multitask.width=12) there is room for all, and even
 unrelated tasks help a little: they keep the trunk from fitting the few labels too well.
 
-## Several networks err less than one
+### Several networks err less than one
 
 Train several networks and take the mean of their answers. What they agree on stays, also their common mistakes;
 what they disagree on averages out. If they shared nothing, [25 networks](#ensemble.members=25&ensemble.rows=own)

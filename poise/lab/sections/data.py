@@ -30,7 +30,7 @@ a 6; other colours spoil the task of naming colours. At [full
 strength](#augment.method=trivial_augment&augment.strength=1) some pictures are beyond recognition, and a label on
 them is noise. If you cannot name the picture, turn the strength down.
 
-## A label can be mixed as a picture can
+### A label can be mixed as a picture can
 
 *Mixup* goes further: it lays two pictures over each other, 70 % of one and 30 % of the other, and asks for just
 these shares as the answer. The label is then no longer one class but a vector whose entries sum to 1. No such

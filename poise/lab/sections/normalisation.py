@@ -23,7 +23,7 @@ layers](#batchnorm.depth=8).
 """,
         Show("batchnorm"),
         """
-## Why it also regularizes, and where it bites
+### Why it also regularizes, and where it bites
 
 The mean and the spread come from the batch at hand, so what a row becomes depends on which other rows it meets. The
 last number under the figure says how much a row's values move when its neighbours change. This is noise, drawn anew
