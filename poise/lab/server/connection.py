@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -69,7 +70,8 @@ class Socket(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         """Run the application; what it sent last must be read soon, as a socket is held until then."""
-        self.scope["extensions"]["poise.cut"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+        extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]  # uvicorn's own are records
+        extensions["poise.cut"] = self.transport.abort
         await super().run_asgi()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 

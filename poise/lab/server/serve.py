@@ -33,6 +33,7 @@ class Server:
     def __init__(self, lab: Lab, port: int = 0, address: str | None = None) -> None:
         self.lab = lab
         self.sockets = _listening(port, address)
+        self.name = LOOPBACK if address is None else f"[{address}]" if ":" in address else address
         self.port: int = self.sockets[0].getsockname()[1]
         self.keys = Keys(self.port)
         self.app = application(lab, hosts_of(self.port, address), self.keys)
@@ -55,7 +56,7 @@ class Server:
 
     def address(self, target: str = "/") -> str:
         """Return an address that opens the lab at a page, once, within a minute."""
-        return f"http://{LOOPBACK}:{self.port}{ENTRANCE}?code={self.keys.new_code(target)}"
+        return f"http://{self.name}:{self.port}{ENTRANCE}?code={self.keys.new_code(target)}"
 
     async def serve(self, started: Callable[[], None] = lambda: None) -> None:
         """Serve until it is told to end. Raises: PoiseError when the figures cannot be loaded."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/enter\?code=([A-Za-z0-9_-]{43})")
+ADDRESS = re.compile(r"http://127\.0\.0\.\d:(\d+)/enter\?code=([A-Za-z0-9_-]{43})")
 
 
 class Lab:
@@ -111,6 +111,24 @@ def test_enter_gives_a_fresh_address() -> None:
         assert (port, second != first) == (one.port, True)
         assert one.get(f"/enter?code={second}")[0] == 303
         assert one.get(f"/enter?code={first}")[0] == 303
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a second loopback address")
+def test_another_address_is_listened_on_with_a_warning_and_the_same_guard() -> None:
+    with lab("--host", "127.0.0.2", "--expose") as one:
+        assert f"http://127.0.0.2:{one.port}/enter" in one.said
+        for host, status in {"127.0.0.2": 303, "127.0.0.1": 403}.items():  # the second time, the code is used up
+            with closing(http.client.HTTPConnection(host, one.port, timeout=60)) as asked:
+                asked.request("GET", f"/enter?code={one.code}")
+                assert asked.getresponse().status == status
+        with closing(http.client.HTTPConnection("127.0.0.2", one.port, timeout=60)) as asked:
+            asked.request("GET", f"/enter?code={one.code}", headers={"Host": f"127.0.0.3:{one.port}"})
+            assert asked.getresponse().status == 403
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.3", one.port), timeout=60)
+        one.process.send_signal(signal.SIGINT)
+        _, err = one.process.communicate(timeout=20)
+        assert err.startswith("warning: the lab listens on 127.0.0.2.")
 
 
 def test_the_first_page_is_the_one_that_was_asked_for(tmp_path: Path) -> None:

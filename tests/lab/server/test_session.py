@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from client import Client
 from sample_shelf import Counting, Powers
 
-from poise.lab.server.limits import OPEN_FIGURES
+from poise.lab.server.lab import Lab
+from poise.lab.server.limits import OPEN_FIGURES, STREAMS
+from poise.lab.server.run import FULL
+from poise.lab.server.serve import running
 
 
 def test_the_first_frame_is_the_figures_own(client: Client) -> None:
@@ -165,6 +171,42 @@ def test_sliders_answer_while_a_run_plays(client: Client) -> None:
             assert talk.set("a", id, power=id, seed=1)["id"] == id
         talk.say(op="pause", key="c", id=2)
         assert talk.until("c", "playing", 2)["done"] is False
+
+
+def test_a_run_that_finds_no_place_says_so_and_plays_when_there_is_one(client: Client) -> None:
+    with ExitStack() as stack:
+        first = [stack.enter_context(client.talk()) for _ in range(STREAMS)]
+        for talk in first:
+            talk.open("c", "counting", {"end": 400})
+            talk.say(op="play", key="c", id=1)
+            talk.until("c", "patch", 1)
+        with client.talk() as late:
+            late.open("c", "counting", {"end": 2})
+            late.say(op="play", key="c", id=1)
+            assert late.until("c", "error")["error"] == FULL
+            first[0].connection.close()
+            while not late.until("c", "playing")["done"]:
+                pass
+            assert late.frames["c"]["numbers"][0]["value"] == 2
+
+
+# ---- runs that are still written ----
+
+
+def test_a_log_that_grows_is_drawn_anew_by_itself(tmp_path: Path) -> None:
+    log = tmp_path / "loop.jsonl"
+    log.write_text('{"step": 1, "train_loss": 2.0, "val_loss": 3.0}\n', encoding="utf-8")
+    with running(Lab([str(tmp_path)], source="sample_shelf")) as server:
+        client = Client(server)
+        (id,) = re.findall(r'href="/runs/([a-z0-9]+)"', client.get("/runs").text)
+        with client.talk() as talk:
+            talk.open("l", "run-loss", of=(id,))
+            with log.open("a", encoding="utf-8") as file:
+                file.write('{"step": 2, "train_loss": 1.0, "val_loss": 0.125}\n')
+            assert talk.hear()["id"] == 0
+            assert "0.125" in talk.frames["l"]["sentence"]
+            with pytest.raises(TimeoutError):  # and nothing is said while nothing changes
+                talk.hear(2.5)
 
 
 # ---- failures ----
