@@ -15,7 +15,8 @@ from poise.lab.scene import Frame
 
 __all__ = ["ShownFigure", "figure"]
 
-INLINE_FRAMES, INLINE_SECONDS, INLINE_BYTES = 300, 3.0, 1_000_000  # of a figure that a cell shows without a kernel
+INLINE = {"frames": 300, "megabytes": 1.0, "seconds": 3.0}  # of a figure that a cell shows without the widget
+BESIDE = {"frames": 12, "megabytes": 0.2, "seconds": 0.5}  # of what is kept beside a widget, for when no kernel answers
 HEIGHT = 760  # CSS pixels of such a cell
 
 
@@ -118,8 +119,10 @@ class ShownFigure:
     # ---- how notebooks show it ----
 
     def _repr_html_(self) -> str:
-        limits = {"frames": INLINE_FRAMES, "megabytes": INLINE_BYTES / 1e6, "seconds": INLINE_SECONDS}
-        page = self.to_html(**limits)  # type: ignore[arg-type]  # numbers
+        return self._framed(INLINE)
+
+    def _framed(self, limits: Mapping[str, float]) -> str:
+        page = self.to_html(**limits)  # type: ignore[arg-type]  # the path is not among them
         style = f"width:100%;height:{HEIGHT}px;border:0"
         return f'<iframe title="{escape(self.title)}" style="{style}" srcdoc="{escape(page)}"></iframe>'
 
@@ -128,8 +131,7 @@ class ShownFigure:
             return {"text/plain": repr(self), "text/html": self._repr_html_()}
         found = self.widget()._repr_mimebundle_()
         data = dict(found[0] if isinstance(found, tuple) else found or {})
-        # What stays in the saved notebook when no kernel is there to answer.
-        return {**data, "text/plain": f"{self.title}. {self.sentence()}"}
+        return {**data, "text/plain": f"{self.title}. {self.sentence()}", "text/html": self._framed(BESIDE)}
 
     def _display_(self) -> object:
         """What marimo shows."""

@@ -79,6 +79,13 @@ def test_without_anywidget_the_page_is_what_is_shown(monkeypatch: pytest.MonkeyP
         shown.widget()
 
 
+def test_beside_the_widget_a_small_page_is_kept_for_when_no_kernel_answers() -> None:
+    pytest.importorskip("anywidget", reason="anywidget is in the extra `notebook`")
+    bundle = figure("loss", ROWS)._repr_mimebundle_()
+    assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+    assert len(str(bundle["text/html"])) < 600_000
+
+
 def test_a_figure_says_what_it_is() -> None:
     shown = figure("loss", ROWS)
     assert isinstance(shown, ShownFigure)

@@ -17,7 +17,6 @@ from poise.lab.patch import apply
 from poise.lab.scene import Frame, Number
 from poise.lab.widget import LabWidget
 
-
 NONCES = itertools.count()  # the view's are random: the same action twice is two changes
 
 
