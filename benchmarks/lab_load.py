@@ -91,6 +91,7 @@ class Load:
     gap_p99: float
     gap_max: float
     cores: float  # of the server's process
+    kernel: float  # of these, in the kernel
     megabytes: float  # its memory at the end
     grown: float  # since all tabs were open
     silent_cut: int
@@ -106,10 +107,11 @@ async def measure(port: int, cookie: str, pid: int, tabs: int, rate: float, seco
     for one in open_ones:
         await one.send(json.dumps({"op": "open", "key": "w", "figure": "wave", "of": [], "state": {}}))
         await one.recv()
-    before, used, begun = own.memory_info().rss, sum(own.cpu_times()[:2]), time.monotonic()
+    before, used, begun = own.memory_info().rss, own.cpu_times(), time.monotonic()
     found = await asyncio.gather(*(_tab(one, number, rate, seconds) for number, one in enumerate(open_ones)))
     took = time.monotonic() - begun
-    cores = (sum(own.cpu_times()[:2]) - used) / took
+    kernel = (own.cpu_times().system - used.system) / took
+    cores = (own.cpu_times().user - used.user) / took + kernel
     after = own.memory_info().rss
     cut = 0
     for reader, writer in quiet:
@@ -121,7 +123,7 @@ async def measure(port: int, cookie: str, pid: int, tabs: int, rate: float, seco
     sizes = [size for tab in found for size in tab[1]]
     at = [gaps[min(len(gaps) - 1, int(share * len(gaps)))] * 1e3 for share in (0.5, 0.95, 0.99, 1)]
     return Load(
-        tabs, len(sizes), sum(tab[2] for tab in found), statistics.fmean(sizes), *at, cores,
+        tabs, len(sizes), sum(tab[2] for tab in found), statistics.fmean(sizes), *at, cores, kernel,
         after / 2**20, (after - before) / 2**20, cut,
     )  # fmt: skip
 
@@ -222,7 +224,8 @@ def main() -> None:
     print(f"frames {found.frames} of {found.bytes_a_frame:.0f} bytes; tabs without their last {found.unanswered}")
     print(f"gap between frames: p50 {found.gap_p50:.0f}, p95 {found.gap_p95:.0f}, p99 {found.gap_p99:.0f}, "
           f"max {found.gap_max:.0f} ms")  # fmt: skip
-    print(f"server: {found.cores:.2f} cores, {found.megabytes:.0f} MB, {found.grown:+.1f} MB since the tabs were open")
+    print(f"server: {found.cores:.2f} cores ({found.kernel:.2f} in the kernel), {found.megabytes:.0f} MB,")
+    print(f"  {found.grown:+.1f} MB since the tabs were open")
     if arguments.silent:
         print(f"clients that never read: {found.silent_cut} of {arguments.silent} were cut")
 

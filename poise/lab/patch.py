@@ -11,6 +11,7 @@ from typing import Any
 __all__ = ["apply", "difference"]
 
 SAME: dict[str, Any] = {"$same": 1}
+NESTED = {dict, list}
 
 
 def difference(old: Any, new: Any) -> dict[str, Any]:
@@ -34,7 +35,7 @@ _NONE = object()
 def _of_lists(old: list[Any], new: list[Any]) -> dict[str, Any]:
     if old and len(new) > len(old) and new[: len(old)] == old:
         return {"$more": new[len(old) :]}
-    if len(old) == len(new) and any(isinstance(item, dict | list) for item in new):
+    if len(old) == len(new) and not NESTED.isdisjoint(map(type, new)):
         items = {str(at): difference(before, after) for at, (before, after) in enumerate(zip(old, new, strict=True))}
         return {"$items": {at: patch for at, patch in items.items() if patch is not SAME}}
     return {"$set": new}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.websockets import WebSocket
 
 from poise.core.errors import PoiseError, StudyError
-from poise.lab.controls import State
+from poise.lab.controls import State, Value
 from poise.lab.server.limits import FILE_SECONDS, REMEMBERED_BYTES, STREAMS, WATCH_SECONDS
 from poise.lab.server.pool import Nursery, Pool
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lab"]
 
-NO_RUN = "There is no such run any more. Go back to the list of runs."
+Name = tuple[str, tuple[tuple[str, bool, Value], ...]]  # of a figure in a state
 
 
 class Lab:
@@ -36,7 +36,7 @@ class Lab:
         self.ready = asyncio.Event()
         self.loaded = asyncio.Event()  # the user's runs
         self.failed: PoiseError | None = None
-        self.known: OrderedDict[str, tuple[dict[str, Any], int]] = OrderedDict()
+        self.known: OrderedDict[Name, tuple[dict[str, Any], int]] = OrderedDict()
         self.known_bytes = 0
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -134,7 +134,7 @@ class Lab:
     async def _asked(self, request: Mapping[str, Any], rank: int = 0) -> bytes:
         return await self.pool.run(("", request["of"]), lambda: request, rank)
 
-    def _remember(self, name: str, answer: Mapping[str, Any], size: int) -> None:
+    def _remember(self, name: Name, answer: Mapping[str, Any], size: int) -> None:
         if name not in self.known:
             self.known[name] = (dict(answer), size)
             self.known_bytes += size
@@ -170,7 +170,6 @@ class Lab:
             before = now
 
 
-def _name(figure: str, state: State) -> str:
-    # JavaScript writes 1.0 as 1.
-    same = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in state.items()}
-    return json.dumps([figure, same], sort_keys=True)
+def _name(figure: str, state: State) -> Name:
+    # Equal numbers are one name, as JavaScript writes 1.0 as 1; but true is not 1.
+    return figure, tuple(sorted((name, isinstance(value, bool), value) for name, value in state.items()))
