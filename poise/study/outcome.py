@@ -13,12 +13,15 @@ import poise
 from poise.core.recipe import Recipe
 from poise.data import Target
 from poise.study.ablation import FULL, NOTHING
+from poise.study.answers_seen import calibration_of, confusion_of
 from poise.study.arms import Arms
 from poise.study.finding import finding
 from poise.study.fit import Fitted
-from poise.study.gap import curve_of, gaps_of
+from poise.study.gap import curve_of, gaps_of, predictions_of
 from poise.study.labels import is_known
 from poise.study.metrics import metrics_of
+from poise.study.model import StudyModel
+from poise.study.pictures import pictures_of
 from poise.study.prepare import Prepared
 from poise.study.result import Arm, Contribution, Curve, Gap, Strength, StudyResult, TargetFacts, Together
 
@@ -29,6 +32,7 @@ def outcome_of(
     ready: Prepared,
     fitted: Fitted,
     recipe: Recipe,
+    model: StudyModel,
     arms: Arms | None,
     parts: tuple[Contribution, ...],
     together: tuple[Together, ...],
@@ -48,6 +52,7 @@ def outcome_of(
         before, after = (gaps_of(ready, fitted.folds, arms, label, seed) for label in (NOTHING, FULL))
         curves = tuple(curve_of(name, arms, label) for name, label in (("before", NOTHING), ("after", FULL)))
     several = len(ready.targets) > 1
+    seen = predictions_of(ready, model, ready.parts.test)
     result = StudyResult(
         table=ready.table.name,
         target=", ".join(target.name for target in ready.targets),
@@ -85,6 +90,9 @@ def outcome_of(
         },
         targets=_facts(ready) if several else (),
         together=together,
+        confusion=confusion_of(seen, len(ready.targets[0].labels)),
+        calibration=calibration_of(seen),
+        pictures=pictures_of(ready, recipe, seed),
         strengths=strengths,
     )
     return finding(result, recipe)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from poise.study.atomic import write_text_atomic
 from poise.study.figures import arms_figure, best_arm, gap_figure
+from poise.study.figures_answers import answers_figure, pictures_figure
 from poise.study.figures_curves import curves_figure
 from poise.study.figures_parts import contributions_figure, ranked
 from poise.study.figures_record import Table, labels, named, primary
@@ -60,6 +61,8 @@ def _page(result: StudyResult) -> str:
             strengths_figure(result),
             curves_figure(result),
             arms_figure(result),
+            answers_figure(result),
+            pictures_figure(result),
             search_figure(result),
             together_figure(result),
         )

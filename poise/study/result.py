@@ -11,11 +11,13 @@ from poise.core.interval import Interval
 
 __all__ = [
     "Arm",
+    "CalibrationBin",
     "Contribution",
     "Curve",
     "Gap",
     "Interval",
     "Metric",
+    "Picture",
     "Score",
     "Strength",
     "StudyResult",
@@ -157,6 +159,24 @@ class Together:
 
 
 @dataclass(frozen=True)
+class CalibrationBin:
+    """Test rows with like probabilities: the mean of their largest ones, and in which share the class was right."""
+
+    probability: float
+    right: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A training picture of a class and draws of it under the recipe, side by side: base64 of a PNG of `count`."""
+
+    label: str
+    png: str
+    count: int
+
+
+@dataclass(frozen=True)
 class StudyResult:
     """Everything that a finished (or interrupted) study knows; see the fields' own classes."""
 
@@ -185,6 +205,9 @@ class StudyResult:
     versions: dict[str, str]
     targets: tuple[TargetFacts, ...] = ()  # of a study of several targets
     together: tuple[Together, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()  # of the ensemble on the test rows: [true class][class decided]
+    calibration: tuple[CalibrationBin, ...] = ()
+    pictures: tuple[Picture, ...] = ()  # of a study of images
     strengths: tuple[Strength, ...] = ()  # one a searched dial of the recipe, where the budget had time for them
 
 

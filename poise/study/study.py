@@ -227,6 +227,7 @@ class Study:
             ready,
             fitted,
             self.recipe,
+            self.model,
             arms,
             parts,
             pairs,

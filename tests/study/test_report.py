@@ -15,13 +15,27 @@ from xml.etree import ElementTree
 import pytest
 
 from poise.core.errors import StudyError
+from poise.study.figures_answers import answers_figure
 from poise.study.figures_canvas import Scale
 from poise.study.figures_parts import contributions_figure
 from poise.study.figures_search import best_trial
 from poise.study.figures_strengths import strengths_figure
 from poise.study.figures_text import clean, cut, decimals_for, number, width
 from poise.study.report import summary, write_report
-from poise.study.result import Arm, Contribution, Curve, Gap, Interval, Metric, Score, Strength, StudyResult, Trial
+from poise.study.result import (
+    Arm,
+    CalibrationBin,
+    Contribution,
+    Curve,
+    Gap,
+    Interval,
+    Metric,
+    Picture,
+    Score,
+    Strength,
+    StudyResult,
+    Trial,
+)
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -145,6 +159,9 @@ def classification() -> StudyResult:
         seed=7,
         interrupted=False,
         versions={"poise": "0.1.0", "torch": "2.13.0+cpu", "python": "3.11.7"},
+        confusion=((50, 3, 1), (4, 40, 0), (0, 9, 70)),
+        calibration=(CalibrationBin(0.5, 0.6, 90), CalibrationBin(0.9, 0.85, 87)),
+        pictures=(Picture("stays", "iVBORw0KGgo=", 7),),
         strengths=(
             strength("dropout.p", (0.0, 0.1, 0.24, 0.6), (0.0207, 0.011, 0.0, 0.05), 0.006, log=False),
             strength("decay.rate", (0.0, 0.001, 0.031, 2.0), (0.004, -0.02, 0.0, 0.09), 0.007, log=True),
@@ -182,6 +199,8 @@ def hostile() -> StudyResult:
             Arm(name, (Score("rmse", around(9.0 + at, 2.0)), Score("r2", lost)), nan, name)
             for at, name in enumerate(HOSTILE)
         ),
+        confusion=(),
+        pictures=tuple(Picture(name, "iVBORw0KGgo=", 7) for name in HOSTILE),
         strengths=(
             *(strength(name, (0.0, 1.0), (5.0, 0.0), 1.0, log=True) for name in HOSTILE),
             Strength(HOSTILE[0], True, 1.0, (0.0, 1.0), (lost, lost), ((nan,), (nan,))),
@@ -199,7 +218,7 @@ def hostile() -> StudyResult:
 def empty() -> StudyResult:
     """A study stopped before anything was measured."""
     lists = ("warnings", "metrics", "before", "after", "contributions", "strengths", "curves", "trials", "arms")
-    lists += ("classes",)
+    lists += ("classes", "confusion", "calibration", "pictures")
     nothing: dict[str, Any] = dict.fromkeys(lists, ()) | {"rows": {}, "columns": {}, "versions": {}}
     words: dict[str, Any] = {
         "finding": "",
@@ -237,7 +256,7 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "link"):
+        if tag not in ("img", "link", "meta"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -266,11 +285,14 @@ def drawings(text: str) -> list[ElementTree.Element]:
 def test_names_are_inert_and_nothing_leaves_the_file(page: tuple[StudyResult, str]) -> None:
     elements = Elements(page[1])
     assert elements.open == []
-    assert not {"script", "img", "iframe", "object", "form", "base"} & {tag for tag, _ in elements.found}
+    assert not {"script", "iframe", "object", "form", "base"} & {tag for tag, _ in elements.found}
     attributes = [(name, value or "") for _, attrs in elements.found for name, value in attrs.items()]
     assert not [name for name, _ in attributes if name.startswith("on")]
-    assert all(value.startswith(("#", "data:,")) for name, value in attributes if name in ("href", "src"))
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", page[1])
+    assert all(value.startswith(("#", "data:,")) for name, value in attributes if name == "href")
+    pictures = [value for name, value in attributes if name == "src"]
+    assert all(re.fullmatch(r"data:image/png;base64,[A-Za-z0-9+/=]*", value) for value in pictures)
+    assert len(pictures) == len(page[0].pictures)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r'src="data:[^"]*"', "", page[1]))
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in attributes
 
 
@@ -362,7 +384,21 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["before", "after", "contributions", "strengths", "curves", "trials", "arms", "metrics", "warnings"]
+    "field",
+    [
+        "before",
+        "after",
+        "contributions",
+        "strengths",
+        "curves",
+        "trials",
+        "arms",
+        "metrics",
+        "warnings",
+        "confusion",
+        "calibration",
+        "pictures",
+    ],
 )
 def test_any_one_list_may_be_empty(field: str, tmp_path: Path) -> None:
     nothing: dict[str, Any] = {field: ()}
@@ -398,6 +434,16 @@ def test_effects_of_very_different_size_get_two_axes() -> None:
     near = dataclasses.replace(classification(), contributions=(part("a", 0.02, 0.01, 0.03, "helps"),))
     far = dataclasses.replace(classification(), contributions=(part("a", 0.02, 0.01, 0.9, "helps"),))
     assert [len(contributions_figure(item).panels) for item in (near, far)] == [1, 2]
+
+
+def test_the_answers_name_the_pair_that_is_confused_most() -> None:
+    figure = answers_figure(classification())
+    assert figure.claim == "17 of 177 test rows are decided wrongly"
+    assert figure.caption[0] == "Most often, pauses is taken for leaves (9 rows)."
+    # (90 * |0.6 - 0.5| + 87 * |0.85 - 0.9|) / 177 = 0.0754
+    assert [panel.note for panel in figure.panels][1] == "expected calibration error 0.075"
+    many = dataclasses.replace(classification(), classes=tuple(map(str, range(13))), confusion=((1,) * 13,) * 13)
+    assert [panel.title for panel in answers_figure(many).panels] == ["Calibration"]
 
 
 def test_strengths_say_which_dial_could_be_better_and_which_need_no_tuning() -> None:
