@@ -59,7 +59,7 @@ def minimum(data: Quadratic, l2: float | Tensor = 0.0, l1: float | Tensor = 0.0)
     """
     whole = data.with_l2(l2)
     strength = torch.as_tensor(l1, dtype=whole.slope.dtype)[..., None]
-    shape = torch.broadcast_shapes(whole.slope.shape, strength.shape)
+    shape = torch.broadcast_tensors(whole.slope, strength)[0].shape  # torch.broadcast_shapes imports sympy, 0.4 s
     if not bool(strength.any()):
         inverse = torch.linalg.pinv(whole.curvature, rtol=1e-13, hermitian=True)
         shortest: Tensor = (inverse @ whole.slope[..., None])[..., 0]

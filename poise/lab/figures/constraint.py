@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from poise.lab.figure import Figure
 from poise.lab.linear import Quadratic, minimum
 from poise.lab.scene import Axis, Dots, Frame, Line, Mark, Number, Plot, Shape, Table
 
-__all__ = ["Constraint", "loss_of", "within"]
+__all__ = ["Constraint", "loss_of", "touched", "within"]
 
 DISTANCE = 2.0  # of the loss's minimum from 0
 REACH = (-1.6, 2.8)  # of the axes: the minimum is never left of 0 nor below it
@@ -27,23 +28,42 @@ def loss_of(angle: float, correlation: float) -> tuple[Tensor, Tensor]:
     return curvature, DISTANCE * torch.tensor([math.cos(turned), math.sin(turned)], dtype=torch.float64)
 
 
-def within(budget: float, solve: Callable[[Tensor], Tensor], size: Callable[[Tensor], Tensor]) -> tuple[Tensor, float]:
+def within(
+    budget: float, solve: Callable[[Tensor], Tensor], size: Callable[[Tensor], Tensor], most: float
+) -> tuple[Tensor, float]:
     """Return the weights of `size` budget and the strength of the penalty that leads to them; 0 if none is needed.
 
-    `solve` maps strengths (K,) to weights (K, 2), `size` those to (K,), which falls as the strength grows.
+    `solve` maps strengths (K,) to weights (K, 2), `size` those to (K,), which falls as the strength grows and is
+    within the budget at `most`.
     """
-    low, high = 0.0, 1.0
-    start = solve(torch.zeros(1, dtype=torch.float64))
-    if float(size(start)[0]) <= budget:
-        return start[0], 0.0
-    while float(size(solve(torch.tensor([high], dtype=torch.float64)))[0]) > budget:
-        high *= 8
-    for _ in range(4):
+    low, high = 0.0, most
+    found = solve(torch.zeros(1, dtype=torch.float64))[0]
+    if float(size(found)) <= budget:
+        return found, 0.0
+    for _ in range(4):  # each narrows the strength down by a factor of 256
         tried = torch.linspace(low, high, 257, dtype=torch.float64)
-        fits = size(solve(tried)) <= budget
-        first = int(fits.to(torch.int64).argmax())
-        low, high = float(tried[max(0, first - 1)]), float(tried[first])
-    return solve(torch.tensor([high], dtype=torch.float64))[0], high
+        weights = solve(tried)
+        first = max(1, int((size(weights) <= budget).to(torch.int64).argmax()))
+        found, low, high = weights[first], float(tried[first - 1]), float(tried[first])
+    return found, high
+
+
+@lru_cache(maxsize=64)
+def touched(budget: float, angle: float, correlation: float) -> tuple[tuple[Tensor, float], tuple[Tensor, float]]:
+    """Return the best weights on the diamond and on the disc, each with its strength."""
+    curvature, best = loss_of(angle, correlation)
+    whole = torch.eye(3, dtype=torch.float64)  # coordinate 0, the bias, stands apart
+    whole[1:, 1:] = curvature
+    slope = curvature @ best
+    data = Quadratic(whole, torch.cat([torch.zeros(1, dtype=torch.float64), slope]))
+    # L1 of the steepest pull leaves nothing; L2 makes the weights shorter than |slope| / strength.
+    diamond = within(
+        budget, lambda tried: minimum(data, 0.0, tried)[:, 1:], lambda w: w.abs().sum(-1), float(slope.abs().max())
+    )
+    disc = within(
+        budget, lambda tried: minimum(data, tried)[:, 1:], lambda w: w.norm(dim=-1), float(slope.norm()) / budget
+    )
+    return diamond, disc
 
 
 class Constraint(Figure):
@@ -78,12 +98,9 @@ class Constraint(Figure):
 
     def compute(self, state: State) -> Frame:
         budget = float(state["budget"])
-        curvature, best = loss_of(float(state["angle"]), float(state["correlation"]))
-        whole = torch.eye(3, dtype=torch.float64)  # coordinate 0, the bias, stands apart
-        whole[1:, 1:] = curvature
-        data = Quadratic(whole, torch.cat([torch.zeros(1, dtype=torch.float64), curvature @ best]))
-        diamond, l1 = within(budget, lambda tried: minimum(data, 0.0, tried)[:, 1:], lambda w: w.abs().sum(-1))
-        disc, l2 = within(budget, lambda tried: minimum(data, tried)[:, 1:], lambda w: w.norm(dim=-1))
+        angle, correlation = float(state["angle"]), float(state["correlation"])
+        curvature, best = loss_of(angle, correlation)
+        (diamond, l1), (disc, l2) = touched(budget, angle, correlation)
         numbers = (
             Number("L1: first weight", float(diamond[0]), f"{float(diamond[0]):.3f}", "train"),
             Number("L1: second weight", float(diamond[1]), f"{float(diamond[1]):.3f}", "train"),

@@ -226,14 +226,13 @@ def _factors(p: float, convention: str) -> tuple[float, float]:
 
 def _drawing(state: State, found: Pass) -> Network:
     kind, depth, width, p, convention = _read(state)
-    factor = f"×{_factors(p, convention)[0]:.3g}"
     model, _ = masked_network(kind, depth, width)
     weighted = [layer for layer in model if isinstance(layer, nn.Linear | nn.Conv1d)]
     kept = [torch.ones(width, dtype=torch.bool)] * depth if kind == "dropconnect" else list(found.masks)
     count = 1 if kind == "spatial" else 3
     layers = [
         [Node(text="x") for _ in range(count)],
-        *([Node(not on, text=factor if on and kind != "dropconnect" else "") for on in mask.tolist()] for mask in kept),
+        *([Node(not on) for on in mask.tolist()] for mask in kept),
         [Node(text="answer")],
     ]
     alive = [torch.ones(count, dtype=torch.bool), *kept, torch.ones(1, dtype=torch.bool)]
@@ -247,7 +246,8 @@ def _drawing(state: State, found: Pass) -> Network:
         edges.append(weight.tolist())
     names = ("input", *(f"hidden {place}" for place in range(1, depth + 1)), "output")
     press = Press("seed", "next mask")
-    return Network(f"Mask {state['seed']}", layers, names, edges, 300, press)
+    title = f"Mask {state['seed']}: what is kept counts {_factors(p, convention)[0]:.3g} times"
+    return Network(title, layers, names, edges, 300, press)
 
 
 def _maps(found: Pass) -> Heat:

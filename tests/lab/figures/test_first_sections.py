@@ -88,7 +88,7 @@ def test_the_code_prints_the_numbers_of_the_frame(id: str, values: dict[str, Any
 def test_the_same_state_gives_the_same_frame_also_without_what_is_kept(figure: Figure) -> None:
     state = figure.start()
     first = json.dumps(figure.message(state, figure.compute(state)))
-    for module in ("poly", "weights", "path", "stopping", "dropout", "noise"):
+    for module in ("poly", "weights", "path", "constraint", "stopping", "dropout", "noise"):
         forget(module)
     assert json.dumps(type(figure)().message(state, figure.compute(state))) == first
 
