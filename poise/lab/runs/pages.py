@@ -41,9 +41,10 @@ class RunLine:
 
 @dataclass(frozen=True)
 class RunPage:
-    """The page of a run: its line, facts as (label, text), words of warning, ids of figures, recipe, code."""
+    """The page of a run: its line, the whole finding, facts (label, text), words of warning, ids of figures, code."""
 
     line: RunLine
+    finding: str
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     figures: tuple[str, ...]
@@ -77,7 +78,7 @@ def line_of(record: RunRecord) -> RunLine:
         score = f"{metric.label} {number(known[-1].test.value, decimals)}" if known else ""
     elif record.status == "running" and not record.words:
         done = f"{len(record.trials):,} networks so far" if record.trials else "no network has ended yet"
-        finding = f"{record.phase or 'starting'} ({record.share:.0%} of its budget); {done}"
+        finding = f"Now: {record.phase or 'starting'}; {record.share:.0%} of its budget is spent; {done}."
     elif record.status == "stopped" and not record.words:
         finding = f"It ended without a result, after {len(record.trials):,} networks; what it tried is shown."
     elif record.kind == "log" and not record.words:
@@ -122,15 +123,15 @@ def page_of(record: RunRecord) -> RunPage:
         labels = {"table": "Table", "target": "Target", "metric": "Metric", "budget": "Budget", "seed": "Seed"}
         facts = [(label, str(record.facts[key])) for key, label in labels.items() if key in record.facts]
         facts.append(("Networks tried", f"{len(record.trials):,}"))
-        if record.status == "running":
-            facts.append(("Now", f"{record.phase} ({record.share:.0%} of the budget)"))
-        else:
+        if record.status != "running":
             notes.append("It ended without a result: it was killed, or it still runs on another machine.")
     else:
         facts = [("Measures", ", ".join(one.name for one in record.curves))]
+    line = line_of(record)
     shown = tuple((label, clean(cut(text, 300))) for label, text in facts if text)
     return RunPage(
-        line_of(record),
+        line,
+        line.finding if result is None or record.words else clean(result.finding[:4000]),
         shown,
         tuple(clean(cut(note, 400)) for note in notes),
         figures_of(record),

@@ -136,7 +136,8 @@ def test_the_colour_of_a_part_is_its_verdict(two: Path, result: StudyResult) -> 
 def test_shares_are_the_library_s(two: Path, threshold: float) -> None:
     _, _, frame = drawn(two, "run-weights", threshold=threshold)
     stack = load_model(two / "one").single(0).stack
-    layers = sparsity({name: tensor[0] for name, tensor in stack.weights.items()}, threshold)
+    weights = {name: stack.weights[name][0] for name in sorted(stack.weights)}
+    layers = sparsity(weights, threshold)
     bars = {mark.label: mark for mark in marks(frame, Bars, 1)}
     assert list(bars["exactly zero"].value) == [100 * layer.zero_share for layer in layers]
     assert list(bars[f"at most {threshold:g}"].value) == [100 * layer.small_share for layer in layers]

@@ -13,7 +13,7 @@ from poise.lab.runs.figures.loss import RunLoss, facts_of
 from poise.lab.runs.record import Curves, RunRecord
 from poise.lab.scene import Axis, Frame, Intervals, Line, Mark, Number, Plot, Role, Rule, Table
 from poise.study.figures_record import named
-from poise.study.figures_text import cut, decimals_for, number
+from poise.study.figures_text import cut, decimals_for, number, span
 from poise.study.result import Interval, Metric
 
 __all__ = ["CompareLoss", "CompareRecipes", "CompareScores", "comparable"]
@@ -113,7 +113,15 @@ class CompareLoss(RunFigure):
         return [Line(label, [points[0][kept[at]] for at in drawn], [y[at] for at in drawn], role, dashed, thin=dashed)]
 
     def describe(self, state: State, frame: Frame) -> str:
-        return "; ".join(f"{one.label}: {one.text}" for one in frame.numbers) + "." if frame.numbers else frame.notice
+        if not self.pairs:
+            return frame.notice
+        told = []
+        for title, one in zip(self.names, self.pairs[chosen(state, "measure")][1], strict=True):
+            best, value, _ = facts_of(one)
+            told.append(
+                f"{title} has no validation" if best is None else f"{title} at {one.across} {best:,.6g}: {value:.4g}"
+            )
+        return f"Best on validation: {'; '.join(told)}."
 
     def code(self, state: State) -> str:
         sources = [record.source for record in self.records]
@@ -182,7 +190,15 @@ class CompareScores(RunFigure):
         return Frame([plot], numbers, notice)
 
     def describe(self, state: State, frame: Frame) -> str:
-        return "; ".join(f"{one.label}: {one.text}" for one in frame.numbers) + "."
+        at = chosen(state, "metric")
+        items = self._items(at)
+        decimals = decimals_for(item for _, own in items for _, item in own)
+        told = []
+        for title, own in items:
+            test, gap = dict(own)["test"], dict(own)["gap"]
+            told.append(f"{title} has {number(test.value, decimals)} ({span(test, decimals)}) and a gap of "
+                        f"{number(gap.value, decimals)}")  # fmt: skip
+        return f"On test {self._metric(at).label}, {'; '.join(told)}."
 
     def code(self, state: State) -> str:
         name = self.metrics[chosen(state, "metric")]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from poise.lab.controls import Control, Preset, Range, State, Toggle
 from poise.lab.loss_plot import loss_plot, stop_of
 from poise.lab.runs.figures.base import RunFigure, choice_of, chosen, opened
 from poise.lab.runs.record import Curves, RunRecord
-from poise.lab.scene import Frame, Number, Plot
+from poise.lab.scene import Frame, Line, Mark, Number, Plot
 from poise.study.course import Losses
 
 __all__ = ["RunLoss", "best_curves", "facts_of"]
 
+MOST_AT_ONCE = 16  # thin lines of networks in training
 MOST_EVALUATIONS = 4000  # that a stop is worked out for while a slider moves
 
 
@@ -74,6 +76,9 @@ class RunLoss(RunFigure):
             best = best_curves(record.losses)
             own = () if best is None else (best,)
         self.curves: tuple[Curves, ...] = own
+        ended = {trial.number for trial in record.trials}
+        running = record.status == "running"
+        self.training = [one for one in record.losses if one.number not in ended] if running else []
 
     @property
     def controls(self) -> Sequence[Control]:
@@ -145,12 +150,26 @@ class RunLoss(RunFigure):
             if state["patience"]:
                 text = f"{stop:,.6g}" if stop is not None else "never"
                 numbers.append(Number(f"stops at{ending}", math.nan if stop is None else stop, text, "zero"))
+        if self.training and panels:
+            panels[0] = replace(panels[0], marks=[*self._now(state), *panels[0].marks])
+            numbers.append(Number("in training now", len(self.training), str(len(self.training)), "zero"))
         notice = ""
         if not drawn:
             notice = "Nothing to draw yet. A study notes its losses at the first evaluation; this page then shows them."
         elif len(values) < sum(len(side[1]) for one in drawn for side in (one.train, one.valid)):
             notice = "A line breaks off where the loss was not a finite number: training diverged there. Lower lr."
         return Frame(panels, numbers, notice)
+
+    def _now(self, state: State) -> list[Mark]:
+        """Return the validation losses of the networks that are being trained, as thin lines behind the best one's."""
+        marks: list[Mark] = []
+        for at, one in enumerate(self.training[:MOST_AT_ONCE]):
+            kept = [place for place, step in enumerate(one.steps) if step > 0 or not state["log_x"]]
+            values = [one.validation[place] for place in kept]
+            y = [value if value > 0 or not state["log_y"] else math.nan for value in values]
+            label = "in training now" if at == 0 else ""
+            marks.append(Line(label, [float(one.steps[place]) for place in kept], y, "zero", thin=True))
+        return marks
 
     def describe(self, state: State, frame: Frame) -> str:
         told = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -33,7 +34,14 @@ CAP = 2 * 2**30  # bytes of a model folder
 def _loaded(folder: Path, files: Signature) -> dict[str, Tensor]:
     tensors, _ = load_folder(folder, cap=CAP)
     # Member 0 is the best recipe's network: the study's report is of it.
-    return {name.removeprefix("weight/"): one[0] for name, one in tensors.items() if name.startswith("weight/")}
+    found = {name.removeprefix("weight/"): one[0] for name, one in tensors.items() if name.startswith("weight/")}
+    return dict(sorted(found.items(), key=lambda pair: _natural(pair[0])))  # the file keeps no order of layers
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that puts blocks.2 before blocks.10."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def weights_of(record: RunRecord) -> Mapping[str, Tensor]:
