@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from markdown_it import MarkdownIt
 
 from poise.core.errors import ArgumentError, PoiseError, StudyError, shown
-from poise.lab.figure import Figure
+from poise.lab.base import Figure
 from poise.lab.section import Section, Show
 
 if TYPE_CHECKING:

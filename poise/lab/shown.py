@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from poise.core.errors import ArgumentError, shown
+from poise.lab.base import Figure
 from poise.lab.controls import State
-from poise.lab.figure import Figure
 from poise.lab.scene import Frame
 
 __all__ = ["ShownFigure", "figure"]

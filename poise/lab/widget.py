@@ -16,8 +16,8 @@ import anywidget
 import traitlets
 
 from poise.core.errors import PoiseError, shown
+from poise.lab.base import Figure
 from poise.lab.controls import State
-from poise.lab.figure import Figure
 from poise.lab.patch import difference
 from poise.lab.scene import Frame
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from poise.core.errors import ArgumentError, StudyError, shown
+from poise.lab.base import Figure
 from poise.lab.export.page import in_script, page_html, static_text
 from poise.lab.export.store import Limits, Stored, stored
-from poise.lab.figure import Figure
 from poise.lab.section import Section, Show
 from poise.study.atomic import write_text_atomic
 

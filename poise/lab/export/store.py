@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from poise.core.errors import PoiseError
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Range, Seed, State, Value, spec_of
 from poise.lab.export.pack import ERROR, Packer
-from poise.lab.figure import Figure
 
 __all__ = ["Limits", "Stored", "stored"]
 

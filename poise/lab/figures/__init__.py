@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poise.lab.figure import Figure
+from poise.lab.base import Figure
 from poise.lab.figures.augment import Augment
 from poise.lab.figures.batchnorm import BatchNormFigure
 from poise.lab.figures.constraint import Constraint

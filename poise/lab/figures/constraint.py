@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, State
-from poise.lab.figure import Figure
 from poise.lab.linear import Quadratic, minimum
 from poise.lab.scene import Axis, Dots, Frame, Line, Mark, Number, Plot, Shape, Table
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, Seed, State
-from poise.lab.figure import Figure
 from poise.lab.figures.weights import NOISE, ROWS, problem
 from poise.lab.linear import minimum
 from poise.lab.samples import TRUE_WEIGHTS

@@ -14,8 +14,8 @@ from torch import Tensor
 from poise.batch import InputNoise
 from poise.core.context import Batch, Context
 from poise.core.rng import Rng, key
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, Seed, State, Toggle
-from poise.lab.figure import Figure
 from poise.lab.figures.poly_code import script
 from poise.lab.linear import Quadratic, minimum, stopped
 from poise.lab.samples import NEW, legendre, truth, wave

@@ -12,8 +12,8 @@ from torch import Tensor
 from poise.batch import LabelSmoothing
 from poise.core.context import Batch, Context
 from poise.core.rng import Rng, key
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, State
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Bars, Dots, Frame, Line, Mark, Number, Plot, Rule, Table
 from poise.train.losses import CrossEntropy
 

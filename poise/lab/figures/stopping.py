@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.recipe import Recipe
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, Seed, State, Toggle
-from poise.lab.figure import Figure
 from poise.lab.loss_plot import loss_plot, stop_of
 from poise.lab.samples import slopes
 from poise.lab.scene import Axis, Frame, Line, Number, Plot, Table

@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, Seed, State, Toggle
-from poise.lab.figure import Figure
 from poise.lab.linear import Quadratic, minimum
 from poise.lab.samples import NEW, TRUE_WEIGHTS, columns
 from poise.lab.scene import Axis, Bars, Dots, Frame, Mark, Number, Plot, Table

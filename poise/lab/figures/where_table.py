@@ -12,8 +12,8 @@ from typing import ClassVar
 import poise
 from poise.core.recipe import Recipe
 from poise.core.regularizer import EVERY_STAGE, Regularizer
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, State, Toggle
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Bars, Frame, Number, Plot, Table
 
 __all__ = ["SHOWN", "Entry", "WhereTable", "entries"]

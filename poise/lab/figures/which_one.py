@@ -13,8 +13,8 @@ import numpy as np
 
 from poise.core.interval import Interval
 from poise.diagnosis.curves import over_seeds
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, State
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Frame, Intervals, Number, Plot, Role, Rule, Table
 
 __all__ = ["CELLS", "MANY", "PARTS", "STORE", "USUAL", "Found", "Part", "Scores", "WhichOne", "stored"]

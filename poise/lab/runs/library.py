@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poise.core.errors import ArgumentError, shown
-from poise.lab.figure import Figure
+from poise.lab.base import Figure
 from poise.lab.runs.figures import figure_of
 from poise.lab.runs.files import Signature, identity, signature
 from poise.lab.runs.logs import ENDINGS, looks_like_a_log, read_log

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from poise.core.errors import PoiseError, shown
+from poise.lab.base import Figure
 from poise.lab.controls import State
-from poise.lab.figure import Figure
 from poise.lab.server import wire
 from poise.lab.server.limits import EXPORT_BYTES, EXPORT_FRAMES, EXPORT_SECONDS, JOB_BYTES, STREAM_SECONDS
 

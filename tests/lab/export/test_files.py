@@ -13,11 +13,11 @@ import pytest
 
 from poise.cli import main
 from poise.core.errors import ArgumentError
+from poise.lab.base import Figure
 from poise.lab.export import Limits, page_html, stored
 from poise.lab.export.pack import unpacked
 from poise.lab.export.page import in_script
 from poise.lab.export.site import export_site
-from poise.lab.figure import Figure
 from poise.lab.section import Section, Show
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -9,10 +9,10 @@ from typing import final
 
 import pytest
 
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, Seed, State, Toggle
 from poise.lab.export.pack import unpacked
 from poise.lab.export.store import Limits, stored
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Frame, Line, Number, Plot
 
 

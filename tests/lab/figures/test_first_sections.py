@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from poise.lab.base import Figure
 from poise.lab.chapter import CHAPTER
-from poise.lab.figure import Figure
 from poise.lab.figures import FIGURES
 from poise.lab.patch import apply, difference
 from poise.lab.section import Show

@@ -9,8 +9,8 @@ import random
 import pytest
 import torch
 
+from poise.lab.base import Figure
 from poise.lab.chapter import CHAPTER
-from poise.lab.figure import Figure
 from poise.lab.figures import FIGURES
 from poise.lab.patch import apply, difference
 from poise.lab.scene import Images

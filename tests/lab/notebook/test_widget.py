@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("anywidget", reason="anywidget is in the extra `notebook`")
 
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Range, State
-from poise.lab.figure import Figure
 from poise.lab.patch import apply
 from poise.lab.scene import Frame, Number
 from poise.lab.widget import LabWidget

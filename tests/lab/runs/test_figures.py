@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from poise.diagnosis import sparsity
-from poise.lab.figure import Figure
+from poise.lab.base import Figure
 from poise.lab.loss_plot import loss_plot, smoothed, thinned
 from poise.lab.runs import Library
 from poise.lab.runs.figures import figure_of, figures_of

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from poise.lab.figure import Figure
+from poise.lab.base import Figure
 from poise.lab.patch import apply, difference
 from poise.lab.runs import Library
 from poise.lab.runs.study_folder import read_study

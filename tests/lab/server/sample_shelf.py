@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import final
 
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, Seed, State, Toggle
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Bars, Frame, Line, Number, Plot
 from poise.lab.section import Section, Show
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from poise.core.errors import ArgumentError, shown
-from poise.lab.figure import Figure
+from poise.lab.base import Figure
 from poise.lab.runs.figures.ablation import RunAblation
 from poise.lab.runs.figures.compare import CompareLoss, CompareRecipes, CompareScores, comparable
 from poise.lab.runs.figures.gap import RunArms, RunGap

@@ -6,8 +6,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, State
-from poise.lab.figure import Figure
 from poise.lab.runs.record import RunRecord
 from poise.lab.scene import Number, Role
 from poise.study.figures_text import cut, number
