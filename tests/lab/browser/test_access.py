@@ -72,7 +72,8 @@ def test_texts_of_drawings_stay_inside_at_320(desk: Any) -> None:
 def test_every_target_is_24_pixels_high(desk: Any) -> None:
     page = desk.open("/f/marks")
     low = page.locator("main :is(button, input, select, summary, a.quiet)").evaluate_all(
-        "all => all.filter(e => e.offsetParent && e.getBoundingClientRect().height < 24).map(e => e.outerHTML.slice(0, 80))"
+        """all => all.filter(e => e.offsetParent && e.getBoundingClientRect().height < 24)
+                     .map(e => e.outerHTML.slice(0, 80))"""
     )
     assert low == []
 
@@ -80,7 +81,8 @@ def test_every_target_is_24_pixels_high(desk: Any) -> None:
 def test_the_keyboard_reaches_every_control_and_shows_where_it_is(desk: Any) -> None:
     page = desk.open("/f/marks")
     wanted = page.locator("#marks").evaluate(
-        "one => [...one.querySelectorAll('input, select, button, summary, a[href], [tabindex=\"0\"]')].filter(e => e.checkVisibility({contentVisibilityAuto: true, visibilityProperty: true}) && !e.disabled).length"
+        """one => [...one.querySelectorAll('input, select, button, summary, a[href], [tabindex="0"]')].filter(
+          e => e.checkVisibility({contentVisibilityAuto: true, visibilityProperty: true}) && !e.disabled).length"""
     )
     page.locator("main").focus()
     seen: list[str] = []
@@ -92,7 +94,8 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(desk: Any) -> 
               const e = document.activeElement, style = getComputedStyle(e);
               if (!e.closest('#marks')) return null;
               e.dataset.reached ??= String(Math.random());
-              return [e.dataset.reached, style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2, e.outerHTML.slice(0, 80)];
+              const ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
+              return [e.dataset.reached, ring, e.outerHTML.slice(0, 80)];
             }"""
         )
         if found:
@@ -142,13 +145,15 @@ def test_the_system_theme_is_followed_while_nothing_is_chosen(desk: Any) -> None
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
     page.emulate_media(color_scheme="dark")
+    page.locator("html[data-theme=dark]").wait_for()
     assert page.evaluate(ground) != light
 
 
 def test_less_motion(desk: Any) -> None:
     page = desk.open("/f/training", reduced_motion="reduce")
     moving = page.locator("main *").evaluate_all(
-        "all => all.filter(e => getComputedStyle(e).transitionDuration !== '0s' || getComputedStyle(e).animationName !== 'none').length"
+        """all => all.map(e => getComputedStyle(e)).filter(
+          style => style.transitionDuration !== '0s' || style.animationName !== 'none').length"""
     )
     assert moving == 0
     assert "main" in page.locator("[data-action=step]").get_attribute("class"), "stepping is what is offered first"

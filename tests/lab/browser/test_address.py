@@ -16,7 +16,10 @@ def hash_of(page: Any) -> str:
 
 
 def picture(page: Any, key: str = "marks") -> list[str]:
-    return page.locator(f"#{key}").evaluate("one => [...one.querySelectorAll('[data-mark] path, [data-number]')].map(e => (e.getAttribute('d') ?? e.textContent))")
+    return page.locator(f"#{key}").evaluate(
+        """one => [...one.querySelectorAll('[data-mark] path, [data-number]')].map(
+              e => e.getAttribute('d') ?? e.textContent)"""
+    )
 
 
 def test_only_what_differs_from_the_start_is_in_the_address(desk: Any, settled: Settled) -> None:
@@ -47,7 +50,9 @@ def test_a_link_in_the_prose_sets_a_figure_in_place(desk: Any, settled: Settled)
     settled(page, "marks", page.locator(".prose a", has_text="3").first.click)
     assert page.locator("#marks [data-control=power]").get_attribute("data-value") == "3"
     assert page.locator("#marks [data-control=band]").is_checked() is False
-    assert page.locator("#marks [data-control=seed]").get_attribute("data-value") == "0", "the link names the whole state"
+    assert page.locator("#marks [data-control=seed]").get_attribute("data-value") == "0", (
+        "the link names the whole state"
+    )
     assert hash_of(page) == "#marks.power=3&marks.band=false"
     page.wait_for_timeout(600)
     top = page.locator("#marks").evaluate("one => one.getBoundingClientRect().top")
@@ -80,7 +85,17 @@ def test_a_place_and_a_state_stand_in_one_address(desk: Any, settled: Settled) -
 
 @pytest.mark.parametrize(
     "bad",
-    ["#marks.power=NaN", "#marks.power=1e999", "#marks.band=maybe", "#marks.scale=%3Cscript%3E", "#marks.none=1", "#%", "#marks.power=%E0%A4", "#__proto__.x=1", "#marks.power="],
+    [
+        "#marks.power=NaN",
+        "#marks.power=1e999",
+        "#marks.band=maybe",
+        "#marks.scale=%3Cscript%3E",
+        "#marks.none=1",
+        "#%",
+        "#marks.power=%E0%A4",
+        "#__proto__.x=1",
+        "#marks.power=",
+    ],
 )
 def test_a_broken_address_is_the_start(desk: Any, bad: str) -> None:
     page = desk.open("/f/marks")

@@ -6,7 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import expect
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is in the extra `dev`").expect
+
 
 Settled = Callable[[Any, str, Callable[[], object]], None]
 
@@ -101,12 +104,12 @@ def test_a_run_plays_to_its_end(desk: Any) -> None:
 
 
 def test_a_lost_server_is_told_and_found_again(browser: Any) -> None:
-    from poise.lab.server.lab import Lab
-    from poise.lab.server.serve import Server
-
     import asyncio
     import threading
     from contextlib import contextmanager
+
+    from poise.lab.server.lab import Lab
+    from poise.lab.server.serve import Server
 
     @contextmanager
     def at(port: int) -> Any:

@@ -101,8 +101,9 @@ def test_cells_that_begin_like_formulas_are_led_by_an_apostrophe(desk: Any, firs
     page.evaluate(
         """first => { window.saved = []; const make = URL.createObjectURL;
           URL.createObjectURL = blob => { window.saved.push(blob); return make(blob); };
-          JSON.parse = (parse => text => { const found = parse(text); const table = found.patch?.$keys?.table ?? {};
-            if (found.patch) { found.patch.$keys ??= {}; found.patch.$keys.table = {$set: {columns: ['a'], rows: [[first + '1+1'], [-1]], title: '', links: []}}; }
+          JSON.parse = (parse => text => { const found = parse(text);
+            const hostile = {columns: ['a'], rows: [[first + '1+1'], [-1]], title: '', links: []};
+            if (found.patch) (found.patch.$keys ??= {}).table = {$set: hostile};
             return found; })(JSON.parse); }""",
         first,
     )

@@ -41,7 +41,10 @@ def test_grey_units_are_those_that_the_mask_drops(page: Any) -> None:
     dropped = page.locator("#others [data-dropped=true]").first
     circle, cross = dropped.locator("circle"), dropped.locator(".cross")
     zero = page.evaluate(
-        "() => { const i = document.createElement('i'); i.style.color = 'var(--zero)'; document.querySelector('.card').append(i); return getComputedStyle(i).color }"
+        """() => { const probe = document.createElement('i');
+             probe.style.color = 'var(--zero)';
+             document.querySelector('.card').append(probe);
+             return getComputedStyle(probe).color }"""
     )
     look = "one => { const style = getComputedStyle(one); return [style.stroke, style.strokeDasharray] }"
     assert circle.evaluate(look)[0] == zero
@@ -82,7 +85,9 @@ def test_a_signed_grid_has_two_arms_and_crosses_what_is_no_number(page: Any) -> 
     heat = message_of()["panels"][1]
     cells = page.locator("#others [data-panel='1'] .drawing [data-cell]")
     found = cells.evaluate_all(
-        "all => all.map(cell => [cell.dataset.cell, cell.getAttribute('class'), Number(getComputedStyle(cell.querySelector('rect')).fillOpacity), cell.querySelector('.cross').hasAttribute('d')])"
+        """all => all.map(cell => [cell.dataset.cell, cell.getAttribute('class'),
+          Number(getComputedStyle(cell.querySelector('rect')).fillOpacity),
+          cell.querySelector('.cross').hasAttribute('d')])"""
     )
     most = max(abs(value) for row in heat["values"] for value in row if value is not None)
     for place, kind, opacity, crossed in found:

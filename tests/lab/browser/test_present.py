@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is in the extra `dev`").expect
 
 
 @pytest.fixture
@@ -19,7 +20,9 @@ def shown(page: Any) -> list[str]:
 
 def test_one_figure_is_shown_in_large_type(page: Any) -> None:
     assert shown(page) == ["marks"]
-    sizes = page.locator("#marks .drawing svg text").evaluate_all("all => all.map(t => parseFloat(getComputedStyle(t).fontSize))")
+    sizes = page.locator("#marks .drawing svg text").evaluate_all(
+        "all => all.map(t => parseFloat(getComputedStyle(t).fontSize))"
+    )
     assert min(sizes) >= 18
 
 

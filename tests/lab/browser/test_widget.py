@@ -9,19 +9,22 @@ from typing import Any
 
 import pytest
 from drawn_figures import Marks, Training
-from playwright.sync_api import expect
 
 import poise.lab
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is in the extra `dev`").expect
 
 STATIC = Path(poise.lab.__file__).parent / "static"
 HOST = "http://notebook.test/"
 # A model as anywidget gives it; what Python would answer is at hand for each state.
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>n</title>
-<link rel="stylesheet" href="lab.css"><style>h3 { font-weight: 400; } * { margin: 0; } button { all: unset; }</style></head>
+<link rel="stylesheet" href="lab.css">
+<style>h3 { font-weight: 400; } * { margin: 0; } button { all: unset; }</style></head>
 <body>%s<div id="cell"></div><script type="module">
 import lab from "./lab.js";
 const facts = %s, handlers = {}, traits = {spec: facts.spec, of: [], state: {}, message: {}, action: {}};
 const key = values => JSON.stringify(facts.names.map(name => values[name]));
+const first = facts.frames[key(facts.start)];
 window.events = []; window.outside = [];
 document.addEventListener("keydown", event => window.outside.push(event.key));
 const say = message => { traits.message = message; handlers["change:message"]?.forEach(call => call()); };
@@ -29,7 +32,7 @@ const model = {
   get: name => traits[name],
   set: (name, value) => { traits[name] = value; window.events.push([name, value]);
     if (name === "state") setTimeout(() => say({id: value.id, patch: {$set: facts.frames[key(value.values)]}}));
-    if (name === "action" && value.op === "open") setTimeout(() => say({id: 0, patch: {$set: facts.frames[key(facts.start)]}})); },
+    if (name === "action" && value.op === "open") setTimeout(() => say({id: 0, patch: {$set: first}})); },
   on: (name, call) => (handlers[name] ??= []).push(call),
   off: (name, call) => handlers[name] = handlers[name].filter(one => one !== call),
   save_changes: () => {},
@@ -45,7 +48,9 @@ def facts(figure: Any, states: list[dict[str, Any]]) -> dict[str, Any]:
     names = [control.name for control in figure.controls]
     whole = [figure.checked(state) for state in states]
     frames = {
-        json.dumps([state[name] for name in names], separators=(",", ":")).replace(".0,", ",").replace(".0]", "]"): figure.message(state, figure.compute(state))
+        json.dumps([state[name] for name in names], separators=(",", ":"))
+        .replace(".0,", ",")
+        .replace(".0]", "]"): figure.message(state, figure.compute(state))
         for state in whole
     }
     return {"spec": figure.spec(), "names": names, "start": whole[0], "frames": frames}
@@ -110,8 +115,10 @@ def test_the_notebooks_styles_do_not_reach_in(notebook: Any) -> None:
 
 
 def test_the_widgets_styles_do_not_reach_out(notebook: Any) -> None:
-    page = notebook(Marks(), [{}], head='<h1 id="theirs">Title</h1><p class="panel">words</p><button class="quiet">b</button>')
-    fresh = "one => { const style = getComputedStyle(one); return [style.fontFamily, style.display, style.color, style.margin] }"
+    page = notebook(
+        Marks(), [{}], head='<h1 id="theirs">Title</h1><p class="panel">words</p><button class="quiet">b</button>'
+    )
+    fresh = "one => { const style = getComputedStyle(one); return [style.fontFamily, style.display, style.color] }"
     assert page.locator("#theirs").evaluate(fresh)[2] == "rgb(0, 0, 0)"
     assert page.locator("p.panel").evaluate(fresh)[1] == "block"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgba(0, 0, 0, 0)"
