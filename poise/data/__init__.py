@@ -1,4 +1,4 @@
-"""Tables in: read them, look them over, encode them, and divide their rows."""
+"""Tables and images in: read them, look them over, encode them, and divide their rows."""
 
 from poise.data.encoding import Encoder
 from poise.data.inspect import Column, Inspection, inspect
