@@ -106,7 +106,8 @@ def _painted(scene: str) -> np.ndarray:
     canvas = _Canvas()
     _PAINTERS[scene](canvas)
     fine = canvas.pixels.reshape(SIDE, _FINER, SIDE, _FINER, 3).mean((1, 3))
-    return fine.transpose(2, 0, 1).astype(np.float32)
+    found: np.ndarray = fine.transpose(2, 0, 1).astype(np.float32)
+    return found
 
 
 def painted(scene: str = "house") -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.recipe import Recipe
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, Seed, State, Toggle
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Bars, Dots, Frame, Line, Number, Plot, Rule, Table
 from poise.network import BatchNorm
 
@@ -44,7 +44,7 @@ def hidden_values(model: nn.Sequential, inputs: Tensor) -> list[Tensor]:
     found: list[Tensor] = []
     hooks = [
         layer.register_forward_hook(lambda _layer, _inputs, output: found.append(output))
-        for layer in model[:-1]
+        for layer in list(model)[:-1]
         if isinstance(layer, nn.Linear)
     ]
     with torch.no_grad():
@@ -195,7 +195,9 @@ class BatchNormFigure(Figure):
         plot = frame.panels[-1]
         assert isinstance(plot, Plot)
         ours, bare = (mark for mark in plot.marks if isinstance(mark, Line))
-        rows = [[f"layer {int(x)}", y, z] for x, y, z in zip(ours.x, ours.y, bare.y, strict=True)]
+        rows: list[list[str | float]] = [
+            [f"layer {int(x)}", y, z] for x, y, z in zip(ours.x, ours.y, bare.y, strict=True)
+        ]
         return Table(("layer", "spread with batch norm", "spread without"), rows)
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.recipe import Recipe
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, Seed, State
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Bars, Dots, Frame, Line, Number, Plot, Table
 from poise.predict import Ensemble
 from poise.train.bagging import bootstrap_rows
@@ -21,11 +21,8 @@ from poise.train.population import Population, Rows
 
 __all__ = ["EnsembleFigure", "Members", "trained", "truth"]
 
-MANY = 25
-ROWS = 24  # that each member is trained on
-NOISE = 0.4
-STEPS = 200
-RATE = 0.02
+MANY, ROWS = 25, 24  # members, and rows that each is trained on
+NOISE, STEPS, RATE = 0.4, 200, 0.02
 _IN_COMMON = {"own": 0.0, "half": 0.5, "same": 1.0}
 
 
@@ -146,8 +143,7 @@ class EnsembleFigure(Figure):
         alone = float(products.diagonal().mean())
         shared = float((products.sum() - products.trace()) / (MANY * (MANY - 1)))
         members = float(products.diagonal()[:k].mean())
-        with torch.no_grad():
-            mean = Ensemble(found.networks[:k], space="output")(found.grid)[:, 0]
+        mean = _mean(found, k)
         together = float((mean - truth(found.grid)[:, 0]).double().square().mean())
         spread = float((found.answers[:k] - mean).double().square().mean())
         return Frame(
@@ -169,10 +165,10 @@ class EnsembleFigure(Figure):
     def code(self, state: State) -> str:
         k, kind, seed = _read(state)
         common = round(_IN_COMMON.get(kind, 0.0) * ROWS)
-        rows = [f"rows[:, :{common}] = rows[0, :{common}]  # in common"] if common else []
+        rows, bagging = [f"rows[:, :{common}] = rows[0, :{common}]  # in common"] if common else [], []
         if kind == "bagging":
             rows = [f"rows = bootstrap_rows(range({MANY}), {ROWS}, {seed})  # of one table"]
-        bagging = ["from poise.train.bagging import bootstrap_rows"] if kind == "bagging" else []
+            bagging = ["from poise.train.bagging import bootstrap_rows"]
         return "\n".join(
             [
                 "import torch",
@@ -207,6 +203,13 @@ class EnsembleFigure(Figure):
 
 def _read(state: State) -> tuple[int, str, int]:
     return int(state["members"]), str(state["rows"]), int(state["seed"])
+
+
+def _mean(found: Members, count: int) -> Tensor:
+    """Return the ensemble's answers on the grid."""
+    with torch.no_grad():
+        mean: Tensor = Ensemble(found.networks[:count], space="output")(found.grid)[:, 0]
+    return mean
 
 
 def _drawn(values: Tensor) -> list[float]:
@@ -274,9 +277,7 @@ def _law(k: int, alone: float, shared: float, together: float) -> Plot:
 
 
 def _small(found: Members, count: int) -> Plot:
-    with torch.no_grad():
-        mean = Ensemble(found.networks[:count], space="output")(found.grid)[:, 0]
-    x = _drawn(found.grid[:, 0])
+    x, mean = _drawn(found.grid[:, 0]), _mean(found, count)
     return Plot(
         f"Mean of {count}",
         Axis("x", -2, 2),
@@ -293,9 +294,7 @@ def _small(found: Members, count: int) -> Plot:
 def _notice(k: int, correlation: float) -> str:
     if k == 1:
         return "One member is its own mean: there is nothing to average. Add members."
-    if correlation > 0.8:
-        return (
-            "These members make nearly the same errors, so more of them hardly help. Give them other rows, or other "
-            "parts in their recipe."
-        )
-    return ""
+    together = (
+        "These members make nearly the same errors: more of them hardly help. Give them other rows, or other parts."
+    )
+    return together if correlation > 0.8 else ""

@@ -13,8 +13,8 @@ from poise.batch import CutMix, LabelSmoothing, Mixup
 from poise.core.recipe import Recipe
 from poise.core.regularizer import Regularizer
 from poise.core.rng import Rng, key
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, Seed, State
-from poise.lab.figure import Figure
 from poise.lab.picture import SCENES, painted
 from poise.lab.scene import Axis, Bars, Frame, Images, Number, Plot, Press, Table, tile_of
 
@@ -150,7 +150,7 @@ class Mixing(Figure):
         )
 
     def table(self, frame: Frame) -> Table:
-        rows = [
+        rows: list[list[str | float]] = [
             [plot.title, *(float(value) for value in plot.marks[0].value)]  # type: ignore[union-attr]
             for plot in frame.panels[1 : 1 + ROWS]
             if isinstance(plot, Plot)

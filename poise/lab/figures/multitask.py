@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from poise.core.interval import Interval
 from poise.core.recipe import Recipe
 from poise.diagnosis.curves import over_seeds
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, State
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Band, Dots, Frame, Intervals, Line, Number, Plot, Role, Rule, Table
 from poise.network import MultiTask
 from poise.objective import TaskLosses
@@ -55,7 +55,8 @@ def _world(related: float, rows: int) -> tuple[Tensor, list[Tensor], Tensor, Ten
     def task(number: int, inputs: Tensor) -> Tensor:
         apart = (1 - related**2) ** 0.5
         directions = common if number == 0 else related * common + apart * own[number]
-        return torch.tanh(inputs @ directions.T / 2**0.5) @ weights[number][:, None]
+        labels: Tensor = torch.tanh(inputs @ directions.T / 2**0.5) @ weights[number][:, None]
+        return labels
 
     return x, [task(number, x) + noise[number] for number in range(4)], test, task(0, test)
 
@@ -78,7 +79,7 @@ def measured(related: float, helpers: int, labels: int, width: int) -> tuple[lis
                 nn.Sequential(nn.Linear(INPUTS, width), nn.Tanh()), {name: nn.Linear(width, 1) for name in names}
             ),
             Recipe(),
-            TaskLosses(dict.fromkeys(names, "numbers")),
+            TaskLosses(dict.fromkeys(names, "numbers")),  # type: ignore[arg-type]  # of outputs by task
             lr=[0.01] * SEEDS,
         )
         population.train(Rows(x, targets), STEPS, 64, own)

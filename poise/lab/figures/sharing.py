@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, Seed, State
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Bars, Frame, Heat, Number, Plot, Table
 from poise.models import LocallyConnected2d, UntiedRnn, tie
 
@@ -38,7 +38,7 @@ def dense_of(layer: nn.Module, size: int) -> Tensor:
     Shapes: (channels * places, size). Where channels are several, they stand below each other.
     """
     with torch.no_grad():
-        answers = layer(torch.eye(size)[:, None, None, :])  # (size, channels, 1, places)
+        answers: Tensor = layer(torch.eye(size)[:, None, None, :])  # (size, channels, 1, places)
     return answers.flatten(1).T
 
 
@@ -89,8 +89,11 @@ def _words(words: int, _: int, width: int, seed: int) -> Compared:
         return nn.Sequential(nn.Embedding(words, width), nn.Tanh(), nn.Linear(width, words, bias=False))
 
     own, tied = network(), tie(network(), "0.weight", "2.weight")
-    tables = {"tied": tied, "own tables": own}
-    drawn = {name: torch.cat([net[0].weight, net[2].weight], 1).detach() for name, net in tables.items()}
+    tables: dict[str, nn.Module] = {"tied": tied, "own tables": own}
+    drawn = {
+        name: torch.cat([net.get_parameter("0.weight"), net.get_parameter("2.weight")], 1).detach()
+        for name, net in tables.items()
+    }
     half = drawn["tied"]
     return Compared(tables, drawn, float((half[:, :width] - half[:, width:]).abs().max()))
 

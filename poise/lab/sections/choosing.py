@@ -27,11 +27,12 @@ pair of networks. With [three pairs](#which_one.seeds=3) almost nothing can be s
 """,
         Show("which_one"),
         """
-Each part helps when it is alone. All four together are no better than none: they do the same work, and four times
-is too much. Leaving one out is then an improvement. This is the usual way to go wrong with a list of good advice.
-It depends on the [strength](#which_one.table=diabetes&which_one.strength=2.5) and on the table: on [the table of
-wines](#which_one.table=wine&which_one.strength=1), where a plain network is nearly perfect, almost nothing helps,
-and on [a made-up table of 160 rows](#which_one.table=made&which_one.strength=0.3) a mild recipe does.
+Each part helps when it is alone. All four together cannot be told from none: they do the same work, and four times
+is too much. Leaving out dropout or decay is then an improvement. This is the usual way to go wrong with a list of
+good advice. It depends on the [strength](#which_one.table=diabetes&which_one.strength=2.5) and on the table: on
+[the table of wines](#which_one.table=wine&which_one.strength=1), where a plain network is nearly perfect, almost
+nothing helps, and on [a made-up table of 160 rows](#which_one.table=made&which_one.strength=0.3) a mild recipe
+does.
 
 `poise study table.csv --target column` runs the whole of it on your own table: it searches strengths, measures the
 gap before and after, and shows what each part was worth. Its report opens here too, with `poise lab`.

@@ -8,7 +8,7 @@ __all__ = ["SECTION"]
 
 SECTION = Section(
     id="combining",
-    title="Sharing and combining: what two uses or two networks have in common",
+    title="Sharing and combining: one weight for many places, one answer from many networks",
     body=(
         """
 A penalty says what weights should look like. Sharing is stricter: it says that two weights *are the same number*. A
@@ -21,9 +21,10 @@ of its numbers from the data.
         """
 The same idea works [over time](#sharing.kind=time&sharing.size=8&sharing.kernel=3&sharing.channels=3), where a
 recurrence uses one set of weights at each step, and between [words going in and words coming
-out](#sharing.kind=words&sharing.size=16&sharing.channels=6). Sharing is worth as much as the symmetry is true:
-where a pattern may stand anywhere, it is worth thousands of rows; where everything has its fixed place, it throws
-away what the places tell.
+out](#sharing.kind=words&sharing.size=16&sharing.channels=6). Sharing is worth as much as the symmetry is true. On
+200 digits moved about, the network without sharing had five times the loss of the convolution on new digits; on
+digits that all stand in the middle it was the better one, because there a place tells something.
+(`examples/sharing.py` prints both.)
 
 ### Tasks can share, if they are alike
 

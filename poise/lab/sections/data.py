@@ -17,7 +17,7 @@ not: a house seen in a mirror is still a house. So show it the mirror image too,
 sees quite the same picture twice. It costs no label, and the edits are off when you predict.
 
 Below is one picture under every augmentation of the library, and twelve draws of one of them. Start with [turning
-and shifting](#augment.method=affine&augment.strength=0.6), then try [another crop each
+and shifting](#augment.method=affine&augment.strength=0.3), then try [another crop each
 time](#augment.method=random_resized_crop&augment.strength=0.8), [other
 light](#augment.method=color_jitter&augment.strength=0.8) or [a piece
 erased](#augment.method=random_erasing&augment.strength=0.6).

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from poise.lab.figures.snapshots import GRID, Snapshots, error_of, finished, rows_of_seed
+from poise.lab.figures.cycles import GRID, error_of, finished, rows_of_seed
+from poise.lab.figures.snapshots import Snapshots
 from poise.lab.patch import apply, difference
 
 
