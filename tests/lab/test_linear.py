@@ -27,13 +27,13 @@ def polynomial(degree: int, seed: int = 0) -> tuple[Tensor, Tensor, Quadratic]:
     return features, y, Quadratic.of(designed(features), y)
 
 
-def trained(x: Tensor, y: Tensor, *parts: Regularizer, steps: int, rate: float, momentum: float = 0.9) -> Tensor:
+def trained(x: Tensor, y: Tensor, *parts: Regularizer, steps: int, rate: float) -> Tensor:
     """Weights, bias first, of a layer that the library trains."""
     model = nn.Linear(x.shape[1], 1, dtype=torch.float64)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
     run = poise.Recipe(*parts).start(model)
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
     for _ in range(steps):
         run.objective(torch.square(model(x)[:, 0] - y).mean()).backward()
         run.update(optimizer)
@@ -84,7 +84,7 @@ def test_the_librarys_training_arrives_at_the_minimum(parts: tuple[Regularizer, 
     x, y, data = problem()
     strengths = {part.name: float(part.dials()["weight"]) for part in parts}
     found = minimum(data, strengths.get("l2", 0.0), strengths.get("l1", 0.0))
-    after = trained(x, y, *parts, steps=700, rate=0.02, momentum=0.5)
+    after = trained(x, y, *parts, steps=700, rate=0.02)
     assert torch.allclose(after, found, atol=1e-6)
     assert torch.equal(after == 0, found == 0)
 
@@ -97,7 +97,7 @@ def test_training_arrives_there_for_polynomials_too() -> None:
 
 def test_the_librarys_elastic_net_has_the_same_minimum() -> None:
     x, y, data = problem()
-    after = trained(x, y, poise.ElasticNet(1.3, ratio=0.8 / 1.3), steps=700, rate=0.02, momentum=0.5)
+    after = trained(x, y, poise.ElasticNet(1.3, ratio=0.8 / 1.3), steps=700, rate=0.02)
     assert torch.allclose(after, minimum(data, l2=0.5, l1=0.8), atol=1e-6)
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from poise.core.recipe import Recipe
 from poise.core.regularizer import Regularizer
 from poise.core.schedule import Cosine
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, State
-from poise.lab.figure import Figure
 from poise.lab.samples import bumps
 from poise.lab.scene import Axis, Dots, Frame, Heat, Line, Mark, Number, Plot, Role, Table
 from poise.objective import L2
@@ -102,7 +102,7 @@ class DecayHeat(Figure):
     )
     presets: ClassVar[tuple[Preset, ...]] = (
         Preset("Adam", {"optimizer": "adam"}),
-        Preset("plain gradient descent", {"optimizer": "sgd"}),
+        Preset("plain gradient descent", {"optimizer": "sgd", "rate": 0.1}),
         Preset("size of the weights", {"show": "size"}),
         Preset("another sample", {"sample": "1"}),
     )

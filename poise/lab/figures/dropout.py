@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.kinds import Insertion
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, Seed, State
-from poise.lab.figure import Figure
 from poise.lab.samples import masked_network
 from poise.lab.scene import Axis, Frame, Heat, Line, Network, Node, Number, Panel, Plot, Press, Rule, Table
 from poise.network import DropConnect, Dropout, SpatialDropout, insert
@@ -246,7 +246,7 @@ def _drawing(state: State, found: Pass) -> Network:
         edges.append(weight.tolist())
     names = ("input", *(f"hidden {place}" for place in range(1, depth + 1)), "output")
     press = Press("seed", "next mask")
-    title = f"Mask {state['seed']}: what is kept counts {_factors(p, convention)[0]:.3g} times"
+    title = f"Mask {state['seed']}: {WORDS[kind]} × {_factors(p, convention)[0]:.3g}"
     return Network(title, layers, names, edges, 300, press)
 
 

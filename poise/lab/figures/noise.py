@@ -12,8 +12,8 @@ from torch.nn.utils import skip_init
 
 from poise.batch import InputNoise
 from poise.core.recipe import Recipe
+from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, Seed, State
-from poise.lab.figure import Figure
 from poise.lab.linear import Quadratic, minimum
 from poise.lab.samples import columns, truth, wave_network
 from poise.lab.scene import Axis, Band, Bars, Dots, Frame, Line, Mark, Number, Plot, Table
@@ -200,7 +200,7 @@ def _weights(state: State, l2: float, with_noise: Tensor, equal: Tensor) -> Plot
         marks.append(Dots("neither", places, neither.tolist(), "plain", "cross"))
     marks.append(Dots("no penalty" if l2 == 0 else f"L2 of {l2:.3g}", places, equal.tolist(), "truth", "ring"))
     whose = "output weights" if kind == "units" else "weights"
-    reach = 2.0 if kind == "units" else 4.0
+    reach = 0.5 if kind == "units" else 4.0
     most = float(torch.stack([with_noise, equal]).abs().amax())
     while reach < most:
         reach *= 2

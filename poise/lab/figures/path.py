@@ -91,8 +91,8 @@ zeros, largest = {{}}, {{}}
 for part in (poise.L2({state["strength"]!r}), poise.L1({state["strength"]!r})):
     model = torch.nn.Linear(16, 1, dtype=torch.float64)
     run = poise.Recipe(part).start(model)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.5)
-    for step in range(1500):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    for step in range(700):
         run.objective(((model(x)[:, 0] - y) ** 2).mean()).backward()
         run.update(optimizer)
     name = type(part).__name__

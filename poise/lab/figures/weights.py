@@ -127,8 +127,8 @@ zeros, errors = {{}}, {{}}
 for name, recipe in recipes.items():
     model = torch.nn.Linear(16, 1, dtype=torch.float64)
     run = recipe.start(model)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.5)
-    for step in range(1500):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    for step in range(700):
         run.objective(((model(x)[:, 0] - y) ** 2).mean()).backward()
         run.update(optimizer)
     with torch.no_grad():

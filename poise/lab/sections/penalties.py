@@ -29,10 +29,10 @@ SECTION = Section(
         "[45 degrees](#constraint.angle=45) and the diamond is touched on its side.",
         Show("constraint"),
         "**Weight decay** does not touch the loss: it makes every weight smaller by a share at each step. With plain "
-        "gradient descent that [is L2](#decay_heat.optimizer=sgd), number for number. With "
-        "[Adam](#decay_heat.optimizer=adam), which divides each gradient by its usual size, it is not: the pull of the "
-        "penalty is divided too, that of decay is not. Both can reach about the same error here, but at strengths far "
-        "apart. So a strength found for one is no use for the other: tune it anew.",
+        "gradient descent that [is L2](#decay_heat.optimizer=sgd&decay_heat.rate=0.1), number for number. With "
+        "[Adam](#decay_heat.optimizer=adam&decay_heat.rate=0.01), which divides each gradient by its usual size, it "
+        "is not: the pull of the penalty is divided too, that of decay is not. Both can reach about the same error "
+        "here, but at strengths far apart. So a strength found for one is no use for the other: tune it anew.",
         Show("decay_heat"),
     ),
 )
