@@ -21,6 +21,8 @@ FILES = {
     "result.json": "every number of the report",
     "record.sqlite": "every trial of the search",
 }
+"""The files of a study's folder, and what each is."""
+
 LEFT_BY_A_CRASH = re.compile(
     r"\.course\.jsonl|record\.sqlite-(wal|shm)|\.record\.sqlite\.lock|\..+\.[0-9a-f]{8}\.(new|old)|\..+\.draft"
 )

@@ -108,6 +108,8 @@ TABLE = Choices(
     ),
 )
 
+"""What a study of a table may combine."""
+
 _AUGMENTED = ("batch_norm", "flip", "crop", "decay", "patience", "ema")
 
 IMAGE = Choices(
@@ -155,3 +157,4 @@ IMAGE = Choices(
         (("batch_norm", "dropout", "decay", "patience"), {"decay.rate": 0.2}, 2e-3),
     ),
 )
+"""What a study of images may combine; grey ones leave `color_jitter` out."""

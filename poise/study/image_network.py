@@ -14,6 +14,7 @@ from poise.models import ResNet, SmallCnn
 __all__ = ["IMAGE_NETWORKS", "ImageDesign", "ImageNetwork"]
 
 IMAGE_NETWORKS = ("cnn", "resnet")
+"""The structures that an image study knows."""
 
 
 @dataclass(frozen=True)

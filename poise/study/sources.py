@@ -103,3 +103,4 @@ class ImageSource:
 
 
 Source = TableSource | ImageSource
+"""What a study is of."""
