@@ -59,16 +59,22 @@ export function children<E extends Element>(parent: Element, count: number, make
   return Array.from(parent.children) as E[];
 }
 
-/** Calls `run` once in the next animation frame, however often it is asked for. */
-export function once(run: () => void): () => void {
+/** Calls `run` at once, but once a frame: what is asked for again before the next frame waits for it. */
+export function oncePerFrame(run: () => void): () => void {
+  let ran = false;
   let asked = false;
   return () => {
-    if (asked) return;
-    asked = true;
+    if (ran) {
+      asked = true;
+      return;
+    }
+    ran = true;
     requestAnimationFrame(() => {
+      ran = false;
+      if (asked) run();
       asked = false;
-      run();
     });
+    run();
   };
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
@@ -33,7 +34,8 @@ def application(lab: Lab, hosts: frozenset[str], keys: Keys) -> ASGIApp:
         exception_handlers={404: missing, 405: missing},
     )
     app.router.redirect_slashes = False
-    return Guard(app, hosts, keys)
+    # No page holds a secret, so that a compressed one tells none by its length.
+    return Guard(GZipMiddleware(app, minimum_size=1000, compresslevel=6), hosts, keys)
 
 
 def hosts_of(port: int, address: str | None = None) -> frozenset[str]:

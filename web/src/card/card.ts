@@ -1,5 +1,5 @@
 // One figure: its claim, its picture, what it says in words and numbers, and what moves it.
-import { button, html, later, once, set, worded, write } from "../dom";
+import { button, html, later, oncePerFrame, set, worded, write } from "../dom";
 import { legal } from "../hash";
 import { startOf, type Action, type ControlSpec, type FigureSpec, type Host, type HostEvent, type State, type Value } from "../host";
 import { Latest } from "../latest";
@@ -51,7 +51,7 @@ export class Card {
   private applied = 0;
   private changedAt = -Infinity;
   private slow = 0;
-  private readonly render = once(() => this.draw());
+  private readonly render = oncePerFrame(() => this.draw());
   private readonly speak = later(() => write(this.spoken, this.frame?.sentence ?? ""), SPEECH);
 
   constructor(
