@@ -71,7 +71,8 @@ class ColorJitter(PixelTransform):
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Draw:
         """Return the strengths (B, 4), three factors and the turns, and the order of the four edits (B, 4)."""
         rows = images_of("ColorJitter", batch).shape[0]
-        places = rng.uniform("strength", (rows, 4)).unbind(-1)
+        drawn = rng.uniform("places", (rows, 8))
+        places = drawn[:, :4].unbind(-1)
 
         def factor(place: Tensor, change: Tensor | float) -> Tensor:
             low = (1 - torch.as_tensor(change, device=place.device)).clamp(min=0).to(place)
@@ -81,7 +82,7 @@ class ColorJitter(PixelTransform):
             factor(places[k], change) for k, change in enumerate((self.brightness, self.contrast, self.saturation))
         ]
         turns = (2 * places[3] - 1) * self.hue
-        return torch.stack([*factors, turns], -1), torch.argsort(rng.uniform("order", (rows, 4)), -1)
+        return torch.stack([*factors, turns], -1), torch.argsort(drawn[:, 4:], -1)
 
     def program(self, images: Tensor, draw: Draw) -> Tensor:
         strength, order = draw

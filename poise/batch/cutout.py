@@ -50,10 +50,10 @@ class Cutout(ImageTransform):
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Tensor:
         """Return the box that is blanked in each row, top, left, bottom and right (B, 4) int64; empty for none."""
         rows, _, height, width = images_of("Cutout", batch).shape
-        centre = rng.uniform("centre", (rows, 2), torch.float64)
+        centre = rng.uniform("places", (rows, 3), torch.float64)  # and whether the row is cut
         length = torch.as_tensor(double(self.side), dtype=torch.float64, device=centre.device) * min(height, width)
         length = length.round()
-        cut = rng.uniform("share", (rows,)) < self.share
+        cut = centre[:, 2] < self.share
         length = torch.where(cut, length, 0.0)
         top = (centre[:, 0] * height).floor() - (length / 2).floor()
         left = (centre[:, 1] * width).floor() - (length / 2).floor()

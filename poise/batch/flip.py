@@ -55,21 +55,22 @@ class Flip(ImageTransform):
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Draw:
         """Return whether each row is mirrored left to right, and top to bottom (B,)."""
         rows = images_of("Flip", batch).shape[0]
-        across, down = self._places(rng, "horizontal", batch, rows), self._places(rng, "vertical", batch, rows)
+        across, down = self._places(rng, batch, rows).unbind(-1)
         return across < self.horizontal, down < self.vertical
 
-    def _places(self, rng: Rng, label: str, batch: Batch, rows: int) -> Tensor:
+    def _places(self, rng: Rng, batch: Batch, rows: int) -> Tensor:
         if not self.alternating:
-            return rng.uniform(label, (rows,))
+            return rng.uniform("places", (rows, 2))
         if batch.visits is None:
             raise ArgumentError(
                 "`Flip.alternating` must have the rows' ids; got a batch without. "
                 "Give them: run.batch(x, y, ids=ids, epoch=epoch)."
             )
         sample, epoch = batch.visits.unbind(-1)
-        first = VisitRng(rng.keys, rng.name, torch.stack([sample, torch.zeros_like(epoch)], -1)).uniform(label, (rows,))
+        start = VisitRng(rng.keys, rng.name, torch.stack([sample, torch.zeros_like(epoch)], -1))
+        first = start.uniform("places", (rows, 2))
         # 1 - u is below 1/2 exactly where u is above; both have one law.
-        return torch.where((epoch % 2 == 1).to(first.device), 1 - first, first)
+        return torch.where((epoch % 2 == 1)[:, None].to(first.device), 1 - first, first)
 
     def program(self, images: Tensor, draw: Draw) -> Tensor:
         return step("move", images, 0.0, 0.0, *draw)[:, None]

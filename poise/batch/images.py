@@ -55,9 +55,9 @@ def run_program(images: Tensor, steps: Tensor, pixels_of: str = "") -> Tensor:
     def run(images: Tensor, steps: Tensor) -> tuple[Tensor]:
         if not pixels_of or images.dtype == torch.uint8:
             return (kernels.edited(images, steps),)
-        ends = torch.tensor([torch.inf, -torch.inf])
+        ends = [math.inf, -math.inf]
         found = kernels.edited(images, steps, ends)
-        low, high = ends.tolist()
+        low, high = ends
         _check_range(pixels_of, low, high)
         if low >= 0 and high <= 1:
             return (found,)

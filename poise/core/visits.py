@@ -108,6 +108,8 @@ def visit_words(keys: Tensor, visits: Tensor, name: str, count: int) -> Tensor:
     if torch.compiler.is_compiling():
         compiled: Tensor = torch.ops.poise.visit_words(keys, visits, name, count)
         return compiled
+    if functorch.maybe_current_level() is None:
+        return _words(keys[None], visits[None], stream(name), count)[0]
     mapped = [functorch.is_batchedtensor(given) for given in (keys, visits)]
     if any(mapped):
         level = max(functorch.maybe_get_level(given) for given in (keys, visits))
@@ -126,14 +128,15 @@ def visit_words(keys: Tensor, visits: Tensor, name: str, count: int) -> Tensor:
 def _words(keys: Tensor, visits: Tensor, number: int, count: int) -> Tensor:
     """Return the words (M, B, count) of keys (M or 1, 3) and visits (M or 1, B, 2)."""
     members, rows = max(keys.shape[0], visits.shape[0]), visits.shape[1]
-    own_keys = keys.expand(members, 3).cpu().contiguous()
-    own_visits = visits.expand(members, rows, 2).cpu().contiguous()
+    own_keys, own_visits = keys.expand(members, 3), visits.expand(members, rows, 2)
+    own_keys, own_visits = (own if own.is_cpu else own.cpu() for own in (own_keys, own_visits))
+    own_keys, own_visits = own_keys.contiguous(), own_visits.contiguous()
     out = torch.empty(members, rows, count, dtype=torch.int64)
     if available():
         fill_visit_words(out, own_keys, own_visits, number)
     else:
         out.copy_(torch.from_numpy(_philox(own_keys, own_visits, number, count).view(np.int64)))
-    return out.to(keys.device)
+    return out if keys.is_cpu else out.to(keys.device)
 
 
 def _product(factor: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,12 +5,16 @@ A step is eight floats: which operation, and its numbers. `step` writes one for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from ctypes import c_int64, c_void_p
+from ctypes import addressof, c_float, c_int64, c_void_p
+from functools import lru_cache
+from itertools import groupby
 
 import torch
 from torch import Tensor
 from torch._C import _functorch as functorch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from poise.kernels.library import available, function
 from poise.kernels.threads import in_threads
@@ -78,59 +82,70 @@ def step(operation: str, rows: Tensor, *numbers: Tensor | float, where: Tensor |
 
     Numbers are (B,), or one for all; `rows` is any tensor (B, ...).
     """
-    like = torch.empty(rows.shape[0], device=rows.device)
     kind = OPERATIONS[operation]
     chosen = kind if where is None else torch.where(where, kind, 0.0)
     filled = (chosen, *numbers, *[0.0] * (STEP - 1 - len(numbers)))
-    columns = [
-        given.to(torch.float32).expand_as(like) if isinstance(given, Tensor) else torch.full_like(like, given)
-        for given in filled
-    ]
-    return torch.stack(columns, -1)
+    parts, count = [], rows.shape[0]
+    for drawn, group in groupby(filled, lambda given: isinstance(given, Tensor)):
+        columns = tuple(group)
+        if drawn:
+            parts.append(torch.stack([column.to(torch.float32) for column in columns], -1))  # type: ignore[union-attr]
+        else:
+            parts.append(_constants(columns, rows.device).expand(count, -1))  # type: ignore[arg-type]
+    return torch.cat(parts, -1)
 
 
-def edited(images: Tensor, steps: Tensor, ends: Tensor | None = None) -> Tensor:
+@lru_cache(maxsize=256)
+def _constants(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    with temporarily_clear_interpreter_stack():  # inside a transform, a new tensor would belong to it
+        return torch.tensor(numbers, dtype=torch.float32, device=device)
+
+
+def edited(images: Tensor, steps: Tensor, ends: list[float] | None = None) -> Tensor:
     """Return the images after their steps; half-precision floats are widened for it and rounded after.
 
-    Shapes: images (..., B, C, H, W), steps (..., B, K, 8); leading dimensions broadcast. ends (2,) float32:
-    the lowest and highest pixel join it, of floats.
+    Shapes: images (..., B, C, H, W), steps (..., B, K, 8); leading dimensions broadcast. `ends` holds two
+    numbers, which become the lowest and highest pixel of floats if these lie beyond them.
     """
     if images.dtype in _HALF:
         return edited(images.float(), steps, ends).to(images.dtype)
-    leading = torch.broadcast_shapes(images.shape[:-3], steps.shape[:-2])
-    source = images.expand(*leading, *images.shape[-3:]).contiguous()
-    steps = steps.expand(*leading, *steps.shape[-2:]).contiguous()
+    if images.shape[:-3] != steps.shape[:-2]:
+        leading = torch.broadcast_shapes(images.shape[:-3], steps.shape[:-2])
+        images, steps = images.expand(*leading, *images.shape[-3:]), steps.expand(*leading, *steps.shape[-2:])
+    source, steps = images.contiguous(), steps.contiguous()
     out = torch.empty_like(source)
-    rows, size = source[..., 0, 0, 0].numel(), source.shape[-3:].numel()
-    count = steps.shape[-2]
+    shape, count = tuple(source.shape[-3:]), steps.shape[-2]
     if source.numel() == 0 or count == 0:
         return out.copy_(source)
+    size = math.prod(shape)
+    rows, width = source.numel() // size, source.element_size()
     share, threads = _shares(rows, source.numel() * count)
-    places, lacking = iter(range(0, rows, share)), torch.zeros(threads, dtype=torch.int64)
-    own_ends = torch.tensor([torch.inf, -torch.inf]).repeat(threads, 1)
-    numbers = iter(range(threads))
-    width = source.element_size()
+    places, numbers = iter(range(0, rows, share)), iter(range(threads))
+    reports = [(c_int64(), (c_float * 2)(math.inf, -math.inf)) for _ in range(threads)]  # lack of memory, ends
+    first, last, first_step = source.data_ptr(), out.data_ptr(), steps.data_ptr()
 
     def work() -> None:
-        own = next(numbers)
+        lacking, own_ends = reports[next(numbers)]
         for place in places:
+            offset = place * size * width
             _edit(
-                source.data_ptr() + place * size * width,
-                out.data_ptr() + place * size * width,
+                first + offset,
+                last + offset,
                 min(share, rows - place),
-                *source.shape[-3:],
+                *shape,
                 source.dtype == torch.uint8,
-                steps.data_ptr() + place * count * STEP * 4,
+                first_step + place * count * STEP * 4,
                 count,
-                None if ends is None else own_ends.data_ptr() + own * 8,
-                lacking.data_ptr() + own * 8,
+                None if ends is None else addressof(own_ends),
+                addressof(lacking),
             )
+            if lacking.value:
+                raise MemoryError("no room for a second image")
 
     in_threads(work, threads)
-    if bool(lacking.any()):
-        raise MemoryError("no room for a second image")
     if ends is not None:
-        ends[0], ends[1] = torch.minimum(ends[0], own_ends[:, 0].min()), torch.maximum(ends[1], own_ends[:, 1].max())
+        for _, own_ends in reports:
+            ends[0], ends[1] = min(ends[0], own_ends[0]), max(ends[1], own_ends[1])
     return out
 
 

@@ -81,16 +81,25 @@ static void NAME(affine)(const PIXEL *in, PIXEL *out, Shape s, const float *step
 #define INSIDE(j) (x[j] >= 0.0f && x[j] < last && y[j] >= 0.0f && y[j] < bottom)
         while (first < width && !INSIDE(first)) first++;
         while (end > first && !INSIDE(end - 1)) end--;
+        /* Beyond a border of zeros is nothing to read. */
+        int64_t start = 0, stop = width;
+#define NEAR(j) (x[j] > -1.0f && x[j] < (float)width && y[j] > -1.0f && y[j] < (float)height)
+        while (padding == ZERO && start < width && !NEAR(start)) start++;
+        while (padding == ZERO && stop > start && !NEAR(stop - 1)) stop--;
+        first = least(most(first, start), stop), end = most(first, least(end, stop));
 #undef INSIDE
+#undef NEAR
         for (int64_t c = 0; c < s.channels; c++) {
             const PIXEL *channel = in + c * plane;
             /* Rows are read in whole words, which must not reach beyond the last channel. */
             for (int64_t j = first; j < end && c == s.channels - 1; j++)
                 if (place[j] + width + 1 + BEYOND >= plane) end = first;
             PIXEL *row = out + c * plane + i * width;
-            for (int64_t j = 0; j < first; j++) row[j] = NAME(border)(channel, x[j], y[j], s, padding);
+            memset(row, 0, (size_t)start * sizeof(PIXEL));
+            memset(row + stop, 0, (size_t)(width - stop) * sizeof(PIXEL));
+            for (int64_t j = start; j < first; j++) row[j] = NAME(border)(channel, x[j], y[j], s, padding);
             NAME(inside)(channel, row + first, width, end - first, place + first, right + first, low + first);
-            for (int64_t j = end; j < width; j++) row[j] = NAME(border)(channel, x[j], y[j], s, padding);
+            for (int64_t j = end; j < stop; j++) row[j] = NAME(border)(channel, x[j], y[j], s, padding);
         }
     }
 }

@@ -20,7 +20,7 @@ def test_equals_the_loop_of_the_authors(height: int, width: int, side: float) ->
     batch = Batch(torch.rand(rows, 3, height, width), torch.ones(rows))
     part = Cutout(side)
     edited = part.apply(batch, part.draw(CTX.rng, batch, CTX), CTX).inputs
-    centres = CTX.rng.uniform("centre", (rows, 2), torch.float64)
+    centres = CTX.rng.uniform("places", (rows, 3), torch.float64)
     for row in range(rows):
         expected = batch.inputs[row].clone()
         y, x = int(centres[row, 0] * height), int(centres[row, 1] * width)

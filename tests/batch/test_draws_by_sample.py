@@ -33,8 +33,8 @@ pytestmark = pytest.mark.usefixtures("seeded")
 ROWS = 12
 ALONE: list[Regularizer] = [
     Flip(), Flip(alternating=True), Crop(), Affine(), RandomResizedCrop(), ColorJitter(), Cutout(0.4),
-    RandomErasing(0.9), RandomErasing(0.9, fill="uniform"), GridMask(), Blur(), Sharpness(), Solarize(), RandAugment(), TrivialAugment(),
-    AugMix(share=1.0), InputNoise(),
+    RandomErasing(0.9), RandomErasing(0.9, fill="uniform"), GridMask(), Blur(), Sharpness(), Solarize(),
+    RandAugment(), TrivialAugment(), AugMix(share=1.0), InputNoise(),
 ]  # fmt: skip
 MIXING: list[Regularizer] = [Mixup(1.0), CutMix(), MixupOrCutMix(mixup_alpha=1.0)]
 
