@@ -10,9 +10,19 @@ from pathlib import Path
 import torch
 
 from poise.core.interval import Interval
-from poise.lab.figures import multitask, small_study, which_one
+from poise.lab.figures import augment, augment_study, multitask, small_study, which_one
 
 COMMAND = "python tools/lab_data.py"
+
+
+def write_augment() -> None:
+    keys: list[tuple[str | None, float]] = [(None, 0.0)]
+    keys += [(key, strength) for key in augment.augmentations() for strength in augment_study.STRENGTHS]
+    cells: list[dict[str, object]] = []
+    for key in keys:
+        cells.append({"cell": key, "right": augment_study.measured(*key)})
+        print(f"augment {len(cells)} of {len(keys)}", file=sys.stderr)
+    write(augment_study.STORE, cells)
 
 
 def write_multitask() -> None:
@@ -53,7 +63,9 @@ def write(path: Path, cells: list[dict[str, object]]) -> None:
     path.write_text(f'{{"about": {about}, "cells": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
+WRITERS = {"augment": write_augment, "multitask": write_multitask, "which_one": write_which_one}
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or ("multitask", "which_one"):
-        {"multitask": write_multitask, "which_one": write_which_one}[name]()
+    for name in sys.argv[1:] or WRITERS:
+        WRITERS[name]()
