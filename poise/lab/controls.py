@@ -46,7 +46,7 @@ class Range:
         if not number or not (self.low <= value <= self.high or (self.zero and value == 0)):  # type: ignore[operator]
             rule = f"a number in [{self.low:g}, {self.high:g}]{', or 0' if self.zero else ''}"
             raise ArgumentError(f"`{self.name}` must be {rule}; got {shown(value)}. Move the slider.")
-        return round(value) if self.whole else float(value)  # type: ignore[arg-type,call-overload,no-any-return]
+        return round(value) if self.whole else float(value)  # type: ignore[arg-type,call-overload]
 
     def grid(self) -> list[Value]:
         """Return `export` values from low to high, with 0 first if it is legal, and the starting value among them."""

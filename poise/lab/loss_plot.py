@@ -79,7 +79,8 @@ def _curve(
         if part:
             edges.append((x[start], min(part), max(part)))
     if len(edges) > 1:
-        marks.append(Band(f"{label}, raw", *([edge[at] for edge in edges] for at in range(3)), role))
+        starts, lows, highs = (list(side) for side in zip(*edges, strict=True))
+        marks.append(Band(f"{label}, raw", starts, lows, highs, role))
     drawn = thinned(soft)
     marks.append(Line(label, [x[at] for at in drawn], [soft[at] for at in drawn], role))
     return marks
@@ -121,7 +122,8 @@ def stop_of(scores: Sequence[float], evaluations: float) -> tuple[int | None, in
     part, stopped = Patience(evaluations=evaluations), torch.tensor(False)
     memory = part.remember({})
     for at, score in enumerate(scores):
-        ctx = Context(at, rng=None, score=torch.tensor(score, dtype=torch.float64))
+        value = torch.tensor(score, dtype=torch.float64)
+        ctx = Context(at, rng=None, score=value)  # type: ignore[arg-type]  # a rule without draws
         stopped, memory = part.stop(stopped, memory, ctx)
         if bool(stopped):
             break

@@ -37,7 +37,7 @@ class LabWidget(anywidget.AnyWidget):
     _css = STATIC / "lab.css"
 
     spec = traitlets.Dict().tag(sync=True)
-    of = traitlets.List().tag(sync=True)
+    of: Any = traitlets.List().tag(sync=True)
     state = traitlets.Dict().tag(sync=True)
     action = traitlets.Dict().tag(sync=True)
     message = traitlets.Dict().tag(sync=True)

@@ -143,7 +143,7 @@ def read_course(path: Path) -> Seen:
         except (ValueError, TypeError, KeyError, RecursionError):
             continue
     losses = tuple(
-        Losses(number, *(tuple(part) for part in zip(*sorted(found), strict=True)))  # type: ignore[arg-type]
+        Losses(number, *(tuple(part) for part in zip(*sorted(found), strict=True)))
         for number, found in sorted(rows.items())
     )
     began = facts.get("time")

@@ -33,8 +33,9 @@ def run_of(source: object) -> RunRecord:
     if isinstance(source, Study):
         if source.result is None:
             raise ArgumentError("`figure.run` is a study without a result. Call study.run() first.")
-        record = record_of_result(source.result, source.table.name)
-        weights = None if source.model is None else dict(source.model.single(0).stack.weights)
+        record = record_of_result(source.result, source.source.name)
+        members = {} if source.model is None else source.model.single(0).stack.weights
+        weights = {name: tensor[0] for name, tensor in members.items()} or None
         return replace(record, weights=weights)
     if isinstance(source, StudyResult):
         return record_of_result(source, source.table)

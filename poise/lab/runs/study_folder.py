@@ -35,7 +35,8 @@ def study_signature(folder: Path) -> Signature:
 def read_study(folder: Path, place: str, source: str = "") -> RunRecord:
     """Return the folder's record; what cannot be read in it is said in `words`, and the rest is kept."""
     seen = read_course(folder / COURSE)
-    words, trials, result = "", (), None
+    words, result = "", None
+    trials: tuple[Trial, ...] = ()
     try:
         if os.path.lexists(folder / RESULT):
             result = checked_result(read_text(folder / RESULT, RESULT_CAP))

@@ -10,21 +10,28 @@ import pytest
 from poise.study import Study
 from poise.study.cohort import Plan
 from poise.study.problem import Design
-from poise.study.result import StudyResult
 
 
-def run_small(out: Path, parts: list[str], seed: int = 0, budget: str = "4trials") -> StudyResult:
+def run_small(out: Path, parts: list[str], seed: int = 0, budget: str = "4trials") -> Study:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("poise.study.fit.plan_for", lambda rows, **_: Plan(24, min(rows, 16), 4))
         design = Design(width=16, depth=1)
-        return Study("diabetes", budget=budget, out=out, jobs=1, seed=seed, parts=parts, design=design).run()
+        study = Study("diabetes", budget=budget, out=out, jobs=1, seed=seed, parts=parts, design=design)
+        study.run()
+        return study
 
 
 @pytest.fixture(scope="session")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The study that wrote the folder `one`."""
+    return run_small(tmp_path_factory.mktemp("runs") / "one", ["dropout", "decay", "l1", "patience"])
+
+
+@pytest.fixture(scope="session")
+def two(study: Study) -> Path:
     """A folder with the studies `one` and `deep/two`; nobody writes in it."""
-    root = tmp_path_factory.mktemp("runs")
-    run_small(root / "one", ["dropout", "decay", "l1", "patience"])
+    assert study.out is not None
+    root = study.out.parent
     run_small(root / "deep" / "two", ["dropout", "patience"])
     return root
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from poise.core.errors import ArgumentError, shown
 from poise.lab.base import Figure
@@ -64,9 +64,13 @@ def figure_of(name: str, records: Sequence[RunRecord]) -> Figure:
             f"{shown(name)}. A study that is not over has not measured all."
         )
     if len(records) == 2:
-        pairs = {"compare-loss": CompareLoss, "compare-scores": CompareScores, "compare-recipes": CompareRecipes}
+        pairs: dict[str, Callable[..., Figure]] = {
+            "compare-loss": CompareLoss,
+            "compare-scores": CompareScores,
+            "compare-recipes": CompareRecipes,
+        }
         return pairs[name](*records)
-    kinds = {
+    kinds: dict[str, Callable[[RunRecord], Figure]] = {
         "run-loss": RunLoss,
         "run-gap": RunGap,
         "run-arms": RunArms,

@@ -175,8 +175,8 @@ class CompareScores(RunFigure):
         numbers: list[Number] = []
         for (title, own), role, shift in zip(items, ROLES, (0.14, -0.14), strict=True):
             places = [len(own) - 1 - place + shift for place in range(len(own))]
-            values = [[getattr(item, key) for _, item in own] for key in ("value", "low", "high")]
-            marks.append(Intervals(title, places, *values, role=role))
+            middle, low, high = ([getattr(item, key) for _, item in own] for key in ("value", "low", "high"))
+            marks.append(Intervals(title, places, middle, low, high, role=role))
             numbers += [
                 Number(f"{word}, {title}", item.value, number(item.value, decimals), role) for word, item in own
             ]
