@@ -3,8 +3,9 @@
 Both train the same thing: three hidden layers with batch norm, ReLU and dropout, mixup, label smoothing, AdamW, batches
 of 128 without replacement, every configuration with its own rates. The loop is what a good user of torch writes
 (`nn.BatchNorm1d`, `nn.Dropout`, `F.cross_entropy(label_smoothing=)`, one beta draw a batch, `AdamW(fused=True)`); the
-population is `poise.train.population.Population` with 32 members. One thread, in turns, in one process; then one
-population a process against one loop a process, in two processes at once.
+population is `poise.train.population.Population`. First on one core, in turns in one process, by processor time. Then on
+all cores: one population in as many threads, one loop, and one loop a core in processes of their own, again in turns.
+Last, where a member's step goes, kernel by kernel.
 
     python -m benchmarks.population             # measure, print, write results/population.json
     python -m benchmarks.population --show      # print what was stored
@@ -13,8 +14,10 @@ population a process against one loop a process, in two processes at once.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import multiprocessing
+import os
 import platform
 import statistics
 import time
@@ -30,15 +33,19 @@ from torch.nn import functional as F
 
 from poise.batch import LabelSmoothing, Mixup
 from poise.core.recipe import Recipe
+from poise.kernels import available
+from poise.kernels import chain as kernels
 from poise.models.tabular import Mlp
 from poise.network import BatchNorm, Dropout
+from poise.train import work
 from poise.train.losses import CrossEntropy
 from poise.train.population import Population, Rows
 from poise.update import Decay
 
 STORED = Path(__file__).parent / "results" / "population.json"
 WIDTHS = (64, 128, 256)
-ROWS, COLUMNS, CLASSES, BATCH, MEMBERS = 4096, 64, 10, 128, 32
+ROWS, COLUMNS, CLASSES, BATCH, MEMBERS, MANY = 4096, 64, 10, 128, 32, 256
+CORES = os.cpu_count() or 1
 
 Steps = Callable[[int], None]
 
@@ -120,82 +127,184 @@ def timed(steps: Steps, count: int, networks: int) -> Cost:
     return Cost((time.perf_counter() - wall) * share, (time.process_time() - processor) * share)
 
 
-def measure(width: int, rounds: int, seconds: float = 0.5) -> dict[str, Any]:
-    """Return the costs of both, measured in turns: what else the machine does then falls on both alike."""
+def count_for(steps: Steps, networks: int, seconds: float) -> int:
+    steps(3)
+    return max(2, round(seconds / (timed(steps, 5, networks).wall * networks)))
+
+
+def operations(width: int) -> int:
+    """Floating-point operations of the matrix products of one step of one network; the input needs no gradient."""
+    sides = [(COLUMNS, width), (width, width), (width, width), (width, CLASSES)]
+    return 2 * BATCH * (3 * sum(a * b for a, b in sides) - COLUMNS * width)
+
+
+def peak() -> float:
+    """Operations that one core does a second in torch's own product of large matrices, the best of several."""
+    left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    best = 0.0
+    for _ in range(12):
+        began = time.process_time()
+        torch.mm(left, right)
+        best = max(best, 2 * 1024**3 / (time.process_time() - began))
+    return best
+
+
+def one_core(width: int, rounds: int, seconds: float = 0.5) -> dict[str, Any]:
+    """Return the processor time of both on one core, measured in turns: what else the machine does falls on both."""
     both = {"loop": (loop(width), 1), "population": (population(width), MEMBERS)}
-    counts = {}
-    for name, (steps, networks) in both.items():
-        steps(3)
-        counts[name] = max(2, round(seconds / (timed(steps, 10, networks).wall * networks)))
-    costs: dict[str, list[Cost]] = {name: [] for name in both}
+    counts = {name: count_for(*one, seconds) for name, one in both.items()}
+    costs: dict[str, list[float]] = {name: [] for name in both}
     for _ in range(rounds):
         for name, (steps, networks) in both.items():
-            costs[name].append(timed(steps, counts[name], networks))
-    return {"width": width} | compared(costs)
+            costs[name].append(timed(steps, counts[name], networks).processor)
+    own = median_us(costs["population"])
+    return {
+        "width": width, "loop_us": median_us(costs["loop"]), "population_us": own,
+        "ratio": ratio(costs["loop"], costs["population"]), "share_of_peak": operations(width) / (own * 1e-6) / peak(),
+    }  # fmt: skip
 
 
-def compared(costs: dict[str, list[Cost]]) -> dict[str, Any]:
-    """Return, for either clock: microseconds a step of both, and the ratio of each round."""
-    row: dict[str, Any] = {}
-    for clock in ("wall", "processor"):
-        own = {name: [getattr(cost, clock) for cost in found] for name, found in costs.items()}
-        ratios = [slow / fast for slow, fast in zip(own["loop"], own["population"], strict=True)]
-        row[clock] = {
-            **{f"{name}_us": round(1e6 * statistics.median(found), 1) for name, found in own.items()},
-            "ratio": round(statistics.median(ratios), 2),
-            "spread": [round(min(ratios), 2), round(max(ratios), 2)],
-        }
-    return row
-
-
-def _worker(kind: str, width: int, rounds: int, seconds: float, gate: Any, pipe: Any) -> None:
+def _worker(width: int, rounds: int, seconds: float, gate: Any, pipe: Any) -> None:
     torch.set_num_threads(1)
-    steps, networks = (population(width, MEMBERS // 2), MEMBERS // 2) if kind == "population" else (loop(width), 1)
-    steps(3)
-    count = max(2, round(seconds / (timed(steps, 10, networks).wall * networks)))
+    steps = loop(width)
+    count = count_for(steps, 1, seconds)
     found = []
     for _ in range(rounds):
         gate.wait()
-        found.append(timed(steps, count, networks))
+        found.append(timed(steps, count, 1).wall)
         gate.wait()
     pipe.send(found)
 
 
-def measure_shards(width: int, rounds: int, seconds: float = 0.5) -> dict[str, Any]:
-    """Return the costs with two processes of one kind at work at a time: 16 members each, or one loop each."""
+def all_cores(width: int, members: int, rounds: int, seconds: float = 0.5) -> dict[str, Any]:
+    """Return the wall time of a network's step: a population in threads, one loop, and a loop a core at once."""
     context = multiprocessing.get_context("spawn")
-    costs = {}
-    for kind in ("loop", "population"):
-        gate, pipes, workers = context.Barrier(2), [], []
-        for _ in range(2):
-            ours, theirs = context.Pipe()
-            worker = context.Process(target=_worker, args=(kind, width, rounds, seconds, gate, theirs))
-            worker.start()
-            pipes.append(ours)
-            workers.append(worker)
-        found = [pipe.recv() for pipe in pipes]
-        for worker in workers:
-            worker.join()
-        # A step of one network in both at once: two networks advance in the time of the slower one.
-        costs[kind] = [
-            Cost(max(a.wall, b.wall) / 2, (a.processor + b.processor) / 2) for a, b in zip(*found, strict=True)
-        ]
-    return {"width": width} | compared(costs)
+    gate = context.Barrier(CORES + 1)
+    workers, pipes = [], []
+    for _ in range(CORES):
+        ours, theirs = context.Pipe()
+        workers.append(context.Process(target=_worker, args=(width, rounds, seconds, gate, theirs)))
+        workers[-1].start()
+        pipes.append(ours)
+    torch.set_num_threads(CORES)
+    ours = population(width, members)
+    many = count_for(ours, members, seconds)
+    torch.set_num_threads(1)
+    single = loop(width)
+    few = count_for(single, 1, seconds)
+    costs: dict[str, list[float]] = {"population": [], "loop": []}
+    processor: dict[str, list[float]] = {"population": [], "loop": []}
+    for _ in range(rounds):
+        gate.wait()  # the loops of all cores begin, and are waited for
+        gate.wait()
+        for name, threads, cost in (("population", CORES, (ours, many, members)), ("loop", 1, (single, few, 1))):
+            torch.set_num_threads(threads)
+            found = timed(*cost)
+            costs[name].append(found.wall)
+            processor[name].append(found.processor / threads)
+        torch.set_num_threads(1)
+    walls = [pipe.recv() for pipe in pipes]
+    for worker in workers:
+        worker.join()
+    # A step of one network in each process at once: so many networks advance in the time of the slowest.
+    costs["loops"] = [max(own) / CORES for own in zip(*walls, strict=True)]
+    own = median_us(costs["population"])
+    return {
+        "width": width, "members": members, "population_us": own, "loop_us": median_us(costs["loop"]),
+        "loops_us": median_us(costs["loops"]), "ratio": ratio(costs["loop"], costs["population"]),
+        "ratio_to_loops": ratio(costs["loops"], costs["population"]), "steps_a_second": round(1e6 / own),
+        "ratio_of_processor_time": ratio(processor["loop"], processor["population"]),
+    }  # fmt: skip
+
+
+def median_us(costs: list[float]) -> float:
+    return round(1e6 * statistics.median(costs), 1)
+
+
+def ratio(slow: list[float], fast: list[float]) -> list[float]:
+    """Return the median, the lowest and the highest of the rounds' ratios."""
+    found = [a / b for a, b in zip(slow, fast, strict=True)]
+    return [round(statistics.median(found), 2), round(min(found), 2), round(max(found), 2)]
+
+
+def pieces(width: int, steps: int = 20) -> dict[str, Any]:
+    """Return the processor microseconds of a member's step by kernel; the network's also without one kind of layer."""
+    taken: dict[str, float] = {}
+    real = work.run_jobs
+
+    def each(todo: Any, members: int, scratch: int, threads: int) -> None:
+        for one in todo:
+            began = time.process_time()
+            real([one], members, scratch, threads)
+            taken[one[0]] = taken.get(one[0], 0.0) + time.process_time() - began
+            if one[0] == "poise_chain":
+                without(one[1], members, scratch)
+
+    def without(chain: kernels.Chain, members: int, scratch: int) -> None:
+        """Run the network again with one kind of layer left out: what is missing is that kind's share."""
+        layers, count = chain.layers, chain.layers_count
+        whole = list((kernels.Layer * count).from_address(layers))
+        for kind, number in {"": -1, **kernels.KINDS}.items():
+            kept = [layer for layer in whole if layer.kind != number]
+            if kind and len(kept) == count:
+                continue
+            array = (kernels.Layer * max(1, len(kept)))(*kept)
+            chain.layers, chain.layers_count = ctypes.addressof(array), len(kept)
+            began = time.process_time()
+            real([("poise_chain", chain)], members, scratch, 1)
+            taken[f"without {kind}"] = taken.get(f"without {kind}", 0.0) + time.process_time() - began
+        chain.layers, chain.layers_count = layers, count
+
+    step = population(width)
+    step(5)
+    whole = timed(step, steps, MEMBERS).processor
+    work.run_jobs = each
+    try:
+        step(steps)
+    finally:
+        work.run_jobs = real
+    us = {name: 1e6 * seconds / steps / MEMBERS for name, seconds in taken.items()}
+    network = {kind: us["without "] - us[f"without {kind}"] for kind in kernels.KINDS if f"without {kind}" in us}
+    found = {
+        "batch: gather, mixup, smoothing": us["poise_rows"] + us.get("poise_order", 0.0),
+        "matrix products": network["linear"],
+        "batch norm": network["batch_norm"],
+        "activation": network["activation"],
+        "dropout": network["dropout"],
+        "loss, and the rest of the network": us["poise_chain"] - sum(network.values()),
+        "decay, Adam": us["poise_update"],
+    }
+    rest = 1e6 * whole - sum(us[name] for name in us if name.startswith("poise"))
+    ideal = operations(width) / peak() * 1e6
+    return {"width": width, "whole": 1e6 * whole, "pieces": found | {"Python": rest}, "products at the peak": ideal}
 
 
 def shown(stored: dict[str, Any]) -> str:
     lines = [f"{stored['machine']}; torch {stored['torch']}; {stored['rounds']} rounds in turns"]
-    for part, title in (("one_process", "one process, one thread, 32 members"),
-                        ("two_processes", "two processes, one thread and 16 members each")):  # fmt: skip
-        lines += ["", title, f"{'':>7}{'wall clock':>42}{'processor time':>42}"]
-        lines.append(f"{'width':>7}" + 2 * f"{'loop us':>10}{'member us':>11}{'ratio (spread)':>21}")
-        for row in stored.get(part, []):
-            line = f"{row['width']:>7}"
-            for clock in ("wall", "processor"):
-                its = row[clock]
-                spread = f"{its['ratio']:.2f} ({its['spread'][0]:.2f} to {its['spread'][1]:.2f})"
-                line += f"{its['loop_us']:>10.0f}{its['population_us']:>11.0f}{spread:>21}"
-            lines.append(line)
+    lines.append(f"matrix products of torch at their best: {stored['peak'] / 1e9:.0f} GFLOP/s on one core")
+
+    def told(found: list[float]) -> str:
+        return f"{found[0]:.1f} ({found[1]:.1f} to {found[2]:.1f})"
+
+    lines += ["", f"one core, {MEMBERS} members, processor time of one network's step",
+              f"{'width':>7}{'loop us':>10}{'member us':>11}{'ratio (spread)':>23}{'of peak':>9}"]  # fmt: skip
+    for row in stored["one_core"]:
+        lines.append(f"{row['width']:>7}{row['loop_us']:>10.0f}{row['population_us']:>11.0f}{told(row['ratio']):>23}"
+                     f"{row['share_of_peak']:>9.0%}")  # fmt: skip
+    lines += ["", f"{stored['cores']} cores, wall clock: (a) one loop, (b) a loop a core at once, a network's share; and as if no core were shared",
+              f"{'width':>7}{'members':>9}{'(a) us':>8}{'(b) us':>8}{'member us':>11}{'steps/s':>9}"
+              f"{'times (a)':>20}{'times (b)':>20}{'by processor time':>21}"]  # fmt: skip
+    for row in stored["all_cores"]:
+        lines.append(f"{row['width']:>7}{row['members']:>9}{row['loop_us']:>8.0f}{row['loops_us']:>8.0f}"
+                     f"{row['population_us']:>11.0f}{row['steps_a_second']:>9}{told(row['ratio']):>20}"
+                     f"{told(row['ratio_to_loops']):>20}{told(row['ratio_of_processor_time']):>21}")  # fmt: skip
+    tables = stored["pieces"]
+    lines += ["", "where a member's step goes: microseconds on one core",
+              f"{'width':>36}" + "".join(f"{row['width']:>8}" for row in tables)]  # fmt: skip
+    for name in tables[0]["pieces"]:
+        lines.append(f"{name:>36}" + "".join(f"{row['pieces'][name]:>8.0f}" for row in tables))
+    for name in ("whole", "products at the peak"):
+        lines.append(f"{name:>36}" + "".join(f"{row[name]:>8.0f}" for row in tables))
     return "\n".join(lines)
 
 
@@ -209,18 +318,24 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--show", action="store_true", help="print the stored results")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
-    parser.add_argument("--dry", action="store_true", help="one process only, and write nothing")
+    parser.add_argument("--dry", action="store_true", help="write nothing")
     given = parser.parse_args()
     if given.show:
         print(shown(json.loads(STORED.read_text())))
         return
     torch.set_num_threads(1)
-    stored: dict[str, Any] = {"machine": machine(), "torch": torch.__version__, "rounds": given.rounds}
-    stored["one_process"] = [measure(width, given.rounds) for width in given.widths]
+    stored: dict[str, Any] = {
+        "machine": machine(), "torch": torch.__version__, "rounds": given.rounds, "cores": CORES,
+        "peak": peak(),
+    }  # fmt: skip
+    stored["one_core"] = [one_core(width, given.rounds) for width in given.widths]
+    stored["all_cores"] = [
+        all_cores(width, members, given.rounds) for members in (MEMBERS, MANY) for width in given.widths
+    ]
+    stored["pieces"] = [pieces(width) for width in given.widths] if available() else []
     if not given.dry:
-        stored["two_processes"] = [measure_shards(width, given.rounds) for width in given.widths]
         STORED.parent.mkdir(exist_ok=True)
         STORED.write_text(json.dumps(stored, indent=1) + "\n")
     print(shown(stored))

@@ -3,22 +3,23 @@
    A member's values stay in the core's cache from the first layer to the last, so each layer may be a simple pass of
    its own. No sum runs over members, and each runs over the rows in order. */
 #include <math.h>
+#include <string.h>
 
 #include "chain.h"
 #include "layers.h"
 
-POISE_INLINE float *at(const chain *net, int64_t member, float *scratch, int64_t place) {
-    /* The input is never written: its gradient is not asked for. */
-    return place < 0 ? (float *)net->inputs + member * net->rows * net->columns + (-1 - place) : scratch + place;
+/* A place in the scratch or, below 0, in the input: that is never written, its gradient is not asked for. */
+POISE_INLINE float *at(const float *input, float *scratch, int64_t place) {
+    return place < 0 ? (float *)input + (-1 - place) : scratch + place;
 }
 
-static void chain_forward(const chain *net, int64_t member, float *scratch) {
+static void chain_forward(const chain *net, int64_t member, const float *input, float *scratch) {
     const float *params = net->params + member * net->parameters;
     const int64_t *key = net->keys + 3 * member;
     for (int64_t i = 0; i < net->layers_count; i++) {
         const layer *its = net->layers + i;
-        const float *from = at(net, member, scratch, its->source);
-        float *to = at(net, member, scratch, its->target);
+        const float *from = at(input, scratch, its->source);
+        float *to = at(input, scratch, its->target);
         switch (its->kind) {
         case LINEAR: {
             const matrix left = {from, its->source_stride, 1}, right = {params + its->weight, 1, its->inputs};
@@ -30,6 +31,10 @@ static void chain_forward(const chain *net, int64_t member, float *scratch) {
             batch_norm(net->rows, its->outputs, to, scratch + its->kept, params + its->weight, params + its->bias,
                        its->dial[member], its->running_mean + member * its->outputs,
                        its->running_var + member * its->outputs, its->momentum, its->eps);
+            break;
+        case FIXED_NORM:
+            fixed_norm(net->rows, its->outputs, to, params + its->weight, params + its->bias, its->dial[member],
+                       its->running_mean + member * its->outputs, its->running_var + member * its->outputs, its->eps);
             break;
         case ACTIVATION:
             activate(net->rows * its->outputs, to, scratch + its->kept, its->detail);
@@ -58,12 +63,12 @@ static void chain_forward(const chain *net, int64_t member, float *scratch) {
     }
 }
 
-static void chain_backward(const chain *net, int64_t member, float *scratch) {
+static void chain_backward(const chain *net, int64_t member, const float *input, float *scratch) {
     const float *params = net->params + member * net->parameters;
     float *grads = net->grads + member * net->parameters;
     for (int64_t i = net->layers_count - 1; i >= 0; i--) {
         const layer *its = net->layers + i;
-        const float *from = at(net, member, scratch, its->source);
+        const float *from = at(input, scratch, its->source);
         float *back = scratch + its->target_grad;
         switch (its->kind) {
         case LINEAR: {
@@ -121,7 +126,32 @@ static void chain_loss(const chain *net, int64_t member, float *scratch) {
 
 /* The job of one member: its losses and its gradients, on its own batch. */
 POISE_EXPORT void poise_chain(const void *its, int64_t member, float *scratch) {
-    chain_forward(its, member, scratch);
-    chain_loss(its, member, scratch);
-    chain_backward(its, member, scratch);
+    const chain *net = its;
+    const float *input = net->inputs + member * net->rows * net->columns;
+    chain_forward(net, member, input, scratch);
+    chain_loss(net, member, scratch);
+    chain_backward(net, member, input, scratch);
+}
+
+/* The job of one member: its outputs. */
+POISE_EXPORT void poise_answers(const void *given, int64_t member, float *scratch) {
+    const answers *its = given;
+    for (int64_t first = 0; first < its->total; first += its->net->rows) {
+        chain net = *its->net;
+        if (its->total - first < net.rows) net.rows = its->total - first;
+        const float *input = net.inputs + first * net.columns;
+        if (its->index) {
+            const int64_t *index = its->index + member * its->total + first;
+            for (int64_t r = 0; r < net.rows; r++) {
+                memcpy(scratch + its->spare + r * net.columns, net.inputs + index[r] * net.columns,
+                       sizeof(float) * (size_t)net.columns);
+            }
+            input = scratch + its->spare;
+        }
+        chain_forward(&net, member, input, scratch);
+        if (its->outputs) {
+            memcpy(its->outputs + (member * its->total + first) * net.outputs_width, scratch + net.output,
+                   sizeof(float) * (size_t)(net.rows * net.outputs_width));
+        }
+    }
 }

@@ -5,7 +5,7 @@
 #include "native.h"
 #include "product.h"
 
-enum layer_kind { LINEAR, BATCH_NORM, ACTIVATION, DROPOUT, NOISE, ADD, COLUMNS, PIECEWISE, PERIODIC, LEVELS };
+enum layer_kind { LINEAR, BATCH_NORM, FIXED_NORM, ACTIVATION, DROPOUT, NOISE, ADD, COLUMNS, PIECEWISE, LEVELS };
 enum activation_kind { RELU, SILU, MISH, SELU, TANH };
 enum loss_kind { CROSS_ENTROPY, SQUARED_ERROR };
 
@@ -51,5 +51,14 @@ typedef struct {
     const float *weights;    /* (members, rows) or null */
     float *terms;            /* (members, losses_count) */
 } chain;
+
+/* Outputs of all members on rows of one data set: forward only, some rows at a time. */
+typedef struct {
+    const chain *net;     /* of `rows` rows at most; its inputs are the data (n, columns) */
+    int64_t total;        /* rows to answer for */
+    const int64_t *index; /* (members, total) places in the data, or null: the first `total`, for every member */
+    int64_t spare;        /* the place in the scratch where picked rows are put */
+    float *outputs;       /* (members, total, outputs_width), or null if only statistics are wanted */
+} answers;
 
 #endif

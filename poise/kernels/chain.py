@@ -5,9 +5,20 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_float, c_int64, c_uint64, c_void_p
 
-__all__ = ["ACTIVATIONS", "KINDS", "LOSSES", "SCRATCH", "Chain", "Layer", "Loss"]
+__all__ = ["ACTIVATIONS", "KINDS", "LOSSES", "SCRATCH", "Answers", "Chain", "Layer", "Loss"]
 
-_NAMES = ("linear", "batch_norm", "activation", "dropout", "noise", "add", "columns", "piecewise", "periodic", "levels")
+_NAMES = (
+    "linear",
+    "batch_norm",
+    "fixed_norm",
+    "activation",
+    "dropout",
+    "noise",
+    "add",
+    "columns",
+    "piecewise",
+    "levels",
+)
 KINDS = {name: number for number, name in enumerate(_NAMES)}
 ACTIVATIONS = {name: number for number, name in enumerate(("relu", "silu", "mish", "selu", "tanh"))}
 LOSSES = {"cross_entropy": 0, "squared_error": 1}
@@ -46,3 +57,15 @@ class Chain(ctypes.Structure):
         *((name, c_void_p) for name in ("layers", "losses", "params", "grads", "keys", "inputs", "targets", "weights",
                                         "terms")),
     )  # fmt: skip
+
+
+class Answers(ctypes.Structure):
+    """`answers` of chain.h."""
+
+    _fields_ = (
+        ("net", c_void_p),
+        ("total", c_int64),
+        ("index", c_void_p),
+        ("spare", c_int64),
+        ("outputs", c_void_p),
+    )

@@ -87,6 +87,23 @@ POISE_CLONES void batch_norm_back(int64_t rows, int64_t width, const float *kept
     }
 }
 
+POISE_CLONES void fixed_norm(int64_t rows, int64_t width, float *x, const float *weight, const float *bias, float share,
+                             const float *running_mean, const float *running_var, float eps) {
+    for (int64_t first = 0; first < width; first += BLOCK) {
+        const int64_t own = width - first < BLOCK ? width - first : BLOCK;
+        float factor[BLOCK], shift[BLOCK];
+        for (int64_t n = 0; n < own; n++) {
+            const float slope = weight[first + n] * share * (1.0f / sqrtf(running_var[first + n] + eps));
+            shift[n] = bias[first + n] * share - running_mean[first + n] * slope;
+            factor[n] = slope + (1.0f - share);
+        }
+        for (int64_t r = 0; r < rows; r++) {
+            float *row = x + r * width + first;
+            for (int64_t n = 0; n < own; n++) row[n] = row[n] * factor[n] + shift[n];
+        }
+    }
+}
+
 POISE_CLONES void activate(int64_t count, float *x, float *kept, int64_t kind) {
     uint8_t *gate = (uint8_t *)kept;
     switch (kind) {

@@ -15,6 +15,10 @@ void batch_norm(int64_t rows, int64_t width, float *x, float *kept, const float 
 void batch_norm_back(int64_t rows, int64_t width, const float *kept, float *back, const float *weight, float share,
                      float *weight_grad, float *bias_grad);
 
+/* The same by running statistics, which stay as they are. */
+void fixed_norm(int64_t rows, int64_t width, float *x, const float *weight, const float *bias, float share,
+                const float *running_mean, const float *running_var, float eps);
+
 /* In place; `kept` receives what the gradient is multiplied by: bytes 0 or 1 for RELU, floats otherwise. */
 void activate(int64_t count, float *x, float *kept, int64_t kind);
 void activate_back(int64_t count, const float *kept, float *back, int64_t kind);

@@ -69,7 +69,7 @@ def read_chain(
 
     `places`: where each trained parameter begins in a member's row of parameters, and its shape.
     """
-    if rows < 2 or not module.training or torch_module._has_any_global_hook():
+    if torch_module._has_any_global_hook():
         return None
     try:
         return _Reader(module, places, rows, columns).read()
@@ -93,7 +93,7 @@ class _Reader:
 
     def read(self) -> ChainPlan:
         self._modules("", self.module)
-        if self.value.grad < 0:
+        if self.value.place < 0 or self.value.stride != self.value.width:
             raise _UnknownError
         self.plan.outputs, self.plan.output, self.plan.output_grad = self.value.width, self.value.place, self.value.grad
         return self.plan
@@ -106,8 +106,6 @@ class _Reader:
             if hook is not begin_pass:
                 raise _UnknownError
         if module._backward_hooks or module._backward_pre_hooks or "forward" in module.__dict__:
-            raise _UnknownError
-        if not module.training:
             raise _UnknownError
         self._own(path, module)
         for hook in module._forward_hooks.values():
@@ -168,15 +166,19 @@ class _Reader:
 
     def _inserted(self, layer: Inserted) -> None:
         kind, path = type(layer), self._path_of(layer)
-        if not layer.training or layer.draw or layer.watched:
+        if layer.draw or layer.watched:
             raise _UnknownError
         if kind is BatchNormLayer and layer.dim == -1:
+            if layer.training and self.plan.rows < 2:  # an error to be told by the layer itself
+                raise _UnknownError
             width = self.value.width
             weight, bias = self._parameter(f"{path}.weight", (width,)), self._parameter(f"{path}.bias", (width,))
             buffers = {"dial": f"{path}.share", "running_mean": f"{path}.running_mean",
                        "running_var": f"{path}.running_var"}  # fmt: skip
-            self._in_place("batch_norm", (self.plan.rows + 1) * width, buffers, weight=weight, bias=bias,
+            self._in_place("batch_norm" if layer.training else "fixed_norm", (self.plan.rows + 1) * width, buffers, weight=weight, bias=bias,
                            momentum=layer.momentum, eps=layer.eps)  # fmt: skip
+        elif kind in (DropoutLayer, HiddenNoiseLayer) and not layer.training:
+            return
         elif kind is DropoutLayer:
             self._in_place("dropout", self._bytes(), {"dial": f"{path}.p"}, stream=stream(f"{layer.label}/0/keep"))
         elif kind is HiddenNoiseLayer:
@@ -244,7 +246,7 @@ class _Reader:
         return str(next(path for path, module in self.module.named_modules() if module is layer))
 
     def _in_place(self, kind: str, kept: int, buffers: dict[str, str] | None = None, **rest: Any) -> None:
-        if self.value.place < 0 or self.value.stride != self.value.width or self.value.grad < 0:
+        if self.value.place < 0 or self.value.stride != self.value.width:
             raise _UnknownError
         self._layer(kind, buffers, source=self.value, target=self.value, inputs=self.value.width,
                     outputs=self.value.width, kept=self._floats(kept) if kept else 0, **rest)  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from poise.core.terms import DATA
 from poise.kernels import available
 from poise.kernels import chain as kernels
 from poise.train.chain import ChainPlan, read_chain
+from poise.train.fast_forward import places_of, pointed
 from poise.train.losses import CrossEntropy, SeveralLosses, SquaredError
 from poise.train.optimizers import Flat
 from poise.train.work import Work, is_plain
@@ -31,14 +31,14 @@ class FastNetwork:
 
     def ready(self, flat: Flat, batch: Batch) -> ReadyNetwork | None:
         """Return the network and its loss for batches of this shape, None where something has no kernel."""
-        if not available():
+        if not available() or not self.module.training:
             return None
         inputs, targets = batch.inputs, batch.targets
         if not is_plain(flat.data, inputs, targets, *([] if batch.weights is None else [batch.weights])):
             return None
         if inputs.dim() != 3 or targets.dim() not in (2, 3) or batch.visits is not None:
             return None
-        key = (inputs.shape[1:], targets.shape[1:], self.module.training)
+        key = (inputs.shape[1:], targets.shape[1:])
         if key not in self._read:
             self._read = {key: _prepared(self.module, self.loss, flat, inputs, targets)}
         return self._read[key]
@@ -61,32 +61,22 @@ class ReadyNetwork:
         if len(self._grads) != members:
             self._grads = torch.zeros_like(flat.data)  # zero stays where a parameter is in no layer
         terms = torch.empty(members, len(self.names))
-        layers = (kernels.Layer * len(self.plan.layers))(*self.plan.layers)
-        for layer, names in zip(layers, self.plan.buffers, strict=True):
-            for field, name in names.items():
-                # Statistics are written to where they lie; `hold` copies only what all members share.
-                setattr(layer, field, work.hold(buffers[name]))
-                if field.startswith("running"):
-                    work.changed.append(buffers[name])
+        layers = pointed(self.plan, buffers, work)
         chain = kernels.Chain(
             rows=self.plan.rows, parameters=flat.data.shape[1], columns=self.plan.columns, targets_width=self.targets,
-            outputs_width=self.plan.outputs, layers_count=len(layers), losses_count=len(self.losses),
-            output=self.plan.output, output_grad=self.plan.output_grad, layers=ctypes.addressof(layers),
+            outputs_width=self.plan.outputs, layers_count=len(self.plan.layers), losses_count=len(self.losses),
+            output=self.plan.output, output_grad=self.plan.output_grad, layers=layers,
             losses=ctypes.addressof(self.losses), params=work.hold(flat.data), grads=self._grads.data_ptr(),
             keys=work.hold(keys), inputs=work.hold(batch.inputs), targets=work.hold(batch.targets),
             weights=None if batch.weights is None else work.hold(batch.weights), terms=terms.data_ptr(),
         )  # fmt: skip
-        work.held += [terms, layers, self]
+        work.held += [terms, self]
         work.add("poise_chain", chain, self.plan.size)
         return {name: terms[:, place] for place, name in enumerate(self.names)}, self._grads
 
 
 def _prepared(module: nn.Module, loss: Any, flat: Flat, inputs: Tensor, targets: Tensor) -> ReadyNetwork | None:
-    places, start = {}, 0
-    for name, shape in flat.shapes.items():
-        places[name] = (start, shape)
-        start += math.prod(shape)
-    plan = read_chain(module, places, inputs.shape[1], inputs.shape[2])
+    plan = read_chain(module, places_of(flat), inputs.shape[1], inputs.shape[2])
     width = 1 if targets.dim() == 2 else targets.shape[2]
     losses = None if plan is None else _losses_of(loss, plan.outputs, width)
     return None if plan is None or losses is None else ReadyNetwork(plan, losses, flat, width)

@@ -11,6 +11,7 @@ from poise.core.dial import dials_of
 from poise.core.schedule import Schedule
 from poise.core.trees import where_members
 from poise.network.batch_norm import BatchNormLayer
+from poise.train.fast_forward import outputs_by_kernels
 from poise.train.homes import forward
 from poise.train.looped import map_network
 from poise.train.step import Program, State, with_dials
@@ -38,14 +39,22 @@ def restated_buffers(program: Program, state: State, inputs: Tensor) -> dict[str
             norm.training = True
             norm.momentum = 1.0
         with torch.no_grad():
-            given = (state.averaged, buffers, inputs)
-            map_network(program.module, partial(forward, program.module, program.homes), len(state.keys), *given)
+            _pass(program, state.averaged, buffers, inputs)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         program.module.eval()
     own = {name: buffers[name] for name in state.buffers}
     return where_members(_averages(program, state), own, state.buffers)  # type: ignore[no-any-return]  # a dict like its inputs
+
+
+def _pass(program: Program, weights: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> None:
+    """Pass each member's inputs (M, n, ...) through its network once; norms that train move their statistics."""
+    members, rows = inputs.shape[:2]
+    own = torch.arange(members * rows).view(members, rows)
+    if outputs_by_kernels(program.module, weights, buffers, inputs.flatten(0, 1), own, at_once=True) is None:
+        given = (weights, buffers, inputs)
+        map_network(program.module, partial(forward, program.module, program.homes), members, *given)
 
 
 def _averages(program: Program, state: State) -> Tensor:

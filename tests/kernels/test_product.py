@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not available(), reason="the native kernels are 
 
 
 def product(left: Tensor, right: Tensor, turned: int) -> Tensor:
-    """left (M, R, K) times right (M, K, C); bit 1 of `turned`: left is stored (M, K, R), bit 2: right (M, C, K)."""
+    """Left (M, R, K) times right (M, K, C); bit 1 of `turned`: left is stored (M, K, R), bit 2: right (M, C, K)."""
     a = left.mT.contiguous() if turned & 1 else left.contiguous()
     b = right.mT.contiguous() if turned & 2 else right.contiguous()
     out = torch.empty(left.shape[0], left.shape[1], right.shape[2])

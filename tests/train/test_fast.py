@@ -1,4 +1,4 @@
-"""The step by kernels is the step by `torch.vmap`: same draws, same results to rounding, for many networks and recipes."""
+"""The step by kernels is the step by `torch.vmap`: same draws, same results to rounding, for many recipes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,8 +44,8 @@ CLASSES = Rows(X, Y)
 WEIGHTED = Rows(X, Y, W)
 
 EVERY = Recipe(
-    BatchNorm(0.4), Dropout(0.3), HiddenNoise(0.2), Mixup(0.5), LabelSmoothing(0.1), ClipNorm(0.3), Decay(0.1), L1(1e-3),
-    L2(1e-3), Ema(0.9),
+    BatchNorm(0.4), Dropout(0.3), HiddenNoise(0.2), Mixup(0.5), LabelSmoothing(0.1), ClipNorm(0.3), Decay(0.1),
+    L1(1e-3), L2(1e-3), Ema(0.9),
 )  # fmt: skip
 
 
