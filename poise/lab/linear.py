@@ -19,7 +19,7 @@ from poise.update.l1 import L1
 
 __all__ = ["Quadratic", "Stopped", "minimum", "stopped"]
 
-_BLOCK, _BLOCKS = 40, 12  # alternations between two checks of the optimality conditions, and how many blocks at most
+_BLOCK, _BLOCKS = 20, 30  # alternations between two checks of the optimality conditions, and how many blocks at most
 _MOMENTUM = 0.9
 
 
@@ -67,7 +67,9 @@ def minimum(data: Quadratic, l2: float | Tensor = 0.0, l1: float | Tensor = 0.0)
     whole = Quadratic(whole.curvature.expand(*shape, shape[-1]), whole.slope.expand(shape))
     part, ctx = L1().at({"weight": strength}), Context(0, rng=Rng(key(0)))
     size = shape[-1]
-    stiffness = whole.curvature.diagonal(dim1=-2, dim2=-1).amax((-1,), keepdim=True)[..., None] * 0.05
+    # Any stiffness arrives; what arrives soon makes the threshold, strength / stiffness, of the size of the weights.
+    steepest, pull = whole.curvature.diagonal(dim1=-2, dim2=-1).amax(-1, True), whole.slope.abs().amax(-1, True)
+    stiffness = (steepest * (strength / pull.clamp(min=1e-300)).clamp(0.01, 0.3))[..., None]
     inverse = torch.linalg.inv(whole.curvature + stiffness * torch.eye(size, dtype=whole.slope.dtype))
     step = 1 / stiffness[..., 0]
     kept = torch.zeros_like(whole.slope)
