@@ -35,28 +35,35 @@ def build_members(build: Callable[[], nn.Module], recipe: Recipe, seed: int, mem
 
     Raises: ArgumentError if nothing trains, or the networks differ in shape, their parameters in dtype.
     """
-    networks = [_seeded(build, recipe, member_seed(seed, member)) for member in members]
-    module = copy.deepcopy(networks[0])
+    stacked: dict[str, Tensor] = {}
+    for place, member in enumerate(members):
+        network = _seeded(build, recipe, member_seed(seed, member))
+        # Into place at once: a thousand networks of Python objects would weigh more than their weights.
+        own = {name: t.detach() for name, t in [*network.named_parameters(), *network.named_buffers()]}
+        if place == 0:
+            module = copy.deepcopy(network)
+            stacked = {name: tensor.new_empty((len(members), *tensor.shape)) for name, tensor in own.items()}
+        if [(n, t.shape) for n, t in own.items()] != [(n, t.shape[1:]) for n, t in stacked.items()]:
+            raise ArgumentError(
+                "`Population.build` must return networks of one shape; got different ones. Build one kind."
+            )
+        for name, tensor in own.items():
+            stacked[name][place] = tensor
     for layer in module.modules():
         if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
             layer.sparse = False  # the optimizer of a population takes dense gradients
-    named = [dict(network.named_parameters()) for network in networks]
-    if any([p.shape for p in own.values()] != [p.shape for p in named[0].values()] for own in named):
-        raise ArgumentError("`Population.build` must return networks of one shape; got different ones. Build one kind.")
-    trained = [name for name, parameter in named[0].items() if parameter.requires_grad]
-    dtypes = {named[0][name].dtype for name in trained}
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    dtypes = {stacked[name].dtype for name in trained}
     if len(dtypes) != 1:
         raise ArgumentError(
             f"`Population.build` must return networks with trainable parameters of one dtype; got {shown(dtypes)}."
         )
-    params = {name: torch.stack([own[name].detach() for own in named]) for name in trained}
     # An inserted layer's key and dials are put in anew before each step.
     passing = {
         f"{path}.{name}" for path, layer in inserted_layers(module) for name in layer._non_persistent_buffers_set
     }
-    held = [own | dict(network.named_buffers()) for own, network in zip(named, networks, strict=True)]
-    rest = [name for name in held[0] if name not in params and name not in passing]
-    return module, params, {name: torch.stack([own[name].detach() for own in held]) for name in rest}
+    params = {name: tensor for name, tensor in stacked.items() if name in trained}
+    return module, params, {n: t for n, t in stacked.items() if n not in trained and n not in passing}
 
 
 def _seeded(build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> nn.Module:

@@ -24,6 +24,9 @@ from poise.core.schedule import Schedule
 from poise.core.terms import data_keys
 from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_members
 from poise.train.columns import check_columns
+from poise.train.cut import Cut, step_by_cut
+from poise.train.footprint import footprint, plan_cut
+from poise.train.kept import improved_members
 from poise.train.losses import Loss
 from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe
 from poise.train.memory import keep_freed_memory
@@ -32,7 +35,7 @@ from poise.train.restate import restated_buffers
 from poise.train.rows import Rows, epoch_order, rows_of, shared_rows, take
 from poise.train.saved import load_state, saved_state
 from poise.train.stack import Stack, map_stack
-from poise.train.step import Program, State, fold_members, step, with_dials
+from poise.train.step import Program, State, fold_members, with_dials
 
 __all__ = ["Population", "Rows", "Score", "member_seed"]
 
@@ -47,7 +50,8 @@ class Population:
 
     `build()` returns a new network; `recipe` fixes the structure and the dials that all members share; `dials` holds
     per-member tensors (M,) under keys `part.field`; `lr` is (M,); `members` are the ids that seeds derive from
-    (0 .. M-1); `schedule` scales every learning rate by its value at the step.
+    (0 .. M-1); `schedule` scales every learning rate by its value at the step. `memory` is how many bytes all of it may
+    take, the machine's if None: more members than fit step some at a time, with the same results.
 
     Raises: ArgumentError when a dial is unknown, out of range or not of length M; when learning rates or ids are not;
     when the networks have nothing to train, or `columns` does not fit them.
@@ -69,13 +73,14 @@ class Population:
         classes: int | None = None,
         blocks: Blocks | None = None,
         teacher: Callable[[Any], Any] | None = None,
+        memory: int | None = None,
     ) -> None:
         keep_freed_memory()
         self.base_lr = member_rates(lr, members)
         count = len(self.base_lr)
         self.members = list(range(count)) if members is None else list(members)
         self.seed = seed
-        self.schedule = schedule
+        self.schedule, self.memory, self.cut = schedule, memory, Cut()
         shared = shared_recipe(recipe)
         skeleton, params, buffers = build_members(build, shared, seed, self.members)
         own = member_dials(recipe, dials or {}, count, next(iter(params.values())).dtype)
@@ -135,6 +140,7 @@ class Population:
         count = len(data) if rows is None else rows.shape[1]
         own = torch.arange(count).expand(len(self), -1) if rows is None else rows
         self._sample = (data, own[:, :: max(1, count // _RESTATE_ROWS)][:, :_RESTATE_ROWS])
+        plan_cut(self, data, batch_size, rows)
         size = min(batch_size, count)
         per_epoch = max(1, count // size)
         sums: dict[str, Tensor] = {}
@@ -146,7 +152,7 @@ class Population:
                 index = torch.gather(rows, 1, index)
             if self.schedule is not None:
                 self.state.lr = self.base_lr * self.schedule(self.state.step)
-            terms = step(self.program, self.state, rows_of(data, index))
+            terms = step_by_cut(self.cut, self.program, self.state, data, index)
             self.diverged |= ~torch.stack([torch.isfinite(terms[name]) for name in data_keys(terms)]).all(0)
             sums = {name: sums.get(name, 0) + term for name, term in terms.items()}
         return {name: total / max(1, steps) for name, total in sums.items()}
@@ -182,7 +188,24 @@ class Population:
         params, buffers = self.weights(), with_dials(self.program, self.state) | self.buffers()
         if best and self.best is not None:
             params, buffers = self.best["weights"], buffers | self.best["buffers"]
-        return Stack(self.program.module.eval(), params, buffers).outputs(inputs, rows, chunk=chunk)
+        stack = Stack(self.program.module.eval(), params, buffers)
+
+        def answer(own: slice) -> Any:
+            part = stack if own == slice(0, len(self)) else map_stack(lambda tensor: tensor[own], stack)
+            return part.outputs(inputs, None if rows is None else rows[own], chunk=chunk)
+
+        return map_tree(lambda *parts: torch.cat(parts) if len(parts) > 1 else parts[0],
+                        *self.cut.each(len(self), answer))  # fmt: skip
+
+    def predicted_bytes(
+        self, data: Rows, batch_size: int, rows: Tensor | None = None, score: Score | None = None
+    ) -> int:
+        """Return the most memory that `train` with these arguments will take, what is held now counted in.
+
+        With `score`, also that of evaluations on these rows. Two steps of copies of a few members tell.
+        """
+        plan_cut(self, data, batch_size, rows)
+        return footprint(self, data, batch_size, rows, score).total(len(self), self.cut.size)
 
     def evaluate(self, data: Rows, score: Score, rows: Tensor | None = None) -> Tensor:
         """Score every member (M,), lower is better; let the stop stage decide; keep the weights worth keeping.
@@ -195,29 +218,11 @@ class Population:
         running = ~self.stopped
         if self.program.recipe.stage("stop"):
             self._stop(scores)
-        improved = running & self._improved()
-        current = {
-            "weights": map_tree(torch.clone, self.weights()),
-            "buffers": map_tree(torch.clone, self.buffers()),
-        }
-        self.best = current if self.best is None else where_members(improved, current, self.best)
+        improved = running & improved_members(self.program, self.state)
+        self._keep_weights(improved)
         self.best_score = torch.where(improved, scores, self.best_score)
         self.best_step = torch.where(improved, self.state.step, self.best_step)
         return scores
-
-    def _improved(self) -> Tensor:
-        """Return (M,) whether to keep this evaluation's weights: a watched member's only if they are its best."""
-        count = len(self)
-        improved, watched = torch.zeros(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)
-        dials = self.program.recipe.resolve(self.state.dials, self.state.step)
-        for part in dials.stage("stop"):
-            memory = self.state.memory[part.name]
-            if "best_step" in memory:
-                patience = part.dials().get("evaluations", 0.0)
-                watches = torch.isfinite(torch.as_tensor(patience, dtype=torch.float32)).expand(count)
-                watched = watched | watches
-                improved = improved | (watches & (memory["best_step"] == self.state.step))
-        return improved | ~watched
 
     def _stop(self, scores: Tensor) -> None:
         self.stopped = fold_members(self.program, self.state, "stop", self.stopped, score=scores)
@@ -252,12 +257,12 @@ class Population:
 
     def remember(self, members: Tensor) -> None:
         """Keep the present weights of the members (M,) bool: what training for a fixed number of steps ends with."""
-        current = {
-            "weights": map_tree(torch.clone, self.weights()),
-            "buffers": map_tree(torch.clone, self.buffers()),
-        }
-        self.best = current if self.best is None else where_members(members, current, self.best)
+        self._keep_weights(members)
         self.best_step = torch.where(members, self.state.step, self.best_step)
+
+    def _keep_weights(self, members: Tensor) -> None:
+        current = map_tree(torch.clone, {"weights": self.weights(), "buffers": self.buffers()})
+        self.best = current if self.best is None else where_members(members, current, self.best)
 
     # --- in and out ----------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from poise.train.losses import CrossEntropy, SquaredError
 from poise.train.members import member_seed
 from poise.train.optimizers import Adam, Optimizer, Sgd
 from poise.train.population import Population, Rows
-from poise.train.rows import epoch_order
+from poise.train.rows import Picked, epoch_order
 
 STEPS, SIZE = 300, 16
 
@@ -93,13 +93,13 @@ def test_every_part_runs_in_float64_and_keeps_it(table: Rows, tools: Any) -> Non
 
 def batches_of(population: Population, data: Rows, steps: int, size: int, rows: Any, monkeypatch: Any) -> torch.Tensor:
     """The first input column of every batch, (steps, M, B)."""
-    import poise.train.population as module
+    import poise.train.cut as module
 
     seen, step = [], module.step
 
-    def spy(program: Any, state: Any, batch: Batch) -> Any:
-        seen.append(batch.inputs[..., 0].clone())
-        return step(program, state, batch)
+    def spy(program: Any, state: Any, picked: Picked) -> Any:
+        seen.append(picked.batch().inputs[..., 0])
+        return step(program, state, picked)
 
     monkeypatch.setattr(module, "step", spy)
     population.train(data, steps, size, rows)
