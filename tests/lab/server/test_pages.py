@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import os
@@ -161,6 +162,14 @@ def test_a_figure_is_saved_as_one_file(client: Client) -> None:
 @pytest.mark.parametrize("query", ["", "open=", "open={}", 'open={"op":"close","key":"a"}', "open=[[[["])
 def test_what_is_no_figure_is_not_saved(client: Client, query: str) -> None:
     assert client.get("/export?" + quote(query, safe="=")).status in {400, 404}
+
+
+def test_a_text_travels_packed(client: Client) -> None:
+    for path in ("/static/lab.css", "/f/powers"):
+        given = {"Cookie": client.cookie, "Accept-Encoding": "gzip, br"}
+        packed, plain = client.ask("GET", path, given), client.get(path)
+        assert packed.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(packed.text.encode("latin-1")) == plain.text.encode("latin-1")
 
 
 # ---- addresses that lead out ----
