@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from poise.core.errors import ArgumentError, StudyError, shown
 from poise.lab.base import Figure
+from poise.lab.controls import Choice, Control, Seed, State, Toggle, Value
 from poise.lab.export.page import in_script, page_html, static_text
 from poise.lab.export.store import Limits, Stored, stored
 from poise.lab.section import Section, Show
@@ -18,6 +21,8 @@ from poise.study.atomic import write_text_atomic
 __all__ = ["SITE_LIMITS", "export_site"]
 
 SITE_LIMITS = Limits(frames=4000, bytes=2_000_000, seconds=20.0)  # of a figure; a chapter has some twenty
+LINK = re.compile(r"\]\(#([^)\s]+)\)")
+TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_]+)=([^&]*)")
 TITLE = "Regularization, seen and felt"
 
 
@@ -42,7 +47,8 @@ def export_site(
     kept: dict[str, Stored] = {}
     for at, id in enumerate(used, start=1):
         began = time.monotonic()
-        one = stored(figures[id](), limits)
+        figure = figures[id]()
+        one = stored(figure, limits, also=_linked(figure, chapter))
         kept[id] = one
         script = f"(globalThis.poiseFrames??={{}})[{json.dumps(id)}]={json.dumps(one.text)};\n"
         write_text_atomic(folder / "frames" / f"{id}.js", script)
@@ -52,6 +58,32 @@ def export_site(
     page = folder / "index.html"
     write_text_atomic(page, _page(chapter, kept))
     return page
+
+
+def _linked(figure: Figure, chapter: Sequence[Section]) -> list[State]:
+    """Return the states of a figure that links in the text set: `[degree 1](#poly.degree=1)`."""
+    own = {control.name: control for control in figure.controls}
+    found: list[State] = []
+    for link in LINK.findall("\n".join(part for section in chapter for part in section.body if isinstance(part, str))):
+        state: State = {}
+        for key, name, text in TOKEN.findall(link):
+            if key == figure.id and name in own:
+                with contextlib.suppress(ArgumentError):  # what is not legal the page passes over, too
+                    state[name] = own[name].check(_value(own[name], text))
+        found += [state] if state else []
+    return found
+
+
+def _value(control: Control, text: str) -> Value:
+    if isinstance(control, Toggle):
+        return text == "true"
+    if isinstance(control, Choice):
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return round(number) if isinstance(control, Seed) and number.is_integer() else number
 
 
 def _page(chapter: Sequence[Section], kept: Mapping[str, Stored]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from poise.lab.export.pack import ERROR, Packer
 
 __all__ = ["Limits", "Stored", "stored"]
 
-SAMPLE = 12  # frames from which time and size are judged
+SAMPLE = 32  # frames, drawn at random, from which time and size are judged
 RECORDED = 120  # frames of a recorded run
 
 
@@ -54,15 +55,17 @@ def stored(
     limits: Limits | None = None,
     *,
     state: State | None = None,
+    also: Sequence[State] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Stored:
     """Return the figure's frames over a grid of its controls, or its recorded runs if it streams.
 
-    `state`: where the figure stands when the file is opened, among the values kept; its start by default.
+    `state`: where the figure stands when the file is opened, among the values kept; its start by default. `also`:
+    other states whose values are kept while they fit, as those that a text links to.
     """
     limits = limits or Limits()
     start = figure.start() | (state or {})
-    return _recorded(figure, start, limits) if figure.streams else _gridded(figure, start, limits, clock)
+    return _recorded(figure, start, limits) if figure.streams else _gridded(figure, start, also, limits, clock)
 
 
 # ---- a grid ----
@@ -72,7 +75,7 @@ def stored(
 class _Axis:
     control: Control
     values: tuple[Value, ...]
-    kept: frozenset[Value]  # thinned away last: the start and the presets
+    kept: frozenset[Value]  # thinned away last: the start, the presets, what a text links to
     home: Value  # where the file opens; never thinned away
 
     def thinner(self) -> _Axis:
@@ -81,15 +84,16 @@ class _Axis:
         return replace(self, values=tuple(v for v in self.values if v in self.kept or v in set(free[1::2])))
 
 
-def _gridded(figure: Figure, start: State, limits: Limits, clock: Callable[[], float]) -> Stored:
-    axes = [_axis(figure, control, start) for control in figure.controls]
+def _gridded(figure: Figure, start: State, also: Sequence[State], limits: Limits, clock: Callable[[], float]) -> Stored:
+    wanted = [*(preset.state for preset in figure.presets), *also]
+    axes = [_axis(control, start, wanted) for control in figure.controls]
     full = math.prod(len(axis.values) for axis in axes)
     known: dict[str, dict[str, Any]] = {}
     axes = _thinned(axes, limits.frames)
     # Judged on a few frames, then on all: what is over the limit is thinned again, with what was computed kept.
     states = list(_states(axes))
     began = clock()
-    sample = states[:: max(1, len(states) // SAMPLE)]
+    sample = random.Random(0).sample(states, min(SAMPLE, len(states)))
     text = _packed(figure, sample, known)
     seconds, size = (clock() - began) / len(sample), len(text) / len(sample)
     room = min(limits.frames, limits.seconds / max(seconds, 1e-9), 2 * limits.bytes / max(size, 1.0))
@@ -108,9 +112,8 @@ def _gridded(figure: Figure, start: State, limits: Limits, clock: Callable[[], f
     return Stored(spec, kept, text, f"{words} {ERROR}", _message(figure, start, known)["sentence"])
 
 
-def _axis(figure: Figure, control: Control, start: State) -> _Axis:
-    presets = [preset.state[control.name] for preset in figure.presets if control.name in preset.state]
-    kept = [start[control.name], control.start, *presets]
+def _axis(control: Control, start: State, wanted: Sequence[State]) -> _Axis:
+    kept = [start[control.name], control.start, *(one[control.name] for one in wanted if control.name in one)]
     values = [*control.grid(), *kept]
     unique = list(dict.fromkeys(values))
     if isinstance(control, Range | Seed):

@@ -142,7 +142,11 @@ def test_names_cannot_end_the_script(browser: Any, tmp_path: Path) -> None:
 
 CHAPTER = (
     Section("first", "One claim", ("Words, and a [link](#wave.power=7&wave.seed=2).", Show("wave"), Show("shelf"))),
-    Section("second", "Another", (Show("runner"), "The *end* & <b>no HTML</b>.")),
+    Section(
+        "second",
+        "Another",
+        (Show("runner"), "An [odd](#wave.weight=0.0123&wave.flip=true&wave.seed=77) one. The *end* & <b>no HTML</b>."),
+    ),
 )
 FIGURES = {"wave": Wave, "shelf": Shelf, "runner": Runner}
 
@@ -168,6 +172,14 @@ def test_the_site_opens_from_the_disk_with_live_sliders(browser: Any, site: Path
     assert not own.faults
     folder = site.parent.as_uri()
     assert all(url.startswith(folder) for url in own.asked), own.asked
+
+
+def test_a_link_in_the_text_leads_to_the_very_state(browser: Any, site: Path) -> None:
+    own = Opened(browser, site)
+    own.settle("wave", lambda: own.page.get_by_role("link", name="odd", exact=True).click())
+    assert own.numbers("wave") == python_s(Wave(), {"weight": 0.0123, "flip": True, "seed": 77})
+    own.context.close()
+    assert not own.faults
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

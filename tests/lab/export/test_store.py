@@ -145,9 +145,9 @@ def test_bytes_are_a_limit() -> None:
 
 def test_seconds_are_a_limit() -> None:
     ticks = iter(range(1000))
-    # By this clock the sample of frames took a second: some ten frames then fit.
+    # By this clock the sample of 32 frames took a second: as many then fit.
     found = stored(Wave(), Limits(seconds=1.0), clock=lambda: float(next(ticks)))
-    assert 1 <= len(states(found)) <= 14
+    assert 1 <= len(states(found)) <= 32
 
 
 def test_the_state_asked_for_is_where_the_file_opens() -> None:
@@ -155,6 +155,15 @@ def test_the_state_asked_for_is_where_the_file_opens() -> None:
     found = stored(Wave(), Limits(frames=40, seconds=60), state=state)
     assert {control["name"]: control["start"] for control in found.spec["controls"]} == state
     assert state in states(found)
+
+
+def test_states_that_are_asked_for_besides_are_kept() -> None:
+    also = [{"power": 6.5, "weight": 0.0}, {"seed": 40}]
+    for frames in (400, 900):
+        found = stored(Wave(), Limits(frames=frames, seconds=60), also=also)
+        axes = dict(found.axes)
+        assert {6.5} <= set(axes["power"])
+        assert {40} <= set(axes["seed"])
 
 
 def test_sliders_offer_only_what_is_there() -> None:
