@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from poise.core.interval import Interval
-from poise.lab.figures import augment, augment_study, multitask, small_study, which_one
+from poise.lab.figures import augment, augment_study, decay_heat, multitask, small_study, which_one
 
 COMMAND = "python tools/lab_data.py"
 
@@ -63,7 +63,12 @@ def write(path: Path, cells: list[dict[str, object]]) -> None:
     path.write_text(f'{{"about": {about}, "cells": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
-WRITERS = {"augment": write_augment, "multitask": write_multitask, "which_one": write_which_one}
+WRITERS = {
+    "augment": write_augment,
+    "decay_heat": decay_heat.record,
+    "multitask": write_multitask,
+    "which_one": write_which_one,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -17,3 +17,4 @@ CHAPTER: tuple[Section, ...] = (
     combining.SECTION,
     choosing.SECTION,
 )
+"""The sections; their figures stand between their paragraphs."""

@@ -45,3 +45,4 @@ _EVERY: tuple[type[Figure], ...] = (
     WhereTable,
 )
 FIGURES: dict[str, type[Figure]] = {figure.id: figure for figure in _EVERY}
+"""Every figure of the chapter."""

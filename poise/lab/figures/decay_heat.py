@@ -27,13 +27,13 @@ from poise.update import Decay
 
 __all__ = ["RATES", "RECORD", "STRENGTHS", "DecayHeat", "measured", "record"]
 
-RATES = tuple(10 ** (place / 4 - 3.5) for place in range(13))
-STRENGTHS = tuple(10 ** (place / 2 - 3) for place in range(11))
+RATES = tuple(10 ** (place / 4 - 3.5) for place in range(13))  # four learning rates a decade
+STRENGTHS = tuple(10 ** (place / 2 - 3) for place in range(11))  # two a decade
 SETS, ROWS, STEPS, WIDTH = 4, 40, 200, 16
 KINDS: dict[str, tuple[Regularizer, str]] = {"L2": (L2(0.1), "l2.weight"), "decay": (Decay(0.1), "decay.rate")}
 ROLES: dict[str, Role] = {"L2": "train", "decay": "valid"}
 OPTIMIZERS = {"adam": Adam(), "sgd": Sgd()}
-RECORD = Path(__file__).with_name("decay_heat.json")
+RECORD = Path(__file__).with_name("data") / "decay_heat.json"  # written by `python tools/lab_data.py decay_heat`
 WORST = 2.4  # of the error's colour scale: twice a good error
 
 

@@ -28,7 +28,9 @@ HIGHEST = 15  # degree
 NEW_POINTS = 200
 COPIES = 20  # of each point, each with its own noise in x
 MEMBERS = 10  # of the bagged model
-STEPS, EVERY, PATIENCE = 400, 5, 10  # of gradient descent, when it stops early
+STEPS = 400  # of gradient descent at most, when it stops early
+EVERY = 5  # steps between two evaluations
+PATIENCE = 10  # evaluations
 LOW, HIGH = 0.05, 20.0  # ends of the error axis
 
 

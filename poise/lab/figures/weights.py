@@ -18,7 +18,9 @@ from poise.lab.scene import Axis, Bars, Dots, Frame, Mark, Number, Plot, Table
 
 __all__ = ["NOISE", "ROWS", "Weights", "problem", "with_constant"]
 
-ROWS, NEW_ROWS, NOISE = 40, 400, 2.0
+ROWS = 40  # of training
+NEW_ROWS = 400  # of the same law, for the error on new rows
+NOISE = 2.0  # deviation of the targets from the true line
 PLACES = tuple(float(place) for place in range(1, len(TRUE_WEIGHTS) + 1))
 
 
