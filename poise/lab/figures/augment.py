@@ -214,5 +214,5 @@ def _worth(method: str, strength: float) -> Plot:
         Axis("points; right of 0 it helps"),
         Axis("", -0.6, len(order) - 0.4, ticks=ticks),
         marks,
-        height=60 + 24 * len(order),
+        height=60 + 30 * len(order),
     )

@@ -36,6 +36,8 @@ def main(control: socket.socket) -> None:
     if order is None:
         return
     sys.path[:] = order["path"]
+    # Arrow's own pool reserves a gigabyte at pandas' first text column: a child would be over its limit at once.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     import torch
 
     torch.set_num_threads(1)
