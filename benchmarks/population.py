@@ -3,9 +3,9 @@
 Both train the same thing: three hidden layers with batch norm, ReLU and dropout, mixup, label smoothing, AdamW, batches
 of 128 without replacement, every configuration with its own rates. The loop is what a good user of torch writes
 (`nn.BatchNorm1d`, `nn.Dropout`, `F.cross_entropy(label_smoothing=)`, one beta draw a batch, `AdamW(fused=True)`); the
-population is `poise.train.population.Population`. First on one core, in turns in one process, by processor time. Then on
-all cores: one population in as many threads, one loop, and one loop a core in processes of their own, again in turns.
-Last, where a member's step goes, kernel by kernel.
+population is `poise.train.population.Population`. First on one core, in turns in one process, by processor time.
+Then on all cores: one population in as many threads, one loop, and one loop a core in processes of their own, again in
+turns. Last, where a member's step goes, kernel by kernel.
 
     python -m benchmarks.population             # measure, print, write results/population.json
     python -m benchmarks.population --show      # print what was stored
@@ -291,7 +291,7 @@ def shown(stored: dict[str, Any]) -> str:
     for row in stored["one_core"]:
         lines.append(f"{row['width']:>7}{row['loop_us']:>10.0f}{row['population_us']:>11.0f}{told(row['ratio']):>23}"
                      f"{row['share_of_peak']:>9.0%}")  # fmt: skip
-    lines += ["", f"{stored['cores']} cores, wall clock: (a) one loop, (b) a loop a core at once, a network's share; and as if no core were shared",
+    lines += ["", f"{stored['cores']} cores, wall clock of one network's step: (a) one loop, (b) a loop a core at once",
               f"{'width':>7}{'members':>9}{'(a) us':>8}{'(b) us':>8}{'member us':>11}{'steps/s':>9}"
               f"{'times (a)':>20}{'times (b)':>20}{'by processor time':>21}"]  # fmt: skip
     for row in stored["all_cores"]:

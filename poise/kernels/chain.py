@@ -22,7 +22,7 @@ _NAMES = (
 KINDS = {name: number for number, name in enumerate(_NAMES)}
 ACTIVATIONS = {name: number for number, name in enumerate(("relu", "silu", "mish", "selu", "tanh"))}
 LOSSES = {"cross_entropy": 0, "squared_error": 1}
-SCRATCH = 512 * 32  # PRODUCT_SCRATCH of product.h: a member's own values begin behind it
+SCRATCH = 256 * 32  # PRODUCT_SCRATCH of product.h: a member's own values begin behind it
 
 
 class Layer(ctypes.Structure):

@@ -8,7 +8,7 @@
 #define X86 1
 #endif
 
-enum { DEPTH = 512, PANEL = 32 }; /* a panel of DEPTH x PANEL floats */
+enum { DEPTH = 256, PANEL = 32 }; /* a panel of DEPTH x PANEL floats */
 
 /* Copy right[depth][columns] into panel[depth][wide], with zeros behind the last column. */
 POISE_INLINE void pack(int64_t depth, int64_t columns, int64_t wide, matrix right, float *panel) {
@@ -20,7 +20,28 @@ POISE_INLINE void pack(int64_t depth, int64_t columns, int64_t wide, matrix righ
         }
     } else {
         if (columns < wide) memset(panel, 0, sizeof(float) * (size_t)(depth * wide));
-        for (int64_t n = 0; n < columns; n++) {
+        int64_t done = 0;
+#ifdef X86
+        /* Four by four: as many columns as rows are in one register each, and change places. */
+        for (; right.row == 1 && done + 4 <= columns; done += 4) {
+            const float *from = right.data + done * right.column;
+            int64_t k = 0;
+            for (; k + 4 <= depth; k += 4) {
+                __m128 a = _mm_loadu_ps(from + k), b = _mm_loadu_ps(from + k + right.column);
+                __m128 c = _mm_loadu_ps(from + k + 2 * right.column), d = _mm_loadu_ps(from + k + 3 * right.column);
+                _MM_TRANSPOSE4_PS(a, b, c, d);
+                float *to = panel + k * wide + done;
+                _mm_storeu_ps(to, a);
+                _mm_storeu_ps(to + wide, b);
+                _mm_storeu_ps(to + 2 * wide, c);
+                _mm_storeu_ps(to + 3 * wide, d);
+            }
+            for (; k < depth; k++) {
+                for (int64_t n = 0; n < 4; n++) panel[k * wide + done + n] = from[k + n * right.column];
+            }
+        }
+#endif
+        for (int64_t n = done; n < columns; n++) {
             const float *from = right.data + n * right.column;
             for (int64_t k = 0; k < depth; k++) panel[k * wide + n] = from[k * right.row];
         }

@@ -5,7 +5,7 @@
 #include "native.h"
 
 /* Floats that a product needs to work in: one packed panel. */
-#define PRODUCT_SCRATCH (512 * 32)
+#define PRODUCT_SCRATCH (256 * 32)
 
 /* A matrix by its first element and the distances, in floats, from one row and from one column to the next. */
 typedef struct {

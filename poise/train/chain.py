@@ -175,8 +175,10 @@ class _Reader:
             weight, bias = self._parameter(f"{path}.weight", (width,)), self._parameter(f"{path}.bias", (width,))
             buffers = {"dial": f"{path}.share", "running_mean": f"{path}.running_mean",
                        "running_var": f"{path}.running_var"}  # fmt: skip
-            self._in_place("batch_norm" if layer.training else "fixed_norm", (self.plan.rows + 1) * width, buffers, weight=weight, bias=bias,
-                           momentum=layer.momentum, eps=layer.eps)  # fmt: skip
+            kind_of_norm = "batch_norm" if layer.training else "fixed_norm"
+            kept = (self.plan.rows + 1) * width if layer.training else 0
+            self._in_place(kind_of_norm, kept, buffers, weight=weight, bias=bias, momentum=layer.momentum,
+                           eps=layer.eps)  # fmt: skip
         elif kind in (DropoutLayer, HiddenNoiseLayer) and not layer.training:
             return
         elif kind is DropoutLayer:

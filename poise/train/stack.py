@@ -38,7 +38,6 @@ class Stack:
 
         A network that returns a dict by task gives such a dict.
         """
-
         by_kernels = outputs_by_kernels(self.module, self.weights, self.buffers, inputs, rows)
         if by_kernels is not None:
             return by_kernels
