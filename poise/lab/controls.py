@@ -14,6 +14,8 @@ from poise.core.errors import ArgumentError, shown
 __all__ = ["Choice", "Control", "Preset", "Range", "Seed", "State", "Toggle", "Value"]
 
 Value = float | int | bool | str
+"""What a control may hold."""
+
 State = dict[str, Value]
 """The values of a figure's controls, by name; with the seed in it, it is all that a frame depends on."""
 
@@ -133,6 +135,7 @@ class Seed:
 
 
 Control = Range | Toggle | Choice | Seed
+"""Any control."""
 
 
 @dataclass(frozen=True)

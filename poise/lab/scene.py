@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 Role = Literal["train", "valid", "truth", "zero", "plain"]
+"""What a colour means; see above."""
+
 Floats = Sequence[float]
 DIGITS = 6  # significant digits of a drawn coordinate; a pixel is a thousandth of a panel
 
@@ -296,6 +298,7 @@ class Table:
 
 
 Panel = Plot | Heat | Network | Images | Numbers | Parallel | Table
+"""Any panel of a figure."""
 
 
 @dataclass(frozen=True)

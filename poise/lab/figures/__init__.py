@@ -46,3 +46,4 @@ _EVERY: tuple[type[Figure], ...] = (
 )
 FIGURES: dict[str, type[Figure]] = {figure.id: figure for figure in _EVERY}
 """Every figure of the chapter."""
+"""Every figure of the chapter, in reading order."""
