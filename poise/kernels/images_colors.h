@@ -13,6 +13,11 @@ POISE_CLONES static void away_from(float *restrict x, int64_t count, float base,
     for (int64_t k = 0; k < count; k++) x[k] = clamped(x[k] + (factor - 1.0f) * (x[k] - base), top);
 }
 
+/* The luma in the place of red. */
+POISE_CLONES static void luma_of(Pixels *p, int64_t count) {
+    for (int64_t k = 0; k < count; k++) p->red[k] = LUMA(p->red[k], p->green[k], p->blue[k]);
+}
+
 POISE_CLONES static void saturate(Pixels *p, int64_t count, float factor, float top) {
     for (int64_t k = 0; k < count; k++) {
         float base = LUMA(p->red[k], p->green[k], p->blue[k]);
@@ -60,8 +65,21 @@ POISE_CLONES static double sum_of(const float *restrict x, int64_t count) {
     return sum;
 }
 
-POISE_CLONES static void weigh(const float *restrict x, float *restrict sum, int64_t count, float weight) {
-    for (int64_t k = 0; k < count; k++) sum[k] += weight * x[k];
+/* out = the weighted sum of rows, a few pixels at a time in registers. */
+POISE_CLONES static void taps(
+    const float *const *rows, const float *weight, int count, float *restrict out, int64_t width
+) {
+    int64_t whole = width - width % 32;
+    for (int64_t j = 0; j < whole; j += 32) {
+        float sum[32] = {0.0f};
+        for (int k = 0; k < count; k++)
+            for (int n = 0; n < 32; n++) sum[n] += weight[k] * rows[k][j + n];
+        for (int n = 0; n < 32; n++) out[j + n] = sum[n];
+    }
+    for (int64_t j = whole; j < width; j++) {
+        out[j] = 0.0f;
+        for (int k = 0; k < count; k++) out[j] += weight[k] * rows[k][j];
+    }
 }
 
 POISE_CLONES static void sharpen_row(

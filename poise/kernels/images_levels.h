@@ -17,10 +17,9 @@ static int flat_table(const int32_t *counts, int32_t *table) {
     return 1;
 }
 
-static void table_of_bytes(const uint8_t *in, int64_t plane, const float *step, uint8_t *table) {
+static void table_of_bytes(const uint8_t *in, int64_t plane, int operation, uint8_t *table) {
     int32_t counts[LEVELS] = {0}, flat[LEVELS];
-    int operation = (int)step[0], low = 255, high = 0;
-    float halved = exp2f(rintf(step[1]));
+    int low = 255, high = 0;
     if (operation == EQUALIZE)
         for (int64_t k = 0; k < plane; k++) counts[in[k]]++;
     if (operation == AUTOCONTRAST)
@@ -31,8 +30,6 @@ static void table_of_bytes(const uint8_t *in, int64_t plane, const float *step, 
     int stays = operation == EQUALIZE ? !flat_table(counts, flat) : operation == AUTOCONTRAST && high <= low;
     for (int v = 0; v < LEVELS; v++) {
         int to = v;
-        if (operation == POSTERIZE) to = (int)(floorf((float)v / halved) * halved);
-        if (operation == SOLARIZE && (float)v >= 255.0f * step[1] - 0.25f) to = 255 - v;
         if (operation == EQUALIZE && !stays) to = flat[v];
         if (operation == AUTOCONTRAST && !stays)
             to = (int)rintf(clamped((float)(v - low) * 255.0f / (float)(high - low), 255.0f));
@@ -40,13 +37,34 @@ static void table_of_bytes(const uint8_t *in, int64_t plane, const float *step, 
     }
 }
 
+POISE_CLONES static void mask_bytes(const uint8_t *restrict in, uint8_t *restrict out, int64_t count, uint8_t mask) {
+    for (int64_t k = 0; k < count; k++) out[k] = in[k] & mask;
+}
+
+POISE_CLONES static void invert_bytes(const uint8_t *restrict in, uint8_t *restrict out, int64_t count, uint8_t first) {
+    for (int64_t k = 0; k < count; k++) out[k] = in[k] >= first ? (uint8_t)(255 - in[k]) : in[k];
+}
+
 static void levels_of_bytes(const uint8_t *in, uint8_t *out, Shape s, const float *step, void *room) {
     (void)room; /* for floats only */
     int64_t plane = s.height * s.width;
     uint8_t table[LEVELS];
+    float first = ceilf(255.0f * step[1] - 0.25f); /* of the levels that are inverted */
+    if (step[0] == POSTERIZE) {
+        int cleared = (int)rintf(step[1]);
+        mask_bytes(in, out, s.channels * plane, cleared >= 8 ? 0 : (uint8_t)(255 << cleared));
+        return;
+    }
+    if (step[0] == SOLARIZE && first <= 255.0f) {
+        invert_bytes(in, out, s.channels * plane, (uint8_t)(first < 0.0f ? 0.0f : first));
+        return;
+    }
+    if (step[0] == SOLARIZE) {
+        memcpy(out, in, (size_t)(s.channels * plane));
+        return;
+    }
     for (int64_t c = 0; c < s.channels; c++, in += plane, out += plane) {
-        /* The first two are the same for every channel. */
-        if (c == 0 || step[0] == EQUALIZE || step[0] == AUTOCONTRAST) table_of_bytes(in, plane, step, table);
+        table_of_bytes(in, plane, (int)step[0], table);
         for (int64_t k = 0; k < plane; k++) out[k] = table[in[k]];
     }
 }

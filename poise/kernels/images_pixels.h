@@ -87,10 +87,9 @@ static void NAME(gray)(const PIXEL *in, PIXEL *out, Shape s) {
     for (int64_t k = 0; k < plane; k += CHUNK) {
         int64_t count = least(CHUNK, plane - k);
         NAME(load_pixels)(in, &p, k, count, s.channels, plane);
-        if (s.channels == 3) {
-            saturate(&p, count, 0.0f, TOP);
-        }
-        NAME(store_pixels)(&p, out, k, count, s.channels, plane);
+        if (s.channels == 3) luma_of(&p, count);
+        NAME(store)(p.red, out + k, count);
+        for (int64_t c = 1; c < s.channels; c++) memcpy(out + c * plane + k, out + k, (size_t)count * sizeof(PIXEL));
     }
 }
 
@@ -120,6 +119,8 @@ static void NAME(blur)(const PIXEL *in, PIXEL *out, Shape s, const float *step, 
         weight[k + reach] = expf(-0.5f * (float)(k * k) / (step[1] * step[1]));
         total += weight[k + reach];
     }
+    for (int k = 0; k <= 2 * reach; k++) weight[k] /= total;
+    const float *rows[2 * MOST_REACH + 1];
     for (int64_t c = 0; c < s.channels; c++, in += width * height, out += width * height) {
         for (int64_t i = 0; i < height; i++) {
             NAME(load)(in + i * width, wide + reach, width);
@@ -127,16 +128,12 @@ static void NAME(blur)(const PIXEL *in, PIXEL *out, Shape s, const float *step, 
                 wide[k] = wide[reach];
                 wide[reach + width + k] = wide[reach + width - 1];
             }
-            float *sums = planes + i * width;
-            memset(sums, 0, (size_t)width * sizeof(float));
-            for (int k = 0; k <= 2 * reach; k++) weigh(wide + k, sums, width, weight[k] / total);
+            for (int k = 0; k <= 2 * reach; k++) rows[k] = wide + k;
+            taps(rows, weight, 2 * reach + 1, planes + i * width, width);
         }
         for (int64_t i = 0; i < height; i++) {
-            memset(row, 0, (size_t)width * sizeof(float));
-            for (int k = -reach; k <= reach; k++) {
-                int64_t from = most(0, least(height - 1, i + k));
-                weigh(planes + from * width, row, width, weight[k + reach] / total);
-            }
+            for (int k = -reach; k <= reach; k++) rows[k + reach] = planes + most(0, least(height - 1, i + k)) * width;
+            taps(rows, weight, 2 * reach + 1, row, width);
             NAME(store)(row, out + i * width, width);
         }
     }

@@ -66,6 +66,52 @@ POISE_CLONES static void NAME(row_places)(
     }
 }
 
+/* One row along its own line, for maps that neither turn nor shear: in floats, so that two rows make one. */
+POISE_CLONES static void NAME(along)(
+    const PIXEL *restrict in, float *restrict out, int64_t width, const int32_t *restrict place,
+    const float *restrict right
+) {
+    for (int64_t j = 0; j < width; j++) {
+        float a = (float)in[place[j]], b = (float)in[place[j] + 1];
+        out[j] = a + right[j] * (b - a);
+    }
+}
+
+POISE_CLONES static void NAME(between)(
+    const float *restrict upper, const float *restrict lower, PIXEL *restrict out, int64_t width, float low
+) {
+    for (int64_t j = 0; j < width; j++) out[j] = ROUNDED(upper[j] + low * (lower[j] - upper[j]));
+}
+
+/* The same as `affine` for a map that only scales and shifts, within the image or with repeated borders: each row of
+   the image is interpolated once. `room` holds four rows. */
+static void NAME(enlarge)(const PIXEL *in, PIXEL *out, Shape s, const float *step, float *room) {
+    int64_t width = s.width, height = s.height;
+    int32_t *place = (int32_t *)room;
+    float *right = room + width, *line[2] = {room + 2 * width, room + 3 * width};
+    float middle = 0.5f * (float)(width - 1), centre = 0.5f * (float)(height - 1);
+    for (int64_t j = 0; j < width; j++) {
+        float x = clamped(step[1] * ((float)j - middle) + (step[3] + middle), (float)(width - 1));
+        float left = floorf(clamped(x, (float)(width - 2)));
+        place[j] = (int32_t)left;
+        right[j] = x - left;
+    }
+    for (int64_t c = 0; c < s.channels; c++, in += width * height) {
+        int64_t held[2] = {-1, -1}; /* which row stands in which line: neighbours never share one */
+        for (int64_t i = 0; i < height; i++, out += width) {
+            float y = clamped(step[5] * ((float)i - centre) + (step[6] + centre), (float)(height - 1));
+            float top = floorf(clamped(y, (float)(height - 2)));
+            int64_t upper = (int64_t)top;
+            for (int64_t row = upper; row <= upper + 1; row++) {
+                if (held[row & 1] == row) continue;
+                held[row & 1] = row;
+                NAME(along)(in + row * width, line[row & 1], width, place, right);
+            }
+            NAME(between)(line[upper & 1], line[(upper + 1) & 1], out, width, y - top);
+        }
+    }
+}
+
 /* out = in read at map (x, y, 1) from the centre, bilinear. `room` holds five rows. */
 static void NAME(affine)(const PIXEL *in, PIXEL *out, Shape s, const float *step, float *room) {
     int padding = (int)step[7];
@@ -74,6 +120,10 @@ static void NAME(affine)(const PIXEL *in, PIXEL *out, Shape s, const float *step
     int32_t *place = (int32_t *)(room + 2 * width);
     WEIGHT *right = (WEIGHT *)(room + 3 * width), *low = (WEIGHT *)(room + 4 * width);
     float last = (float)(width - 1), bottom = (float)(height - 1);
+    if (step[2] == 0.0f && step[4] == 0.0f && padding == EDGE && width > 1 && height > 1) {
+        NAME(enlarge)(in, out, s, step, room);
+        return;
+    }
     for (int64_t i = 0; i < height; i++) {
         NAME(row_places)(step + 1, (float)i - 0.5f * (float)(height - 1), s, x, y, place, right, low);
         /* A line enters the image once and leaves it once. */
