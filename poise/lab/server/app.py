@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
@@ -32,10 +33,11 @@ def application(lab: Lab, hosts: frozenset[str], keys: Keys) -> ASGIApp:
     app = Starlette(
         routes=[*Pages(lab).routes(), WebSocketRoute("/ws", socket)],
         exception_handlers={404: missing, 405: missing},
+        # No page holds a secret, so that a compressed one tells none by its length.
+        middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)],
     )
     app.router.redirect_slashes = False
-    # No page holds a secret, so that a compressed one tells none by its length.
-    return Guard(GZipMiddleware(app, minimum_size=1000, compresslevel=6), hosts, keys)
+    return Guard(app, hosts, keys)
 
 
 def hosts_of(port: int, address: str | None = None) -> frozenset[str]:
