@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import signal
 import subprocess
@@ -17,7 +15,6 @@ from poise.lab.base import Figure
 from poise.lab.patch import apply, difference
 from poise.lab.runs import Library
 from poise.lab.runs.study_folder import read_study
-from poise.study.course import COURSE, Course, read_course
 
 # Trains until it is told to end; it says so after its first evaluation, and again when a wave of trials is recorded.
 STUDY = """
@@ -153,56 +150,3 @@ def test_the_code_of_an_unfinished_study_reads_its_record(killed: Path, capsys: 
     exec(figure.code(state), {})
     printed = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert printed[:2] == [number.value for number in figure.compute(state).numbers[:2]]
-
-
-# ---- the course ----
-
-
-def test_a_course_keeps_the_losses_of_every_configuration_in_order(tmp_path: Path) -> None:
-    import torch
-
-    course = Course(tmp_path / COURSE)
-    course.begin({"table": "t"})
-    course.losses([5, 6], [0, 0, 1, 1], 10, torch.tensor([1.0, 3.0, 4.0, 4.0]), torch.tensor([2.0, 2.0, math.nan, 1.0]))
-    course.losses([6], [0, 0], 20, torch.tensor([1.0, 1.0]), torch.tensor([0.5, 0.5]))
-    course.close()
-    five, six = read_course(tmp_path / COURSE).losses
-    assert (five.number, five.steps, five.train, five.validation) == (5, (10,), (2.0,), (2.0,))
-    assert (six.steps, six.train) == ((10, 20), (4.0, 1.0))
-    assert math.isnan(six.validation[0])
-    assert six.validation[1] == 0.5
-
-
-def test_a_course_is_held_while_it_is_open(tmp_path: Path) -> None:
-    course = Course(tmp_path / COURSE)
-    course.begin({})
-    assert read_course(tmp_path / COURSE).runs
-    course.close()
-    assert not read_course(tmp_path / COURSE).runs
-
-
-def test_lines_that_are_cut_or_foreign_are_passed_over(tmp_path: Path) -> None:
-    course = Course(tmp_path / COURSE)
-    course.begin({"table": "t"})
-    with open(tmp_path / COURSE, "a") as file:
-        file.write('\n[]\nnull\n{"kind": "losses"}\n{"kind": "phase", "message": "half", "share": 0.5}\n{"kind": "los')
-    seen = read_course(tmp_path / COURSE)
-    course.close()
-    assert (seen.phase, seen.share, seen.facts["table"], seen.losses) == ("half", 0.5, "t", ())
-
-
-def test_a_course_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
-    course = Course(tmp_path / "missing" / COURSE)
-    course.begin({})
-    course.phase("x", None, 0.0)
-    course.close()
-
-
-def test_many_notes_of_one_phase_are_few_lines(tmp_path: Path) -> None:
-    course = Course(tmp_path / COURSE)
-    course.begin({})
-    for _ in range(100):
-        course.phase("searching", 0.5, 0.1)
-    course.close()
-    lines = [json.loads(line)["kind"] for line in (tmp_path / COURSE).read_text().splitlines()]
-    assert lines == ["study", "phase"]
