@@ -247,3 +247,38 @@ def test_weights_written_by_a_kernel_are_marked_as_changed() -> None:
     before = population.state.flat.data._version
     population.train(CLASSES, 1, 20)
     assert population.state.flat.data._version > before
+
+
+@pytest.mark.parametrize("build", [mlp("mish"), table_net(True, 2)])
+@pytest.mark.parametrize("count", [1, 2, 128, 300])
+def test_outputs_are_those_of_vmap(build: Callable[[], nn.Module], count: int) -> None:
+    population = Population(build, EVERY, CrossEntropy(), lr=[1e-2] * 3, classes=3)
+    population.train(CLASSES, 5, 20)
+    inputs, rows = torch.randn(count, 7), torch.randint(0, count, (3, 150))
+    stack = population.stack()
+    for own in (None, rows):
+        with native(True):
+            fast = stack.outputs(inputs, own)
+        with native(False):
+            torch.testing.assert_close(fast, stack.outputs(inputs, own), rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_of_averaged_weights_are_those_of_vmap() -> None:
+    population = Population(mlp(), Recipe(BatchNorm(), Ema(0.9)), CrossEntropy(), lr=[1e-2] * 3, classes=3)
+    population.train(CLASSES, 5, 20)
+    found = []
+    for on in (True, False):
+        with native(on):
+            population.restore(None)
+            population._sample = (CLASSES, torch.arange(90).expand(3, -1))
+            found.append(population.buffers())
+    for name, buffer in found[0].items():
+        assert not torch.equal(buffer, population.state.buffers[name])
+        torch.testing.assert_close(buffer, found[1][name], rtol=1e-5, atol=1e-6)
+
+
+def test_outputs_of_a_member_do_not_depend_on_the_others_or_on_how_many_rows_there_are() -> None:
+    population = Population(mlp("silu"), EVERY, CrossEntropy(), lr=[1e-2] * 3, classes=3)
+    inputs = torch.randn(301, 7)
+    whole = population.stack().outputs(inputs)
+    assert torch.equal(population.stack().select(torch.tensor([2])).outputs(inputs[130:150])[0], whole[2, 130:150])
