@@ -70,14 +70,18 @@ export function ends(axis: Axis, marks: Mark[], across: "x" | "y"): Ends {
   for (const [place] of axis.ticks) found.add(place);
   let { low, high } = found;
   if (low > high) [low, high] = axis.log ? [0.1, 1] : [0, 1];
-  const pad = room(marks, across);
-  const dots = marks.some((mark) => mark.kind === "dots" || mark.kind === "note");
-  if (pad) [low, high] = [low - pad, high + pad];
+  const half = room(marks, across);
+  // Dots at the very end want a little room, but not below 0 where nothing is, nor beside a line that ends there too.
+  const dots = marks.some((mark) => mark.kind === "dots" || mark.kind === "note") && !(across === "x" && marks.some((mark) => mark.kind === "line"));
+  if (half) [low, high] = [low - half, high + half];
   else if (low === high) [low, high] = axis.log ? [low / 2, low * 2] : [low - 0.5, high + 0.5];
-  else if (dots && !axis.log) [low, high] = [low - (high - low) * 0.03, high + (high - low) * 0.03];
+  else if (dots && !axis.log) {
+    const pad = (high - low) * 0.03;
+    [low, high] = [low >= 0 ? Math.max(0, low - pad) : low - pad, high + pad];
+  }
   const scale = base(axis.log).domain([low, high]);
   const sideways = marks.some((mark) => (mark.kind === "bars" || mark.kind === "intervals") && mark.sideways);
-  if ((across === "y" || sideways) && !pad && axis.ticks.length === 0) scale.nice(5);
+  if ((across === "y" || sideways) && !half && axis.ticks.length === 0) scale.nice(5);
   const [nicelow, nicehigh] = scale.domain() as Ends;
   const first = axis.low ?? nicelow;
   const last = axis.high ?? nicehigh;
