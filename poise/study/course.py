@@ -25,6 +25,8 @@ if sys.platform != "win32":
 __all__ = ["COURSE", "Course", "Losses", "Seen", "read_course"]
 
 COURSE = ".course.jsonl"
+"""The file's name in a study's folder."""
+
 CAP = 16 * 2**20  # bytes; what a study of some thousand configurations writes. Then only its phases are noted
 PAUSE = 0.5  # seconds between two notes of one phase
 

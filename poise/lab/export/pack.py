@@ -28,6 +28,7 @@ SPAN = 65533  # codes between a series' lowest and highest number
 OFFSET = 32766
 NONE, ZERO = -32768, -32767
 ERROR = "Coordinates are stored to 1/131,066 of each series' range; numbers in words are exact."
+"""What a reader is told of the error."""
 WIDE = 1000.0  # positive numbers whose range spans this factor are stored by their logarithm
 
 Array = tuple[int, str, float, float]

@@ -21,6 +21,8 @@ from poise.lab.runs.record import Curves, RunRecord, Status
 __all__ = ["ENDINGS", "curves_of_rows", "looks_like_a_log", "read_log", "record_of_rows"]
 
 ENDINGS = (".csv", ".jsonl", ".json")
+"""How the names of logs end."""
+
 CAP = 64 * 2**20  # bytes
 MOST_ROWS = 2_000_000
 MOST_COLUMNS = 400

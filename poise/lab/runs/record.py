@@ -16,6 +16,7 @@ from poise.study.result import StudyResult, Trial
 __all__ = ["Curves", "RunRecord", "Status"]
 
 Status = Literal["running", "finished", "interrupted", "stopped", "unreadable", "log"]
+"""How a run stands; "stopped" is a study that ended without a result."""
 
 HIGHER = {"acc", "accuracy", "auc", "auroc", "ap", "f1", "iou", "precision", "r2", "recall", "top1", "top5"}
 
