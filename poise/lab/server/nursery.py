@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -106,6 +107,8 @@ class _Nursery:
         self.control, self.alive = socket.socket(fileno=descriptor), set()
         try:
             self.catalog = self.catalog.with_runs(self.places)
+            # torch.optim imports it at an optimizer's first step: a second in each child, unless it is here already.
+            importlib.import_module("torch._dynamo")
         except PoiseError as error:
             wire.send(self.control, {"error": str(error)})
             os._exit(1)
