@@ -267,13 +267,16 @@ def page(stored: dict[str, Any]) -> str:
     for label, by_threads in stored["cells"].items():
         for threads, operations in by_threads.items():
             clone = statistics.median(cell["clone us"] for cell in operations.values())
-            by = "processor time, medians" if threads == "1" else "wall time, quickest round"
-            lines += [f"**{label}, {threads} thread{'s' * (threads != '1')}** ({by}; a clone takes {clone:.0f} us)", "",
+            multiples = f"processor time, medians, as multiples of a clone, {clone:.0f} us"
+            by = multiples if threads == "1" else "microseconds of wall time, quickest round"
+            lines += [f"**{label}, {threads} thread{'s' * (threads != '1')}** ({by})", "",
                       "| operation | " + " | ".join(columns) + " | best peer / poise |",
                       "|---|" + "---:|" * (len(columns) + 1)]  # fmt: skip
             for name, cell in operations.items():
                 peers = {column: cell[column] for column in columns[2:] if column in cell}
-                shown = [f"{cell[column]:.0f}" if column in cell else "" for column in columns]
+                # Under other work, two threads of the clone wait for each other: no unit to measure by.
+                unit = 1.0 if threads == "1" else cell["clone us"]
+                shown = [f"{cell[column] * unit:,.0f}" if column in cell else "" for column in columns]
                 ratio = min(peers.values()) / cell["poise"] if peers else None
                 lines.append(f"| {name} | " + " | ".join(shown) + f" | {'' if ratio is None else f'{ratio:.1f}'} |")
                 if ratio is not None and ratio < 1:

@@ -9,6 +9,7 @@ from poise.batch.cut_mix import CutMix
 from poise.batch.cutout import Cutout
 from poise.batch.equalize import Equalize
 from poise.batch.flip import Flip
+from poise.batch.floats import to_floats
 from poise.batch.grayscale import Grayscale
 from poise.batch.grid_mask import GridMask
 from poise.batch.input_noise import InputNoise
@@ -48,4 +49,5 @@ __all__ = [
     "Solarize",
     "SwapNoise",
     "TrivialAugment",
+    "to_floats",
 ]

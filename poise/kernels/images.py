@@ -33,7 +33,10 @@ __all__ = [
 ]
 
 STEP = 8
-MOST_REACH = 64  # pixels that a blur may look to either side
+"""Numbers of a step."""
+
+MOST_REACH = 64
+"""Pixels that a blur may look to either side."""
 OPERATIONS = {
     name: float(number)
     for number, name in enumerate(
@@ -50,6 +53,7 @@ reach. grid: period, side, down, across.
 """
 
 PADDINGS = ("zero", "edge", "reflect", "symmetric")
+"""The names of poise.batch.resampling, where they are explained."""
 
 _THREADED = 1 << 20  # values times steps below which a second thread costs more than it saves
 _HALF = (torch.float16, torch.bfloat16)
