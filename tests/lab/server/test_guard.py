@@ -65,7 +65,11 @@ def answer(server: Server, kind: str, method: str, path: str, query: str = "", *
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(server.app(scope, receive, send))
+    async def ask() -> None:
+        async with asyncio.timeout(10):  # what is let in by mistake may wait for the server's own loop
+            await server.app(scope, receive, send)
+
+    asyncio.run(ask())
     start = next(message for message in sent if message["type"].endswith("response.start"))
     body = b"".join(message.get("body", b"") for message in sent if message["type"].endswith("response.body"))
     return int(start["status"]), body

@@ -12,7 +12,8 @@ from poise.lab.server.outbox import Outbox
 
 def taken(outbox: Outbox, count: int) -> list[dict[str, Any]]:
     async def take() -> list[dict[str, Any]]:
-        return [await outbox.next() for _ in range(count)]
+        async with asyncio.timeout(10):
+            return [await outbox.next() for _ in range(count)]
 
     return asyncio.run(take())
 

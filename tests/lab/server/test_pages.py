@@ -182,7 +182,7 @@ TRAVERSALS = [
     "~root/CANARY", "%00CANARY", "icon.svg%00CANARY", "icon.svg/../CANARY", "icon.svg%2f..%2fCANARY", "x/../../CANARY",
     "..%c0%afCANARY", "%c0%ae%c0%ae/CANARY", "..%e0%80%afCANARY", "%uff0e%uff0e/CANARY", "..%ef%bc%8fCANARY",
     "?/../CANARY", "%3f/../CANARY", "#/../CANARY", "%23/../CANARY", "../static-other/CANARY",
-    "..%2fstatic-other%2fCANARY", "link.svg", "..%0d%0aCANARY", "..%09/CANARY", "CANARY%2f..%2f..%2fCANARY",
+    "..%2fstatic-other%2fCANARY", "link.svg", "beside.svg", "..%0d%0aCANARY", "..%09/CANARY", "CANARY%2f..%2f..%2fCANARY",
     "%2e%2e/%2e%2e/%2e%2e/etc/passwd",
     "..%2ftemplates%2fbase.html.j2", "..%2fcatalog.py", "lab.css%20", ".", "..", "%2e", "",
 ]  # fmt: skip
@@ -199,6 +199,7 @@ def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             (place / name).write_text(CANARY, encoding="utf-8")
     (tmp_path / "static" / "icon.svg").write_text("<svg/>", encoding="utf-8")
     (tmp_path / "static" / "link.svg").symlink_to(tmp_path / f"{CANARY}.svg")
+    (tmp_path / "static" / "beside.svg").symlink_to(tmp_path / "static-other" / f"{CANARY}.svg")
     monkeypatch.setattr(pages, "FOLDER", tmp_path)
     return tmp_path
 
