@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from poise.core.interval import Interval
@@ -224,10 +225,16 @@ def result_from_json(text: str) -> StudyResult:
     return result
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the declared types of a record; once, as a study may have 100,000 trials."""
+    return get_type_hints(kind)
+
+
 def _build(kind: Any, value: Any) -> Any:
     """Rebuild records, tuples and optional values from JSON's lists and objects, by declared type."""
     if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         return kind(**{name: _build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]  # a record class is callable
     arguments = get_args(kind)
     if value is None or not arguments:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -113,28 +113,33 @@ def checked_result(text: str) -> StudyResult:
 
 def _check(kind: Any, value: Any, place: str) -> None:
     """Refuse a value of another type than the record declares, so that no figure meets it. Raises TypeError."""
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, kind):  # type: ignore[arg-type]  # a record class is a type
-            raise TypeError(f"{place} is no {kind.__name__}")  # type: ignore[union-attr]  # and has a name
-        for name, inner in get_type_hints(kind).items():
-            _check(inner, getattr(value, name), f"{place}.{name}")
+    wanted, parts = _wanted(kind)
+    if wanted is None:
+        if value is not None:
+            _check(parts[0][1], value, place)
         return
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{place} is no {getattr(kind, '__name__', kind)}: {shown(value)}")
+    if wanted is tuple:
+        inner = parts[0][1]
+        for item in value:
+            _check(inner, item, place)
+    elif wanted is dict:
+        for item in value.values():
+            _check(parts[0][1], item, place)
+    else:
+        for name, inner in parts:
+            _check(inner, getattr(value, name), name)
+
+
+@cache
+def _wanted(kind: Any) -> tuple[Any, tuple[tuple[str, Any], ...]]:
+    """Return the classes that a declared type admits (None: a value or nothing), and the types within by name."""
+    if dataclasses.is_dataclass(kind):
+        return kind, tuple(get_type_hints(kind).items())
     arguments = get_args(kind)
     if type(None) in arguments:
-        if value is not None:
-            _check(arguments[0], value, place)
-    elif arguments and arguments[-1] is Ellipsis:
-        if not isinstance(value, tuple):
-            raise TypeError(f"{place} is no list")
-        for item in value:
-            _check(arguments[0], item, f"{place}[]")
-    elif arguments:
-        if not isinstance(value, dict):
-            raise TypeError(f"{place} is no object")
-        for item in value.values():
-            _check(arguments[1], item, f"{place}{{}}")
-    elif kind is float:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise TypeError(f"{place} is no number: {shown(value)}")
-    elif type(value) is not kind or (kind is int and not math.isfinite(value)):
-        raise TypeError(f"{place} is no {kind.__name__}: {shown(value)}")
+        return None, (("", arguments[0]),)
+    if arguments:
+        return (tuple, (("", arguments[0]),)) if arguments[-1] is Ellipsis else (dict, (("", arguments[1]),))
+    return ((int, float) if kind is float else kind), ()

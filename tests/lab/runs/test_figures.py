@@ -175,6 +175,24 @@ def test_the_best_networks_stand_out(two: Path, result: StudyResult) -> None:
     assert sorted(scores[at] for at in panel.chosen) == finite[: len(panel.chosen)]
 
 
+def test_a_huge_search_stays_light_and_keeps_its_best(result: StudyResult) -> None:
+    import dataclasses
+
+    one = result.trials[0]
+    trials = [
+        dataclasses.replace(one, number=at, validation=1.0 + (at * 7919 % 20_000) / 1e4, state="finished")
+        for at in range(20_000)
+    ]
+    record = record_of_result(dataclasses.replace(result, trials=tuple(trials)))
+    figure = figure_of("run-population", [record])
+    for view in ("parallel", "order"):
+        state = figure.checked({"view": view})
+        frame = figure.compute(state)
+        assert len(json.dumps(figure.message(state, frame))) < 1_500_000
+        assert "are drawn" in frame.notice
+        assert {number.label: number.value for number in frame.numbers}["best validation"] == 1.0
+
+
 def test_every_network_of_the_search_has_its_losses(two: Path, result: StudyResult) -> None:
     _, _, frame = drawn(two, "run-population", view="losses")
     assert len(frame.panels) == len({trial.number for trial in result.trials})

@@ -23,6 +23,7 @@ __all__ = ["RunPopulation", "metric_of"]
 
 MOST_DIALS = 7  # axes beside the score; more are unreadable
 MOST_LINES = 400
+MOST_DOTS = 3000
 MOST_SMALL = 24  # small multiples
 DECADES = 20  # a dial whose values span this factor is drawn on a log axis
 
@@ -115,9 +116,17 @@ class RunPopulation(RunFigure):
         if view == "parallel":
             panel, notice = self._parallel(trials, int(state["best"]))
             return Frame([panel], numbers, notice)
+        words = ""
+        if len(trials) > MOST_DOTS:
+            words = (
+                f"{MOST_DOTS:,} of {len(trials):,} networks are drawn: the best half of them, and a sample of the rest."
+            )
+            half = sorted(trials, key=lambda one: one.validation)[: MOST_DOTS // 2]
+            kept = {one.number for one in [*half, *trials[:: -(-2 * len(trials) // MOST_DOTS)]]}
+            trials = [one for one in trials if one.number in kept]
         if view == "order":
-            return Frame([self._order(trials, best)], numbers)
-        return Frame([self._against(self.dials[int(view.split()[1])], trials, best)], numbers)
+            return Frame([self._order(trials, best)], numbers, words)
+        return Frame([self._against(self.dials[int(view.split()[1])], trials, best)], numbers, words)
 
     def _parallel(self, trials: Sequence[Trial], share: int) -> tuple[Parallel, str]:
         names = self.dials[:MOST_DIALS]
