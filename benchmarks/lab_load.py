@@ -27,8 +27,8 @@ import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from poise.lab.base import Figure
 from poise.lab.controls import Control, Range, State
-from poise.lab.figure import Figure
 from poise.lab.scene import Axis, Frame, Line, Number, Plot, Table
 
 POINTS = 240  # of each of two curves: a frame that changes by about 4 kB
@@ -113,10 +113,7 @@ async def measure(port: int, cookie: str, pid: int, tabs: int, rate: float, seco
     kernel = (own.cpu_times().system - used.system) / took
     cores = (own.cpu_times().user - used.user) / took + kernel
     after = own.memory_info().rss
-    cut = 0
-    for reader, writer in quiet:
-        cut += reader.at_eof() or writer.is_closing() or writer.transport.is_closing()
-        writer.close()
+    cut = sum([await _was_cut(reader, writer) for reader, writer in quiet])
     for one in open_ones:
         await one.close()
     gaps = sorted(gap for tab in found for gap in tab[0])
@@ -175,6 +172,22 @@ async def _silent(port: int, cookie: str) -> tuple[asyncio.StreamReader, asyncio
     for id in range(1, 2000):
         writer.write(_frame(json.dumps({"op": "set", "key": "w", "id": id, "state": {"phase": id}}).encode()))
     return reader, writer
+
+
+async def _was_cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Read at last, and return whether the server has closed meanwhile."""
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    try:
+        async with asyncio.timeout(5):
+            while await reader.read(2**20):
+                pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+    return True
 
 
 def _frame(text: bytes) -> bytes:

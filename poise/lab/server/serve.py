@@ -20,7 +20,7 @@ from poise.lab.server.app import application, hosts_of
 from poise.lab.server.connection import Connection, Socket
 from poise.lab.server.guard import ENTRANCE, Keys
 from poise.lab.server.lab import Lab
-from poise.lab.server.limits import HEADER_BYTES, MESSAGE_BYTES
+from poise.lab.server.limits import HEADER_BYTES, MESSAGE_BYTES, UNREAD_SECONDS
 
 __all__ = ["Server", "running", "serve_here"]
 
@@ -44,6 +44,8 @@ class Server:
             loop="asyncio",
             lifespan="off",
             ws_max_size=MESSAGE_BYTES,
+            ws_ping_interval=UNREAD_SECONDS / 2,  # who answers no ping reads nothing, however much the system buffers
+            ws_ping_timeout=UNREAD_SECONDS / 2,
             ws_per_message_deflate=False,  # a small compressed message can have megabytes
             h11_max_incomplete_event_size=HEADER_BYTES,
             log_config=None,

@@ -182,8 +182,8 @@ TRAVERSALS = [
     "~root/CANARY", "%00CANARY", "icon.svg%00CANARY", "icon.svg/../CANARY", "icon.svg%2f..%2fCANARY", "x/../../CANARY",
     "..%c0%afCANARY", "%c0%ae%c0%ae/CANARY", "..%e0%80%afCANARY", "%uff0e%uff0e/CANARY", "..%ef%bc%8fCANARY",
     "?/../CANARY", "%3f/../CANARY", "#/../CANARY", "%23/../CANARY", "../static-other/CANARY",
-    "..%2fstatic-other%2fCANARY", "link.svg", "beside.svg", "..%0d%0aCANARY", "..%09/CANARY", "CANARY%2f..%2f..%2fCANARY",
-    "%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+    "..%2fstatic-other%2fCANARY", "link.svg", "beside.svg", "..%0d%0aCANARY", "..%09/CANARY",
+    "CANARY%2f..%2f..%2fCANARY", "%2e%2e/%2e%2e/%2e%2e/etc/passwd",
     "..%2ftemplates%2fbase.html.j2", "..%2fcatalog.py", "lab.css%20", ".", "..", "%2e", "",
 ]  # fmt: skip
 
