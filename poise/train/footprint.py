@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd import ProfilerConfig, ProfilerState
+from torch.autograd import ProfilerConfig, ProfilerState  # type: ignore[attr-defined]  # of the older profiler
 
 from poise.core.errors import ArgumentError, PoiseWarning
 from poise.core.trees import leaves, select_members
@@ -150,11 +150,12 @@ def allocated(function: Callable[[], None]) -> tuple[int, int]:
     """
     # The older profiler: the present one takes a second to start, and talks to the terminal.
     options = torch._C._profiler._ExperimentalConfig()
-    torch.autograd._enable_profiler_legacy(ProfilerConfig(ProfilerState.CPU, False, True, False, False, False, options))
+    profiler: Any = torch.autograd  # its private entries carry no types
+    profiler._enable_profiler_legacy(ProfilerConfig(ProfilerState.CPU, False, True, False, False, False, options))
     try:
         function()
     finally:
-        threads = torch.autograd._disable_profiler_legacy()
+        threads = profiler._disable_profiler_legacy()
     left = most = 0
     for events in threads:
         for event in events:
