@@ -107,7 +107,6 @@ TABLE = Choices(
         (("dropout", "patience"), {"dropout.p": 0.4}, 2e-3),
     ),
 )
-
 """What a study of a table may combine."""
 
 _AUGMENTED = ("batch_norm", "flip", "crop", "decay", "patience", "ema")
