@@ -59,6 +59,7 @@ class Features:
 
 
 Link = Through | Beside | Features
+"""What one step of a forward pass may be."""
 
 
 class Linked(nn.Module):
