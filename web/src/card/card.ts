@@ -219,7 +219,9 @@ export class Card {
       if (this.ready) this.speak();
     }
     set(this.element, { "data-id": this.applied });
-    if ((frame || this.error) && !this.ready) setTimeout(() => set(this.element, { "data-ready": "true" }));
+    // Drawings learn their width after the first layout, and are drawn within that frame: ready is what was painted.
+    const first = (frame || this.error) && !this.ready;
+    if (first) requestAnimationFrame(() => setTimeout(() => set(this.element, { "data-ready": "true" })));
   }
 
   private showNumbers({ numbers }: FrameMessage): void {
