@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from ctypes import c_float, c_int64, c_uint64, c_void_p
 
@@ -72,7 +73,7 @@ class Update(ctypes.Structure):
 
 
 _members = function("poise_members", c_void_p)
-_scratch: dict[str, torch.Tensor] = {}
+_scratch = threading.local()  # two threads may each train a population
 
 
 def run_jobs(todo: Sequence[tuple[str, ctypes.Structure]], members: int, scratch: int, threads: int) -> None:
@@ -82,9 +83,9 @@ def run_jobs(todo: Sequence[tuple[str, ctypes.Structure]], members: int, scratch
     """
     threads = max(1, min(threads, members))
     size = -(-scratch // 1024) * 1024
-    room = _scratch.get("floats")
+    room: torch.Tensor | None = getattr(_scratch, "floats", None)
     if room is None or room.numel() < threads * size:
-        room = _scratch["floats"] = torch.empty(threads * size)
+        room = _scratch.floats = torch.empty(threads * size)
     jobs = (Job * len(todo))(*[Job(address(name), ctypes.addressof(its)) for name, its in todo])
     everything = _Jobs(members, len(todo), ctypes.addressof(jobs), room.data_ptr(), size)
     place = ctypes.addressof(everything)

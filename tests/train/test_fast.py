@@ -1,6 +1,7 @@
 """The step by kernels is the step by `torch.vmap`: same draws, same results to rounding, for many recipes."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -282,3 +283,17 @@ def test_outputs_of_a_member_do_not_depend_on_the_others_or_on_how_many_rows_the
     inputs = torch.randn(301, 7)
     whole = population.stack().outputs(inputs)
     assert torch.equal(population.stack().select(torch.tensor([2])).outputs(inputs[130:150])[0], whole[2, 130:150])
+
+
+def test_populations_that_train_in_several_threads_do_not_meet() -> None:
+    def made() -> list[Population]:
+        return [Population(mlp(), EVERY, CrossEntropy(), lr=[1e-3] * 6, classes=3, seed=seed) for seed in range(4)]
+
+    def weights(population: Population) -> torch.Tensor:
+        population.train(CLASSES, 20, 60)
+        return population.state.flat.data
+
+    alone = [weights(population) for population in made()]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(weights, made()))
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
