@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import joblib  # type: ignore[import-untyped]  # it ships no types
 import torch
 
+from poise.train.memory import sharing_memory
+
 __all__ = ["default_jobs", "one_thread", "run_all"]
 
 Result = TypeVar("Result")
@@ -36,18 +38,22 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _task(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
-    """Run one task in a worker. Ctrl-C reaches the whole process group, but it is the parent's to answer."""
+def _task(function: Callable[..., Result], arguments: tuple[Any, ...], workers: int) -> Result:
+    """Run one task in one of the workers. Ctrl-C reaches the whole process group, but it is the parent's to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with one_thread():
+    with one_thread(), sharing_memory(workers):
         return function(*arguments)
 
 
 def run_all(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], jobs: int) -> list[Result]:
-    """Return [function(*arguments) for arguments in tasks], in order, in up to `jobs` processes."""
+    """Return [function(*arguments) for arguments in tasks], in order, in up to `jobs` processes.
+
+    Each process counts on its share of the memory at hand, so that populations in all of them fit at once.
+    """
     if jobs <= 1 or len(tasks) <= 1:
         with one_thread():
             return [function(*arguments) for arguments in tasks]
-    parallel = joblib.Parallel(n_jobs=min(jobs, len(tasks)), backend="loky", inner_max_num_threads=1)
-    found: list[Result] = parallel(joblib.delayed(_task)(function, arguments) for arguments in tasks)
+    workers = min(jobs, len(tasks))
+    parallel = joblib.Parallel(n_jobs=workers, backend="loky", inner_max_num_threads=1)
+    found: list[Result] = parallel(joblib.delayed(_task)(function, arguments, workers) for arguments in tasks)
     return found

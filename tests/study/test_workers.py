@@ -6,10 +6,17 @@ import pytest
 import torch
 
 from poise.study.workers import default_jobs, one_thread, run_all
+from poise.train import memory
 
 
 def tell(number: int) -> tuple[int, int, int]:
     return number, os.getpid(), torch.get_num_threads()
+
+
+def share_counted_on(number: int) -> float:
+    """The part of the memory at hand that the process counts on; the two are read one right after the other."""
+    there = [size for size in (memory._available(), *memory._left_by_groups()) if size is not None]
+    return (memory.memory_at_hand() or 0) / min(there)
 
 
 def fail(number: int) -> int:
@@ -27,6 +34,15 @@ def test_results_come_in_the_order_of_the_tasks_from_other_processes_of_one_thre
 def test_one_job_runs_here(jobs: int) -> None:
     assert {pid for _, pid, _ in run_all(tell, [(0,), (1,)], jobs)} == {os.getpid()}
     assert run_all(tell, [], jobs) == []
+
+
+@pytest.mark.parametrize(("jobs", "tasks", "share"), [(1, 3, 1), (2, 3, 1 / 2), (8, 2, 1 / 2), (3, 1, 1)])
+def test_processes_that_work_at_once_share_the_memory_at_hand(jobs: int, tasks: int, share: float) -> None:
+    if memory.memory_at_hand() is None:
+        pytest.skip("nothing tells how much memory there is")
+    found = run_all(share_counted_on, [(n,) for n in range(tasks)], jobs)
+    assert found == pytest.approx([share] * tasks, rel=0.1)
+    assert share_counted_on(0) == pytest.approx(1, rel=0.1)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
