@@ -69,7 +69,9 @@ class Cut:
         return left if self.size is None else math.ceil(left / math.ceil(left / self.size))
 
 
-def step_by_cut(cut: Cut, program: Program, state: State, data: Rows, index: Tensor) -> dict[str, Tensor]:
+def step_by_cut(
+    cut: Cut, program: Program, state: State, data: Rows, index: Tensor, epoch: int | None = None
+) -> dict[str, Tensor]:
     """Train every member for one step on its rows `index` (M, B), as `step` does, some members at a time."""
     members = len(state.keys)
     parts: list[State] = []
@@ -79,7 +81,7 @@ def step_by_cut(cut: Cut, program: Program, state: State, data: Rows, index: Ten
         whole = places.stop - places.start == members
         part = state if whole else _part(state, places)
         kept[:] = [_Kept(program, part)]
-        terms = step(program, part, Picked(data, index[places]))
+        terms = step(program, part, Picked(data, index[places], epoch))
         parts.append(part)
         return terms
 

@@ -152,7 +152,7 @@ class Population:
                 index = torch.gather(rows, 1, index)
             if self.schedule is not None:
                 self.state.lr = self.base_lr * self.schedule(self.state.step)
-            terms = step_by_cut(self.cut, self.program, self.state, data, index)
+            terms = step_by_cut(self.cut, self.program, self.state, data, index, epoch)
             self.diverged |= ~torch.stack([torch.isfinite(terms[name]) for name in data_keys(terms)]).all(0)
             sums = {name: sums.get(name, 0) + term for name, term in terms.items()}
         return {name: total / max(1, steps) for name, total in sums.items()}

@@ -48,14 +48,21 @@ class Rows:
 
 @dataclass(frozen=True)
 class Picked:
-    """Each member's rows of a data set, not gathered yet. Shapes: index (M, B) int64."""
+    """Each member's rows of a data set, not gathered yet. Shapes: index (M, B) int64.
+
+    With the epoch, rows that are images are known by their numbers: the same image in the same epoch is edited alike.
+    """
 
     data: Rows
     index: Tensor
+    epoch: int | None = None
 
     def batch(self) -> Batch:
         """Return the rows."""
-        return rows_of(self.data, self.index)
+        batch = rows_of(self.data, self.index)
+        if self.epoch is None or self.data.inputs.dim() != 4:  # of a table's rows, edits go by place
+            return batch
+        return batch._replace(visits=torch.stack([self.index, torch.full_like(self.index, self.epoch)], -1))
 
 
 def take(tensor: Tensor, index: Tensor) -> Tensor:

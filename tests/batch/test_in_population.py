@@ -88,6 +88,30 @@ def test_a_member_equals_the_plain_loop() -> None:
         torch.testing.assert_close(population.weights()[name][0], weights, rtol=1e-4, atol=1e-6)
 
 
+def test_a_population_knows_images_by_their_row_and_epoch() -> None:
+    """The pictures of a step are those of `run.batch` with the row numbers as ids."""
+    recipe, rows, seen = Recipe(Flip(), Crop(2.0), ColorJitter()), images(), []
+
+    class Watching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch._C._functorch.get_unwrapped(x).clone())
+            return self.last(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+    population = Population(Watching, recipe, CrossEntropy(), lr=[0.1], members=[0], seed=3, classes=3, optimizer=Sgd())
+    population.train(rows, steps=7, batch_size=10)  # the last step begins the third epoch
+    assert population.epoch_order is not None
+    epoch, order = population.epoch_order
+    run = recipe.start(nn.Linear(2, 2), seed=3, classes=3)
+    ids = order[0, :10]
+    expected, _ = run.batch(rows.inputs[ids], rows.targets[ids], ids=ids, epoch=epoch)
+    assert epoch == 2
+    assert torch.equal(seen[-1].reshape(expected.shape), expected)
+
+
 def test_pixels_outside_the_unit_interval_are_refused_here_too() -> None:
     population = Population(network, Recipe(ColorJitter()), CrossEntropy(), lr=[0.1, 0.2], classes=3)
     with pytest.raises(ArgumentError, match=r"`ColorJitter` must have pixels in \[0, 1\]; got .* to 25"):
