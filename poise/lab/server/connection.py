@@ -70,7 +70,7 @@ class Socket(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         """Run the application; what it sent last must be read soon, as a socket is held until then."""
-        extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]  # uvicorn's own are records
+        extensions: dict[str, Any] = self.scope["extensions"]
         extensions["poise.cut"] = self.transport.abort
         await super().run_asgi()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)

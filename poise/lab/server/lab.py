@@ -38,6 +38,7 @@ class Lab:
         self.failed: PoiseError | None = None
         self.known: OrderedDict[Name, tuple[dict[str, Any], int]] = OrderedDict()
         self.known_bytes = 0
+        self.runs_first = bool(places)  # whoever names runs wants to see them
         self.tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -143,6 +144,8 @@ class Lab:
 
     async def _warm(self) -> None:
         """Compute the figures at rest, in the order of the page, after whatever a client waits for."""
+        if self.runs_first:
+            await self.loaded.wait()
         for id, spec in self.chapter["figures"].items():
             with contextlib.suppress(PoiseError):
                 state = {control["name"]: control["start"] for control in spec["controls"]}
