@@ -47,7 +47,7 @@ def close(found: Any, expected: Any) -> bool:
         if rows and 1 <= len(expected[0]) <= 64:
             return all(close(list(a), list(b)) for a, b in zip(zip(*found), zip(*expected), strict=True))  # noqa: B905
         return len(found) == len(expected) and all(close(a, b) for a, b in zip(found, expected, strict=True))
-    return bool(found == expected and type(found) is type(expected))
+    return bool(found == expected)
 
 
 def within(found: list[Any], expected: list[Any]) -> bool:

@@ -22,7 +22,7 @@ ROOT = Path(poise.__file__).resolve().parents[1]  # the kernel imports the poise
 START = 120  # seconds in which a server must answer; machines that run tests are slow
 PATIENCE = 90_000  # ms for a kernel to start and import torch
 
-CELL = "from poise.lab.shown import figure\nfig = figure('poly')\nfig"
+CELL = "import poise.lab\nfig = poise.lab.figure('poly')\nfig"
 MARIMO = """
 import marimo
 
@@ -31,9 +31,9 @@ app = marimo.App()
 
 @app.cell
 def _():
-    from poise.lab.shown import figure
+    import poise.lab
 
-    figure("poly")
+    poise.lab.figure("poly")
     return
 """
 

@@ -15,6 +15,12 @@ from poise.lab.shown import ShownFigure, figure
 ROWS = [{"step": at, "train_loss": 3.0 - at / 4, "val_loss": 3.0 - at / 4 + max(0, at - 4) / 2} for at in range(10)]
 
 
+def test_it_is_poise_lab_figure_whatever_else_was_imported() -> None:
+    import poise.lab
+
+    assert poise.lab.figure is figure
+
+
 def test_a_chapter_s_figure_is_had_by_its_id() -> None:
     for name in FIGURES:
         assert figure(name).drawn.id == name

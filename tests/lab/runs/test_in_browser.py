@@ -17,7 +17,7 @@ from poise.lab.server.lab import Lab
 from poise.lab.server.serve import running
 
 EVIL = ["<img src=x onerror=alert(1)>", "<script>alert(2)</script>", '"><svg onload=alert(3)>', "javascript:alert(4)"]
-PATIENCE = 20_000
+PATIENCE = 60_000  # ms; the first page waits until the server has imported torch
 
 
 @pytest.fixture(scope="module")
