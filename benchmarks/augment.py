@@ -187,7 +187,7 @@ def measured(
     """Return each arm's time, the `middle` of its rounds, as a multiple of the first arm's."""
     calls = {}
     # The quickest of many short samples is undisturbed; a median needs longer ones.
-    count, least = (ROUNDS, LEAST_SECONDS) if middle is statistics.median else (4 * ROUNDS, LEAST_SECONDS / 10)
+    count, least = (ROUNDS, LEAST_SECONDS) if middle is statistics.median else (2 * ROUNDS, LEAST_SECONDS / 10)
     for name, arm in arms.items():
         arm()
         calls[name] = max(1, min(2000, int(least / max(seconds(arm, time.perf_counter, 1), 1e-6))))
@@ -206,11 +206,15 @@ def threads_of_peers(count: int) -> None:
     cv2.setNumThreads(count)
 
 
-def run() -> dict[str, Any]:
+def run(chosen: list[int], only: list[str]) -> dict[str, Any]:
+    """Measure and store cell by cell; what was stored of other threads and operations stays."""
     keep_freed_memory()  # for every arm: large blocks are not cleared anew
     torch.manual_seed(0)
-    cells: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    stored: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    cells: dict[str, dict[str, dict[str, dict[str, float]]]] = stored.get("cells", {})
     failures: dict[str, str] = {}
+    stored |= {"native": available(), "torch": torch.__version__, "versions": versions(), "failures": failures}
+    stored |= {"cells": cells, "processor": platform.processor() or platform.machine()}
     for label, (rows, size) in SIZES.items():
         smooth = torch.nn.functional.interpolate(torch.rand(rows, 3, 8, 8), (size, size), mode="bilinear")
         images, targets = (smooth * 255).round().to(torch.uint8), torch.eye(10)[torch.arange(rows) % 10]
@@ -228,12 +232,12 @@ def run() -> dict[str, Any]:
                 arms[name] = make(given, targets)
             except ImportError as problem:
                 failures[name] = str(problem)
-        for threads in THREADS:
+        for threads in chosen:
             threads_of_peers(threads)
             # One thread by processor time, of which other work takes nothing; two by the wall, where they save
             # something, and by the quickest round, because a shared machine often has no second core to give.
             clock, middle = (time.process_time, statistics.median) if threads == 1 else (time.perf_counter, min)
-            for operation in RECIPES:
+            for operation in only or RECIPES:
                 own = {name: one[operation] for name, one in arms.items() if operation in one}
                 for name in list(own):
                     try:
@@ -243,9 +247,9 @@ def run() -> dict[str, Any]:
                         del own[name]
                 cell = measured({"clone": images.clone, **own}, clock, middle)
                 cells.setdefault(label, {}).setdefault(str(threads), {})[operation] = cell
+                RESULTS.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
                 print(label, threads, operation, {name: round(value, 1) for name, value in cell.items()}, flush=True)
-    return {"cells": cells, "failures": failures, "native": available(), "torch": torch.__version__,
-            "processor": platform.processor() or platform.machine(), "versions": versions()}  # fmt: skip
+    return stored
 
 
 def versions() -> dict[str, str]:
@@ -289,8 +293,13 @@ def page(stored: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", action="store_true", help="print the tables of what is stored")
-    if not parser.parse_args().page:
-        RESULTS.write_text(json.dumps(run(), indent=1) + "\n", encoding="utf-8")
+    parser.add_argument("--threads", type=int, nargs="+", default=list(THREADS), choices=THREADS)
+    parser.add_argument(
+        "--only", nargs="+", default=[], choices=list(RECIPES), help="these operations; all if left out"
+    )
+    arguments = parser.parse_args()
+    if not arguments.page:
+        run(arguments.threads, arguments.only)
     print(page(json.loads(RESULTS.read_text(encoding="utf-8"))))
 
 

@@ -12,20 +12,19 @@ __all__ = ["first_fitting", "inside_boxes"]
 _ATTEMPTS = 10  # as torchvision's crops and erasings have it
 
 
-def inside_boxes(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, height: int, width: int) -> Tensor:
+def inside_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     """Return whether each pixel lies in its row's box, which may reach beyond the border.
 
-    Shapes: the ends (B,), in whole pixels, bottom and right exclusive; found (B, height, width) bool.
+    Shapes: boxes (B, 4): top, left, bottom and right in whole pixels, the last two exclusive; (B, height, width).
 
-    >>> inside_boxes(*(torch.tensor([end]) for end in (-1, 1, 1, 9)), height=2, width=3)
+    >>> inside_boxes(torch.tensor([[-1, 1, 1, 9]]), height=2, width=3)
     tensor([[[False,  True,  True],
              [False, False, False]]])
     """
-    i = torch.arange(height, device=top.device)
-    j = torch.arange(width, device=top.device)
-    down = (i >= top[:, None]) & (i < bottom[:, None])
-    across = (j >= left[:, None]) & (j < right[:, None])
-    return down[:, :, None] & across[:, None, :]
+    top, left, bottom, right = boxes[..., None].unbind(1)
+    i = torch.arange(height, device=boxes.device)
+    j = torch.arange(width, device=boxes.device)
+    return ((i >= top) & (i < bottom))[:, :, None] & ((j >= left) & (j < right))[:, None, :]
 
 
 def first_fitting(

@@ -89,7 +89,7 @@ def blur(pixels: Tensor, deviation: Tensor, reach: int) -> Tensor:
     places = torch.arange(-reach, reach + 1, device=pixels.device, dtype=pixels.dtype)
     width = deviation.to(pixels.dtype)[:, None]
     weights = torch.exp(-0.5 * (places / torch.where(width > 0, width, 1.0)) ** 2)
-    weights = (weights / weights.sum(1, keepdim=True)).unbind(1)
+    columns = (weights / weights.sum(1, keepdim=True)).unbind(1)
 
     def along(images: Tensor, dimension: int) -> Tensor:
         size = images.shape[dimension]
@@ -97,7 +97,7 @@ def blur(pixels: Tensor, deviation: Tensor, reach: int) -> Tensor:
         shifted = [
             images.index_select(dimension, (own + shift).clamp(0, size - 1)) for shift in range(-reach, reach + 1)
         ]
-        return torch.stack([_each(w, images) * one for w, one in zip(weights, shifted, strict=True)]).sum(0)
+        return torch.stack([_each(w, images) * one for w, one in zip(columns, shifted, strict=True)]).sum(0)
 
     return rows_where(deviation > 0, along(along(pixels, 3), 2).clamp(0, 1), pixels)
 

@@ -98,7 +98,7 @@ def cut_images(batch: Batch, partner: Tensor, boxes: Tensor) -> Batch:
     if serves(images):
         found = behind_vmap(lambda *given: (cut_mixed(*given),), images, partner, boxes)[0]
         return mixed._replace(inputs=found)
-    inside = inside_boxes(*boxes.unbind(-1), height, width)
+    inside = inside_boxes(boxes, height, width)
     return mixed._replace(inputs=torch.where(inside[:, None], images[partner], images))
 
 

@@ -63,5 +63,5 @@ class Cutout(ImageTransform):
         return step("blank", images, *draw.unbind(-1))[:, None]
 
     def edit(self, images: Tensor, draw: Tensor) -> Tensor:
-        inside = inside_boxes(*draw.unbind(-1), *images.shape[-2:])
+        inside = inside_boxes(draw, images.shape[-2], images.shape[-1])
         return torch.where(inside[:, None], images.new_zeros(()), images)

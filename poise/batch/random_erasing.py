@@ -100,7 +100,7 @@ class RandomErasing(ImageTransform):
 
     def edit(self, images: Tensor, draw: Draw) -> Tensor:
         box, fill = draw
-        inside = inside_boxes(*box.unbind(-1), *images.shape[-2:])
+        inside = inside_boxes(box, images.shape[-2], images.shape[-1])
         if self.fill == "mean":
             wide = images if images.dtype.itemsize > 2 else images.float()
             fill = wide.mean((-2, -1), keepdim=True)

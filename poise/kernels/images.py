@@ -95,7 +95,7 @@ def step(operation: str, rows: Tensor, *numbers: Tensor | float, where: Tensor |
         if drawn:
             parts.append(torch.stack([column.to(torch.float32) for column in columns], -1))  # type: ignore[union-attr]
         else:
-            parts.append(_constants(columns, rows.device).expand(count, -1))  # type: ignore[arg-type]
+            parts.append(_constants(columns, rows.device).expand(count, -1))
     return torch.cat(parts, -1)
 
 

@@ -17,7 +17,7 @@ CTX = Context(0, Rng(key(0)))
 
 def erased(part: RandomErasing, rows: int = 400, height: int = 40, width: int = 30) -> torch.Tensor:
     box = part.draw(CTX.rng, Batch(torch.zeros(rows, 1, height, width), torch.zeros(rows)), CTX)[0]
-    return inside_boxes(*box.unbind(1), height=height, width=width)
+    return inside_boxes(box, height, width)
 
 
 def test_what_is_erased_is_one_rectangle_of_a_legal_area() -> None:
@@ -56,7 +56,7 @@ def test_the_fill_stands_where_erased_and_nothing_else_changes(fill: str, run) -
     batch = Batch(images, torch.ones(300))
     draw = part.draw(ctx.rng, batch, ctx)
     edited = part.apply(batch, draw, ctx).inputs
-    where = inside_boxes(*draw[0].unbind(1), height=20, width=20)[:, None].expand_as(images)
+    where = inside_boxes(draw[0], 20, 20)[:, None].expand_as(images)
     assert torch.equal(edited[~where], images[~where])
     new = edited[where]
     if fill == "noise":
