@@ -54,6 +54,19 @@ export function legal(control: ControlSpec, number: number): number | undefined 
   return control.whole ? Math.round(within) : within;
 }
 
+/** The value of a grid nearest to `value`; moving on from `before`, at least the next one. */
+export function gridValue(grid: Value[] | undefined, value: Value, before: Value | undefined): Value {
+  if (!grid || grid.length === 0 || grid.includes(value) || typeof value !== "number") return value;
+  const numbers = grid.map(Number);
+  const away = (at: number): number => Math.abs((numbers[at] as number) - value);
+  let best = 0;
+  numbers.forEach((_, at) => {
+    if (away(at) < away(best)) best = at;
+  });
+  if (grid[best] === before && typeof before === "number") best += Math.sign(value - before);
+  return grid[Math.max(0, Math.min(grid.length - 1, best))] as Value;
+}
+
 /** The start of a figure with the given words in it. */
 export function stateOf(spec: FigureSpec, words: Record<string, string> | undefined): State {
   const state: State = {};

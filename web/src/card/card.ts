@@ -1,6 +1,6 @@
 // One figure: its claim, its picture, what it says in words and numbers, and what moves it.
 import { button, html, later, oncePerFrame, set, worded, write } from "../dom";
-import { legal } from "../hash";
+import { gridValue, legal } from "../hash";
 import { startOf, type Action, type ControlSpec, type FigureSpec, type Host, type HostEvent, type State, type Value } from "../host";
 import { Latest } from "../latest";
 import { Panels } from "../panels/panels";
@@ -293,17 +293,4 @@ export class Card {
     this.panels.close();
     this.setting.host.close(this.setting.key);
   }
-}
-
-/** The value of a grid nearest to `value`; moving on from `before`, at least the next one. */
-export function gridValue(grid: Value[] | undefined, value: Value, before: Value | undefined): Value {
-  if (!grid || grid.length === 0 || grid.includes(value) || typeof value !== "number") return value;
-  const numbers = grid.map(Number);
-  const away = (at: number): number => Math.abs((numbers[at] as number) - value);
-  let best = 0;
-  numbers.forEach((_, at) => {
-    if (away(at) < away(best)) best = at;
-  });
-  if (grid[best] === before && typeof before === "number") best += Math.sign(value - before);
-  return grid[Math.max(0, Math.min(grid.length - 1, best))] as Value;
 }
