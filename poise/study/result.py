@@ -234,7 +234,7 @@ def _hints(kind: type) -> dict[str, Any]:
 def _build(kind: Any, value: Any) -> Any:
     """Rebuild records, tuples and optional values from JSON's lists and objects, by declared type."""
     if dataclasses.is_dataclass(kind):
-        hints = _hints(kind)
+        hints = _hints(kind)  # type: ignore[arg-type]  # a class can be a key
         return kind(**{name: _build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]  # a record class is callable
     arguments = get_args(kind)
     if value is None or not arguments:
