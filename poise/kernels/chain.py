@@ -20,8 +20,11 @@ _NAMES = (
     "levels",
 )
 KINDS = {name: number for number, name in enumerate(_NAMES)}
+"""The layers that kernels know, as chain.h numbers them."""
 ACTIVATIONS = {name: number for number, name in enumerate(("relu", "silu", "mish", "selu", "tanh"))}
+"""The activations, as chain.h numbers them."""
 LOSSES = {"cross_entropy": 0, "squared_error": 1}
+"""The losses, as chain.h numbers them."""
 SCRATCH = 256 * 32  # PRODUCT_SCRATCH of product.h: a member's own values begin behind it
 
 

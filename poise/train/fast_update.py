@@ -48,7 +48,7 @@ def add_update(work: Work, program: Any, state: Any, now: Recipe, grads: Tensor,
     adam: Adam = program.optimizer
     flat, moments = state.flat, state.optimizer
     first, second = adam.betas
-    parts = {stage: part for stage in _KNOWN if stage in stages for part in now.stage(stage)}
+    parts: dict[str, Any] = {stage: part for stage in _KNOWN if stage in stages for part in now.stage(stage)}
     # As the eager stages have it: rates in float64 for Adam, in float32 for the parts.
     lr = state.lr.to(torch.float32)
     begun = 1 - first ** (state.step + 1)

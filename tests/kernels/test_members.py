@@ -8,7 +8,7 @@ from poise.kernels import available
 from poise.kernels.threads import in_threads
 from poise.train.fast_order import orders_by_kernel
 
-native_only = pytest.mark.skipif(not available(), reason="the native kernels are not built: no C compiler")
+native_only = pytest.mark.skipif(not available(), reason="the native kernels are not in use")
 
 
 @native_only

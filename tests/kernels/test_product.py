@@ -11,7 +11,7 @@ from poise.kernels.library import function
 
 _products = function("poise_products", c_int64, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_int64)
 
-pytestmark = pytest.mark.skipif(not available(), reason="the native kernels are not built: no C compiler")
+pytestmark = pytest.mark.skipif(not available(), reason="the native kernels are not in use")
 
 
 def product(left: Tensor, right: Tensor, turned: int) -> Tensor:

@@ -35,7 +35,7 @@ from poise.train.losses import CrossEntropy, SeveralLosses, SquaredError
 from poise.train.optimizers import Adam
 from poise.train.population import Population, Rows
 
-pytestmark = pytest.mark.skipif(not available(), reason="the native kernels are not built: no C compiler")
+pytestmark = pytest.mark.skipif(not available(), reason="the native kernels are not in use")
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(90, 7, generator=GENERATOR)
