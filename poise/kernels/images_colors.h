@@ -65,21 +65,14 @@ POISE_CLONES static double sum_of(const float *restrict x, int64_t count) {
     return sum;
 }
 
-/* out = the weighted sum of rows, a few pixels at a time in registers. */
-POISE_CLONES static void taps(
-    const float *const *rows, const float *weight, int count, float *restrict out, int64_t width
-) {
-    int64_t whole = width - width % 32;
-    for (int64_t j = 0; j < whole; j += 32) {
-        float sum[32] = {0.0f};
-        for (int k = 0; k < count; k++)
-            for (int n = 0; n < 32; n++) sum[n] += weight[k] * rows[k][j + n];
-        for (int n = 0; n < 32; n++) out[j + n] = sum[n];
-    }
-    for (int64_t j = whole; j < width; j++) {
-        out[j] = 0.0f;
-        for (int k = 0; k < count; k++) out[j] += weight[k] * rows[k][j];
-    }
+POISE_CLONES static void weigh(const float *restrict x, float *restrict sum, int64_t count, float weight) {
+    for (int64_t k = 0; k < count; k++) sum[k] += weight * x[k];
+}
+
+/* out = the weighted sum of rows. */
+static void taps(const float *const *rows, const float *weight, int count, float *out, int64_t width) {
+    memset(out, 0, (size_t)width * sizeof(float));
+    for (int k = 0; k < count; k++) weigh(rows[k], out, width, weight[k]);
 }
 
 POISE_CLONES static void sharpen_row(
