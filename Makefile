@@ -83,6 +83,8 @@ $(STAMPS)/study: $(STAMPS)/torch $(NATIVE)
 $(STAMPS)/dev: $(STAMPS)/study
 	@echo "== install poise[dev]"; $(BIN)/python $(PIP) -c constraints.txt --no-build-isolation -e ".[dev]"
 	@$(CHROMIUM)
+	@! command -v npm >/dev/null || { echo "== npm ci in web"; npm ci --prefix web --silent --no-audit --no-fund </dev/null \
+		|| echo "npm ci failed: the tests that rebuild the lab's page are skipped"; }
 	@touch $@
 
 test-lowest: install-dev  ## the tests with the lowest versions pyproject.toml allows (but today's torch)

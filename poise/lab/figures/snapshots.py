@@ -9,8 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from poise.core.schedule import CosineCycles
-from poise.lab.controls import Control, Preset, Range, Seed, State
 from poise.lab.base import Figure
+from poise.lab.controls import Control, Preset, Range, Seed, State
 from poise.lab.figures.cycles import GRID, STEPS, Course, course, error_of, finished, truth
 from poise.lab.scene import Axis, Bars, Dots, Frame, Line, Number, Plot, Role, Rule, Table
 

@@ -23,7 +23,7 @@ LINGER_SECONDS = 5.0  # to take what was sent before a close
 
 # ---- what the children may use ----
 CHILDREN = 3  # that answer sliders; more than the cores of a small machine, as some wait for the disk
-JOB_SECONDS = 10.0
+JOB_SECONDS = 30.0  # a busy machine takes ten times what an idle one does
 EXPORT_FRAMES, EXPORT_BYTES, EXPORT_SECONDS = 2000, 2_000_000, 15.0  # of one file that a page asks for
 FILE_SECONDS = 60.0  # after which its child is ended
 JOB_BYTES = 1024**3  # of memory, on top of what a fresh child has
