@@ -24,6 +24,9 @@ KINDS = {key: kind for key, kind in sorted(Regularizer.registry.items()) if kind
 ORDER_MATTERS = {
     ("batch", "crop", "random_resized_crop"), ("batch", "aug_mix", "rand_augment"),
     ("batch", "aug_mix", "trivial_augment"), ("batch", "rand_augment", "trivial_augment"),
+    ("batch", "color_jitter", "equalize"), ("batch", "color_jitter", "sharpness"),
+    ("batch", "color_jitter", "solarize"), ("batch", "equalize", "sharpness"), ("batch", "grid_mask", "random_erasing"),
+    ("batch", "cut_mix", "mixup_or_cut_mix"), ("batch", "mixup", "mixup_or_cut_mix"),
     ("batch", "cutout", "random_erasing"), ("batch", "input_noise", "swap_noise"), ("batch", "cut_mix", "mixup"),
     ("gradient", "ca_grad", "grad_vac"), ("gradient", "ca_grad", "pc_grad"), ("gradient", "grad_vac", "pc_grad"),
     ("gradient", "clip_norm", "clip_value"),

@@ -11,7 +11,7 @@ import torch
 
 from poise import ArgumentError, CheckpointError, Classifier, Recipe, Regressor
 from poise.study.checkpoint import Checkpoint, fingerprint
-from poise.train import population
+from poise.train import cut
 from poise.train.step import step as train_step
 
 PARTS = ("dropout", "mixup", "decay", "ema", "batch_norm")
@@ -100,8 +100,8 @@ def killed_at_step(number: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -
             raise Killed
         return train_step(*given)
 
-    with monkeypatch.context() as cut:
-        cut.setattr(population, "step", step)
+    with monkeypatch.context() as patch:
+        patch.setattr(cut, "step", step)
         with pytest.raises(Killed):
             classifier(folder).fit(*table())
 

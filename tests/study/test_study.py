@@ -22,6 +22,7 @@ from poise.study.problem import Design
 from poise.study.progress import Quiet
 from poise.study.record import Record
 from poise.study.result import StudyResult, result_from_json
+from poise.study.sources import TableSource
 
 FILES = {"model", "predictions.csv", "recipe.yaml", "record.sqlite", "report.html", "result.json"}
 PARTS = ["dropout", "decay", "patience", "batch_norm"]
@@ -314,4 +315,6 @@ def test_an_empty_folder_may_be_used_until_another_study_has_written_there(frame
 
 
 def test_bundled_tables_know_their_target() -> None:
-    assert Study("iris").table.target_name == read("iris").target_name == "target"
+    source = Study("iris").source
+    assert isinstance(source, TableSource)
+    assert source.table.target_name == read("iris").target_name == "target"
