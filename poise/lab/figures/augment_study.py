@@ -19,9 +19,9 @@ from poise.train.population import Population, Rows
 
 __all__ = ["SEEDS", "STORE", "STRENGTHS", "gains", "measured", "stored"]
 
-STORE = Path(__file__).parent / "data" / "augment.json"
-STRENGTHS = (0.15, 0.3, 1.0)
-SEEDS = 8
+STORE = Path(__file__).parent / "data" / "augment.json"  # written by `python tools/lab_data.py augment`
+STRENGTHS = (0.15, 0.3, 1.0)  # shares of the strongest worth trying
+SEEDS = 8  # pairs of networks
 LABELS, STEPS = 100, 300
 
 

@@ -17,11 +17,11 @@ from poise.train.failure import TrainingError
 
 __all__ = ["GRID", "STEPS", "Course", "course", "error_of", "finished", "rows_of_seed", "truth"]
 
-STEPS = 600
+STEPS = 600  # of each of the two trainings
 EVERY = 10  # steps between two points of the curves
 DRAWN = 60  # steps between two frames of the stream
 ROWS, BATCH, NOISE = 24, 8, 0.4
-GRID = torch.linspace(-2, 2, 61)[:, None]
+GRID = torch.linspace(-2, 2, 61)[:, None]  # places at which answers are drawn
 
 
 def truth(x: Tensor) -> Tensor:

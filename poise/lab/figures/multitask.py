@@ -24,13 +24,13 @@ from poise.train.population import Population, Rows
 
 __all__ = ["CELLS", "STORE", "MultiTaskFigure", "measured", "stored"]
 
-STORE = Path(__file__).parent / "data" / "multitask.json"
+STORE = Path(__file__).parent / "data" / "multitask.json"  # written by `python tools/lab_data.py multitask`
 SEEDS = 24  # networks a cell, each with its own rows and first weights
 RELATED = (0.0, 0.25, 0.5, 0.75, 1.0)
 HELPERS = (1, 3)
 LABELS = (15, 30, 60, 120)
 WIDTHS = (3, 12)
-CELLS = [(r, h, n, w) for r in RELATED for h in HELPERS for n in LABELS for w in WIDTHS]
+CELLS = [(r, h, n, w) for r in RELATED for h in HELPERS for n in LABELS for w in WIDTHS]  # what is stored
 INPUTS, FEATURES, MORE, STEPS, NOISE = 8, 3, 200, 400, 0.3
 TEST = 1000
 

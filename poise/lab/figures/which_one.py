@@ -19,13 +19,13 @@ from poise.lab.scene import Axis, Frame, Intervals, Number, Plot, Role, Rule, Ta
 
 __all__ = ["CELLS", "MANY", "PARTS", "STORE", "USUAL", "Found", "Part", "Scores", "WhichOne", "stored"]
 
-STORE = Path(__file__).parent / "data" / "which_one.json"
+STORE = Path(__file__).parent / "data" / "which_one.json"  # written by `python tools/lab_data.py which_one`
 MANY = 8  # seeds that are kept
 PARTS = ("dropout", "decay", "mixup", "input_noise")
-USUAL = {"dropout.p": 0.3, "decay.rate": 1.0, "mixup.alpha": 0.4, "input_noise.scale": 0.3}
+USUAL = {"dropout.p": 0.3, "decay.rate": 1.0, "mixup.alpha": 0.4, "input_noise.scale": 0.3}  # at strength 1
 TABLES = ("diabetes", "wine", "made")
 STRENGTHS = ("0.3", "1", "2.5")
-CELLS = [(table, strength) for table in TABLES for strength in STRENGTHS]
+CELLS = [(table, strength) for table in TABLES for strength in STRENGTHS]  # what is stored
 Scores = dict[str, list[float]]
 """Of each arm, the validation score of each seed; lower is better."""
 

@@ -21,7 +21,8 @@ from poise.lab.server.limits import BODY_BYTES, CODE_SECONDS, HEADER_BYTES
 
 __all__ = ["ENTRANCE", "HEADERS", "Guard", "Keys"]
 
-ENTRANCE = "/enter"
+ENTRANCE = "/enter"  # takes a one-use code, gives the cookie
+# Of every answer.
 HEADERS = {
     "content-security-policy": (
         "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; "

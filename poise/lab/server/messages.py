@@ -13,7 +13,7 @@ from poise.lab.server.limits import MESSAGE_BYTES, MESSAGE_DEPTH
 
 __all__ = ["Act", "Action", "Close", "Message", "MessageError", "Open", "Set", "parsed"]
 
-Action = Literal["play", "pause", "step", "reset"]
+Action = Literal["play", "pause", "step", "reset"]  # of the play bar
 KEY = re.compile(r"[a-z0-9_-]{1,64}")
 FIGURE = re.compile(r"[a-z0-9_-]{1,64}")
 RUN = re.compile(r"[a-z0-9]{8,32}")
@@ -63,7 +63,7 @@ class Close:
     key: str
 
 
-Message = Open | Set | Act | Close
+Message = Open | Set | Act | Close  # what a client may send
 FIELDS = {
     "open": {"op", "key", "figure", "of", "state"},
     "set": {"op", "key", "id", "state"},
