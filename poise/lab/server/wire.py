@@ -11,7 +11,9 @@ from poise.lab.server.limits import REPLY_BYTES
 
 __all__ = ["COMMAND_BYTES", "FORK", "KILL", "LOAD", "command", "read", "receive", "send", "write"]
 
-FORK, KILL, LOAD = b"F", b"K", b"L"  # the first byte of a command to the nursery
+FORK = b"F"  # the first byte of a command to the nursery: make a child,
+KILL = b"K"  # end one,
+LOAD = b"L"  # open the runs
 COMMAND_BYTES = 9  # a letter and a number of eight bytes
 
 
