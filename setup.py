@@ -1,5 +1,6 @@
 """Builds the native tier, `poise/kernels`, where there is a C compiler; without one, poise runs without it."""
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -12,10 +13,13 @@ HEADERS = sorted(path.as_posix() for path in Path("poise/kernels").glob("*.h"))
 # No -ffast-math, and fused multiply-adds only where asked for: a sum must not depend on where it stands.
 FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 
+NUMBER = runpy.run_path("poise/kernels/library.py")["source_number"](Path("poise/kernels"))
+
 native = Extension(
     "poise.kernels._native",
     sources=SOURCES,
     depends=HEADERS,
+    define_macros=[("POISE_INTERFACE", f"{NUMBER}LL")],
     extra_compile_args=[] if sys.platform == "win32" else FLAGS,
     libraries=[] if sys.platform == "win32" else ["m"],
     optional=True,  # no compiler, no harm: the eager twins take over

@@ -6,6 +6,7 @@ A call by ctypes releases Python's lock, so threads run kernels side by side.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["address", "available", "function", "native"]
-
-INTERFACE = 1  # as POISE_INTERFACE in native.h
 
 _switch = {"on": os.environ.get("POISE_NATIVE", "1") != "0"}
 
@@ -33,8 +32,23 @@ def _library() -> ctypes.CDLL | None:
             except (OSError, AttributeError):
                 return None
             number.restype = ctypes.c_int64
-            return library if number() == INTERFACE else None
+            wanted = source_number()
+            return library if wanted is None or number() == wanted else None
     return None
+
+
+def source_number(folder: Path = Path(__file__).parent) -> int | None:
+    """Return a number of the C sources, which the build puts into the object; None where they were not shipped.
+
+    An object that was built of other sources is not called: after an update, an editable install still holds the old.
+    """
+    sources = sorted([*folder.glob("*.c"), *folder.glob("*.h")])
+    if not sources:
+        return None
+    digest = hashlib.sha256()
+    for path in sources:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return int(digest.hexdigest()[:15], 16)
 
 
 def available() -> bool:

@@ -4,8 +4,10 @@
 
 #include <stdint.h>
 
-/* Raise when an exported function changes its arguments; `library.py` refuses a build of another number. */
-#define POISE_INTERFACE 1
+/* A number of all sources, which setup.py gives; `library.py` refuses a build of others. */
+#ifndef POISE_INTERFACE
+#define POISE_INTERFACE 0
+#endif
 
 #if defined(_WIN32)
 #define POISE_EXPORT __declspec(dllexport)

@@ -33,5 +33,5 @@ def test_a_kernel_of_no_library_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_library_of_another_interface_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "INTERFACE", -1)
+    monkeypatch.setattr(library, "source_number", lambda: -1)
     assert library._library.__wrapped__() is None

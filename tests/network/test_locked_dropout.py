@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from poise.core.errors import ArgumentError
+from poise.core.errors import PoiseWarning
 from poise.core.recipe import Recipe
 from poise.core.rng import key
 from poise.network import Dropout, LockedDropout
@@ -157,14 +157,23 @@ def test_members_are_dropped_as_they_would_be_alone(population) -> None:  # type
 
 
 @pytest.mark.parametrize("kind", [*KINDS, nn.LSTMCell])
-def test_a_population_refuses_recurrent_layers_that_torch_cannot_map(kind: type[nn.Module]) -> None:
-    def build() -> nn.Module:
-        return nn.Sequential(nn.Linear(2, 3), kind(3, 4))  # type: ignore[call-arg]  # they all take two sizes
+def test_torch_cannot_map_recurrent_layers_and_a_population_loops_over_them(kind: type[nn.Module]) -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.recurrent = kind(2, 4)  # type: ignore[call-arg]  # they all take two sizes
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = self.recurrent(x)
+            return self.head(found[0] if isinstance(found, tuple) else found)
 
     with pytest.raises(RuntimeError, match="Batching rule not implemented for aten::"):  # torch's own words
-        torch.vmap(build(), randomness="different")(torch.randn(2, 5, 2))
-    with pytest.raises(ArgumentError, match=rf"networks that torch\.vmap can map; got nn\.{kind.__name__} in '1'"):
-        Population(build, Recipe(LockedDropout(0.5)), CrossEntropy(), lr=[0.1, 0.1])
+        torch.vmap(Network(), randomness="different")(torch.randn(2, 5, 2))
+    data = Rows(torch.randn(6, 2), torch.eye(3)[torch.arange(6) % 3])
+    population = Population(Network, Recipe(LockedDropout(0.5)), CrossEntropy(), lr=[0.1, 0.1])
+    with pytest.warns(PoiseWarning, match=rf"torch\.vmap cannot map 'recurrent' \({kind.__name__}\)"):
+        population.train(data, 1, 6)
 
 
 def test_a_population_trains_a_recurrence_in_plain_operations() -> None:

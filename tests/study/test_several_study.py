@@ -17,6 +17,7 @@ from poise.study.model import load_model
 from poise.study.problem import Design
 from poise.study.report import summary
 from poise.study.result import StudyResult, result_from_json
+from poise.study.sources import TableSource
 
 TABLE = Path(__file__).parents[3] / "shared" / "data" / "tables" / "horse_colic.parquet"
 
@@ -109,7 +110,8 @@ def test_a_result_written_before_there_were_several_targets_still_loads(result: 
 def test_the_model_on_disk_predicts_the_same(run: Study, predictions: pd.DataFrame) -> None:
     assert run.out is not None
     model = load_model(run.out)
-    frame = run.table.frame.iloc[predictions.row][list(model.encoder.input_names)]
+    assert isinstance(run.source, TableSource)
+    frame = run.source.table.frame.iloc[predictions.row][list(model.encoder.input_names)]
     again = model.predict_frame(frame).reset_index(drop=True)
     own = predictions.drop(columns=["row", "label truth", "amount truth"])
     pd.testing.assert_frame_equal(own, again, check_exact=True, check_dtype=False)

@@ -90,13 +90,15 @@ def test_the_record_holds_every_trial_once(run: Study) -> None:
 def test_the_predictions_on_disk_are_those_of_the_model_on_disk(run: Study) -> None:
     model, found = load_model(folder_of(run)), pd.read_csv(folder_of(run) / "predictions.csv")
     rows = found.row.to_numpy()
-    frame = run.table.frame.iloc[rows][list(model.encoder.input_names)]
+    assert isinstance(run.source, TableSource)
+    table = run.source.table
+    frame = table.frame.iloc[rows][list(model.encoder.input_names)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PoiseWarning)  # of levels never seen
         again = model.predict_frame(frame).reset_index(drop=True)
     pd.testing.assert_frame_equal(found.drop(columns=["row", "truth"]), again, check_exact=True, check_dtype=False)
-    assert run.table.target is not None
-    assert found.truth.tolist() == run.table.target.iloc[rows].tolist()
+    assert table.target is not None
+    assert found.truth.tolist() == table.target.iloc[rows].tolist()
     assert len(found) == result_of(run).rows["test"]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import signal
 import socket
@@ -108,7 +107,6 @@ class _Nursery:
         try:
             self.catalog = self.catalog.with_runs(self.places)
             # torch.optim imports it at an optimizer's first step: a second in each child, unless it is here already.
-            importlib.import_module("torch._dynamo")
         except PoiseError as error:
             wire.send(self.control, {"error": str(error)})
             os._exit(1)

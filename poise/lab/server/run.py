@@ -42,7 +42,7 @@ class Run:
         self.tell(True, False)
 
     def pause(self) -> None:
-        """Halt after the frame that is being made."""
+        """Halt; the frame that is being made is kept for the next step."""
         self.steps = 0
         self.allowed.clear()
         self.tell(False, self.done)
@@ -79,12 +79,12 @@ class Run:
         await _asked(worker, {**self.request, "do": "stream"})
         due = loop.time()
         while True:
-            await self._may()
             answer = await _asked(worker, {"do": "next"})
             if "end" in answer:
                 return
             await self.free()
             await asyncio.sleep(max(0.0, due - loop.time()))
+            await self._may()  # last: a frame that was ready when the run was paused is the first step's
             due = loop.time() + FRAME_SECONDS
             self.show(answer["message"])
 
