@@ -66,7 +66,7 @@ ORDERED_SUMS = {
     "virtual_adversarial", "weight_noise", "weight_norm", "weight_standardization",
 }  # fmt: skip
 
-LEAST = 1808  # checks over all classes; raised when classes are added, never lowered
+LEAST = 1998  # checks over all classes; raised when classes are added, never lowered
 
 
 def part_of(key: str) -> Regularizer:
