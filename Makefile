@@ -19,11 +19,8 @@ PIP    := -m pip install -qq --disable-pip-version-check $(PIP_OPTIONS)
 PYTEST := $(BIN)/python -m pytest -q
 
 # The lab's pages are tested in Debian's Chromium; those tests skip where it is not, so its lack is said, not an error.
-CHROMIUM := if command -v chromium > /dev/null || command -v chromium-browser > /dev/null; then :; \
-	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then echo "== apt-get install chromium"; \
-	{ apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } > /dev/null || \
-	echo "Chromium could not be installed: the browser tests of the lab will skip."; \
-	else echo "No Chromium: the browser tests of the lab will skip. As root: apt-get install chromium"; fi
+CHROMIUM := command -v chromium > /dev/null || command -v chromium-browser > /dev/null || \
+	sh tools/system_packages.sh chromium || echo "Without Chromium the browser tests of the lab skip."
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

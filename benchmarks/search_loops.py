@@ -10,7 +10,6 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +166,5 @@ def search_with_loops(
         found.append((time.time() - began, score, config))
         return score
 
-    stop: Callable[..., None] = lambda study, trial: study.stop() if time.time() - began > seconds else None  # noqa: E731
-    study.optimize(objective, timeout=seconds, callbacks=[stop])
+    study.optimize(objective, timeout=seconds)
     return found
