@@ -86,6 +86,9 @@ class Nursery:
         except (asyncio.IncompleteReadError, OSError) as error:
             writer.close()
             raise ChildError("The lab has ended. Start it again.") from error
+        except asyncio.CancelledError:
+            writer.close()  # the lab ends while its children start
+            raise
         worker = Worker(self, channel, hello["pid"], reader, writer)
         self.workers.add(worker)
         return worker
