@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch._C import _functorch as functorch
@@ -17,15 +16,12 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError, shown
+from poise.core.philox import philox, seeds_of
 from poise.core.rng import Rng, stream
 from poise.kernels import available
 from poise.kernels.visits import fill_visit_words
 
 __all__ = ["VisitRng", "draws_of", "visits_of"]
-
-_WORD = (1 << 64) - 1
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
 
 
 def visits_of(ids: object, epoch: object, rows: int) -> Tensor | None:
@@ -129,42 +125,14 @@ def _words(keys: Tensor, visits: Tensor, number: int, count: int) -> Tensor:
     """Return the words (M, B, count) of keys (M or 1, 3) and visits (M or 1, B, 2)."""
     members, rows = max(keys.shape[0], visits.shape[0]), visits.shape[1]
     own_keys, own_visits = keys.expand(members, 3), visits.expand(members, rows, 2)
-    own_keys, own_visits = (own if own.is_cpu else own.cpu() for own in (own_keys, own_visits))
-    own_keys, own_visits = own_keys.contiguous(), own_visits.contiguous()
-    out = torch.empty(members, rows, count, dtype=torch.int64)
-    if available():
-        fill_visit_words(out, own_keys, own_visits, number)
-    else:
-        out.copy_(torch.from_numpy(_philox(own_keys, own_visits, number, count).view(np.int64)))
-    return out if keys.is_cpu else out.to(keys.device)
-
-
-def _product(factor: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the high and the low word of factor x, of 128 bits, by halves of 32 bits."""
-    low, high = np.uint64(factor & 0xFFFFFFFF), np.uint64(factor >> 32)
-    x_low, x_high = x & _LOW, x >> _HALF
-    middle = low * x_high + (low * x_low >> _HALF)
-    other = high * x_low + (middle & _LOW)
-    return high * x_high + (middle >> _HALF) + (other >> _HALF), np.uint64(factor) * x
-
-
-def _philox(keys: Tensor, visits: Tensor, number: int, count: int) -> np.ndarray:
-    """Return the words as the kernel makes them, all blocks at once."""
-    members, rows, _ = visits.shape
-    blocks = -(-count // 4)
-    seed, member = (keys[:, k].numpy().astype(np.uint64)[:, None, None] for k in range(2))
-    first, second = seed * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(number), member
-    sample, epoch = (visits[..., k].numpy().astype(np.uint64)[..., None] for k in range(2))
-    a, b, c, d = np.broadcast_arrays(
-        np.arange(1, blocks + 1, dtype=np.uint64), np.uint64(0), epoch, sample + np.uint64(1)
-    )
-    for _ in range(10):
-        right, low_right = _product(0xCA5A826395121157, c)
-        left, low_left = _product(0xD2E7470EE14C6C93, a)
-        a, b, c, d = right ^ b ^ first, low_right, left ^ d ^ second, low_left
-        first = first + np.uint64(0x9E3779B97F4A7C15)
-        second = second + np.uint64(0xBB67AE8584CAA73B)
-    return np.stack([a, b, c, d], -1).reshape(members, rows, 4 * blocks)[..., :count]
+    if available() and keys.is_cpu:
+        out = torch.empty(members, rows, count, dtype=torch.int64)
+        fill_visit_words(out, own_keys.contiguous(), own_visits.contiguous(), number)
+        return out
+    # On the device of the keys: the visits come from there in a population, and are few in a run.
+    own_visits = own_visits.to(keys.device)
+    first, second = (seed[:, None] for seed in seeds_of(own_keys, number))
+    return philox(first, second, count, epoch=own_visits[..., 1], row=own_visits[..., 0] + 1)
 
 
 _operators = torch.library.Library("poise", "FRAGMENT")
