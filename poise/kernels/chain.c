@@ -16,6 +16,7 @@ POISE_INLINE float *at(const float *input, float *scratch, int64_t place) {
 static void chain_forward(const chain *net, int64_t member, const float *input, float *scratch) {
     const float *params = net->params + member * net->parameters;
     const int64_t *key = net->keys + 3 * member;
+    const int narrow = (int)net->narrow;
     for (int64_t i = 0; i < net->layers_count; i++) {
         const layer *its = net->layers + i;
         const float *from = at(input, scratch, its->source);
@@ -24,7 +25,7 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
         case LINEAR: {
             const matrix left = {from, its->source_stride, 1}, right = {params + its->weight, 1, its->inputs};
             product(net->rows, its->outputs, its->inputs, left, right, to, its->target_stride,
-                    its->bias < 0 ? 0 : params + its->bias, 0, scratch);
+                    its->bias < 0 ? 0 : params + its->bias, 0, narrow, scratch);
             break;
         }
         case BATCH_NORM:
@@ -56,7 +57,8 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
             break;
         case LEVELS: {
             const matrix left = {from, its->source_stride, 1}, right = {params + its->weight, its->outputs, 1};
-            product(net->rows, its->outputs, its->inputs, left, right, to, its->target_stride, 0, 0, scratch);
+            product(net->rows, its->outputs, its->inputs, left, right, to, its->target_stride, 0, 0, narrow,
+                    scratch);
             break;
         }
         }
@@ -66,6 +68,7 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
 static void chain_backward(const chain *net, int64_t member, const float *input, float *scratch) {
     const float *params = net->params + member * net->parameters;
     float *grads = net->grads + member * net->parameters;
+    const int narrow = (int)net->narrow;
     for (int64_t i = net->layers_count - 1; i >= 0; i--) {
         const layer *its = net->layers + i;
         const float *from = at(input, scratch, its->source);
@@ -76,11 +79,11 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
             const matrix turned = {back, 1, its->target_stride}, straight = {back, its->target_stride, 1};
             const matrix value = {from, its->source_stride, 1}, weight = {params + its->weight, its->inputs, 1};
             product(its->outputs, its->inputs, net->rows, turned, value, grads + its->weight, its->inputs, 0, 0,
-                    scratch);
+                    narrow, scratch);
             if (its->bias >= 0) sum_rows(net->rows, its->outputs, back, its->target_stride, grads + its->bias);
             if (its->source_grad >= 0) {
                 product(net->rows, its->inputs, its->outputs, straight, weight, scratch + its->source_grad,
-                        its->source_stride, 0, (int)its->add, scratch);
+                        its->source_stride, 0, (int)its->add, narrow, scratch);
             }
             break;
         }
@@ -103,7 +106,7 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
         case LEVELS: {
             const matrix turned = {from, 1, its->source_stride}, value = {back, its->target_stride, 1};
             product(its->inputs, its->outputs, net->rows, turned, value, grads + its->weight, its->outputs, 0, 0,
-                    scratch);
+                    narrow, scratch);
             break;
         }
         default: /* noise passes the gradient on; features of the input take none */

@@ -41,6 +41,7 @@ typedef struct {
     int64_t rows, parameters;
     int64_t columns, targets_width, outputs_width;
     int64_t layers_count, losses_count, output, output_grad;
+    int64_t narrow; /* whether products round their operands to bfloat16, where that is faster */
     const layer *layers;
     const loss *losses;
     const float *params;     /* (members, parameters) */

@@ -25,7 +25,7 @@ ACTIVATIONS = {name: number for number, name in enumerate(("relu", "silu", "mish
 """The activations, as chain.h numbers them."""
 LOSSES = {"cross_entropy": 0, "squared_error": 1}
 """The losses, as chain.h numbers them."""
-SCRATCH = 256 * 32  # PRODUCT_SCRATCH of product.h: a member's own values begin behind it
+SCRATCH = 128 * 32 + 128 * 128  # PRODUCT_SCRATCH of product.h: a member's own values begin behind it
 
 
 class Layer(ctypes.Structure):
@@ -56,7 +56,8 @@ class Chain(ctypes.Structure):
 
     _fields_ = (
         *((name, c_int64) for name in ("rows", "parameters", "columns", "targets_width", "outputs_width",
-                                       "layers_count", "losses_count", "output", "output_grad")),
+                                       "layers_count", "losses_count", "output", "output_grad",
+                                       "narrow")),
         *((name, c_void_p) for name in ("layers", "losses", "params", "grads", "keys", "inputs", "targets", "weights",
                                         "terms")),
     )  # fmt: skip

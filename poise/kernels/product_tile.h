@@ -1,5 +1,6 @@
 /* The product for one instruction set; `product.c` includes this once for each, with these names defined:
-   VECTOR(name), WIDTH (floats a vector), HEIGHT (rows a tile), TARGET, TYPE, LOAD, STORE, EACH, FUSED. */
+   VECTOR(name), WIDTH (floats a vector), HEIGHT (rows a tile), TARGET, TYPE, LOAD, STORE, EACH, FUSED.
+   With PAIRED there is the tile alone: `product_bfloat16.h` goes over the matrices in its own way. */
 
 /* A tile of HEIGHT rows and `vectors` vectors; rows beyond `rows` repeat the last one and are not stored. */
 TARGET static inline __attribute__((always_inline)) void VECTOR(tile)(
@@ -53,6 +54,7 @@ TARGET static inline __attribute__((always_inline)) void VECTOR(tile)(
     }
 }
 
+#ifndef PAIRED
 TARGET static void VECTOR(product)(int64_t rows, int64_t columns, int64_t depth, matrix left, matrix right, float *c,
                                    int64_t stride, const float *bias, int add, float *scratch) {
     for (int64_t from = 0; from < columns; from += 2 * WIDTH) {
@@ -76,6 +78,7 @@ TARGET static void VECTOR(product)(int64_t rows, int64_t columns, int64_t depth,
         }
     }
 }
+#endif
 
 #undef VECTOR
 #undef WIDTH
@@ -86,3 +89,4 @@ TARGET static void VECTOR(product)(int64_t rows, int64_t columns, int64_t depth,
 #undef STORE
 #undef EACH
 #undef FUSED
+#undef PAIRED

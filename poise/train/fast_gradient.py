@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.context import Batch
+from poise.core.errors import ArgumentError, shown
 from poise.core.terms import DATA
 from poise.kernels import available
 from poise.kernels import chain as kernels
+from poise.kernels.product import PRODUCTS
 from poise.train.chain import ChainPlan, read_chain
 from poise.train.fast_forward import places_of, pointed
 from poise.train.losses import CrossEntropy, SeveralLosses, SquaredError
@@ -22,11 +24,20 @@ __all__ = ["FastNetwork", "ReadyNetwork"]
 
 
 class FastNetwork:
-    """A network and its loss for kernels; read anew where the batch has another shape or parts went idle."""
+    """A network and its loss for kernels; read anew where the batch has another shape or parts went idle.
 
-    def __init__(self, module: nn.Module, loss: Any) -> None:
+    Raises: ArgumentError if `products` is none that kernels know.
+    """
+
+    def __init__(self, module: nn.Module, loss: Any, products: str = "float32") -> None:
+        if products not in PRODUCTS:
+            raise ArgumentError(
+                f'`Population.products` must be "float32" or "bfloat16"; got {shown(products)}. The second rounds what '
+                "is multiplied to half the bits."
+            )
         self.module = module
         self.loss = loss
+        self.narrow = products == "bfloat16"
         self._read: dict[Any, ReadyNetwork | None] = {}
 
     def ready(self, flat: Flat, batch: Batch) -> ReadyNetwork | None:
@@ -40,15 +51,23 @@ class FastNetwork:
             return None
         key = (inputs.shape[1:], targets.shape[1:])
         if key not in self._read:
-            self._read = {key: _prepared(self.module, self.loss, flat, inputs, targets)}
+            self._read = {key: self._prepared(flat, inputs, targets)}
         return self._read[key]
+
+    def _prepared(self, flat: Flat, inputs: Tensor, targets: Tensor) -> ReadyNetwork | None:
+        plan = read_chain(self.module, places_of(flat), inputs.shape[1], inputs.shape[2])
+        width = 1 if targets.dim() == 2 else targets.shape[2]
+        losses = None if plan is None else _losses_of(self.loss, plan.outputs, width)
+        return None if plan is None or losses is None else ReadyNetwork(plan, losses, flat, width, self.narrow)
 
 
 class ReadyNetwork:
     """A chain with everything in it that stays from step to step."""
 
-    def __init__(self, plan: ChainPlan, losses: dict[str, kernels.Loss], flat: Flat, targets: int) -> None:
-        self.plan, self.names = plan, list(losses)
+    def __init__(
+        self, plan: ChainPlan, losses: dict[str, kernels.Loss], flat: Flat, targets: int, narrow: bool
+    ) -> None:
+        self.plan, self.names, self.narrow = plan, list(losses), narrow
         self.losses = (kernels.Loss * len(losses))(*losses.values())
         self.targets = targets
         self._grads = torch.zeros(0, flat.data.shape[1])
@@ -65,7 +84,7 @@ class ReadyNetwork:
         chain = kernels.Chain(
             rows=self.plan.rows, parameters=flat.data.shape[1], columns=self.plan.columns, targets_width=self.targets,
             outputs_width=self.plan.outputs, layers_count=len(self.plan.layers), losses_count=len(self.losses),
-            output=self.plan.output, output_grad=self.plan.output_grad, layers=layers,
+            output=self.plan.output, output_grad=self.plan.output_grad, narrow=self.narrow, layers=layers,
             losses=ctypes.addressof(self.losses), params=work.hold(flat.data), grads=self._grads.data_ptr(),
             keys=work.hold(keys), inputs=work.hold(batch.inputs), targets=work.hold(batch.targets),
             weights=None if batch.weights is None else work.hold(batch.weights), terms=terms.data_ptr(),
@@ -73,13 +92,6 @@ class ReadyNetwork:
         work.held += [terms, self]
         work.add("poise_chain", chain, self.plan.size)
         return {name: terms[:, place] for place, name in enumerate(self.names)}, self._grads
-
-
-def _prepared(module: nn.Module, loss: Any, flat: Flat, inputs: Tensor, targets: Tensor) -> ReadyNetwork | None:
-    plan = read_chain(module, places_of(flat), inputs.shape[1], inputs.shape[2])
-    width = 1 if targets.dim() == 2 else targets.shape[2]
-    losses = None if plan is None else _losses_of(loss, plan.outputs, width)
-    return None if plan is None or losses is None else ReadyNetwork(plan, losses, flat, width)
 
 
 def _losses_of(loss: Any, outputs: int, targets: int) -> dict[str, kernels.Loss] | None:

@@ -51,7 +51,8 @@ class Population:
     `build()` returns a new network; `recipe` fixes the structure and the dials that all members share; `dials` holds
     per-member tensors (M,) under keys `part.field`; `lr` is (M,); `members` are the ids that seeds derive from
     (0 .. M-1); `schedule` scales every learning rate by its value at the step. `memory` is how many bytes all of it may
-    take, the machine's if None: more members than fit step some at a time, with the same results.
+    take, the machine's if None: more members than fit step some at a time, with the same results. `products`
+    "bfloat16" rounds what kernels multiply while they train, where that is faster: see docs/population.md.
 
     Raises: ArgumentError when a dial is unknown, out of range or not of length M; when learning rates or ids are not;
     when the networks have nothing to train, or `columns` does not fit them.
@@ -74,6 +75,7 @@ class Population:
         blocks: Blocks | None = None,
         teacher: Callable[[Any], Any] | None = None,
         memory: int | None = None,
+        products: str = "float32",
     ) -> None:
         keep_freed_memory()
         self.base_lr = member_rates(lr, members)
@@ -85,7 +87,8 @@ class Population:
         skeleton, params, buffers = build_members(build, shared, seed, self.members)
         own = member_dials(recipe, dials or {}, count, next(iter(params.values())).dtype)
         recipe = shared
-        self.program = Program(skeleton, recipe, loss, optimizer or Adam(), columns, classes, blocks, teacher)
+        given = (columns, classes, blocks, teacher, products)
+        self.program = Program(skeleton, recipe, loss, optimizer or Adam(), *given)
         check_columns(recipe, skeleton, self.program.roles, columns)
         flat = Flat.of(params)
         self.state = State(
@@ -217,15 +220,12 @@ class Population:
         scores = torch.where(torch.isfinite(scores) & ~self.diverged, scores, torch.inf)
         running = ~self.stopped
         if self.program.recipe.stage("stop"):
-            self._stop(scores)
+            self.stopped = fold_members(self.program, self.state, "stop", self.stopped, score=scores)
         improved = running & improved_members(self.program, self.state)
         self._keep_weights(improved)
         self.best_score = torch.where(improved, scores, self.best_score)
         self.best_step = torch.where(improved, self.state.step, self.best_step)
         return scores
-
-    def _stop(self, scores: Tensor) -> None:
-        self.stopped = fold_members(self.program, self.state, "stop", self.stopped, score=scores)
 
     # --- survivors -----------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Program:
     classes: int | None = None
     blocks: Blocks | None = None
     teacher: Callable[[Any], Any] | None = None
+    products: str = "float32"  # what kernels round the operands of a network's matrix products to
     roles: Mapping[str, Role] = field(init=False)
     inserted: tuple[tuple[str, Inserted], ...] = field(init=False)
     homes: Homes = field(init=False)
@@ -53,7 +54,7 @@ class Program:
         object.__setattr__(self, "inserted", tuple(inserted_layers(self.module)))
         object.__setattr__(self, "homes", homes_of(self.module))
         object.__setattr__(self, "moving", frozenset(moving_buffers(self.module)))
-        object.__setattr__(self, "fast", FastNetwork(self.module, self.loss))
+        object.__setattr__(self, "fast", FastNetwork(self.module, self.loss, self.products))
         object.__setattr__(self, "moves", any(isinstance(dial, Schedule) for dial in self.recipe.dials().values()))
         object.__setattr__(self, "found", {})
 
