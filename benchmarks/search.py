@@ -34,9 +34,9 @@ from poise.study.folds import make_folds
 from poise.study.gap import model_of, predictions_of
 from poise.study.metrics import measure, metrics_of
 from poise.study.prepare import Prepared, prepare
-from poise.study.problem import Design
 from poise.study.search import Search
 from poise.study.space import Config, Space
+from poise.study.table_network import Design
 
 STORED = Path(__file__).parent / "results" / "search.jsonl"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tables"

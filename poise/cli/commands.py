@@ -85,24 +85,16 @@ def run_predict(arguments: argparse.Namespace) -> None:
 
 
 def _predictions(arguments: argparse.Namespace) -> pd.DataFrame:
-    from poise.data import read
-    from poise.data.images import read_pictures
-    from poise.data.pixels import PixelEncoder
+    import pandas as pd
+
     from poise.study.model import load_model
 
     model = load_model(arguments.model)
-    encoder = model.encoder
-    if isinstance(encoder, PixelEncoder):
-        size = encoder.height, encoder.width
-        pixels, names = read_pictures(arguments.data, channels=encoder.channels, size=size)
-        found = model.predict_frame(pixels)
-        found.insert(0, "image", list(names))
-        return found
-    frame = read(arguments.data, encoding=arguments.encoding, delimiter=arguments.delimiter).frame
-    known = set(encoder.input_names)
-    if unused := [name for name in frame.columns if name not in known]:
-        say(f"note: {len(unused)} columns are not used: {shown(unused, 200)}", sys.stderr)
-    return model.predict_frame(frame.drop(columns=unused))
+    new = model.kind.read_new(arguments.data, model.encoder, encoding=arguments.encoding, delimiter=arguments.delimiter)
+    if new.note:
+        say(f"note: {new.note}", sys.stderr)
+    found = model.predict_frame(new.data)
+    return found if new.names is None else pd.concat([new.names, found], axis=1)
 
 
 def _cache() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +55,8 @@ class PixelEncoder:
         facts = {"channels": self.channels, "height": self.height, "width": self.width}
         return {**facts, "mean": list(self.mean), "scale": list(self.scale)}, {}
 
-    @staticmethod
-    def from_state(facts: dict[str, Any]) -> PixelEncoder:
+    @classmethod
+    def from_state(cls, facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> PixelEncoder:
         """Return the encoder that `state` told of."""
         channels, height, width = (int(facts[name]) for name in ("channels", "height", "width"))
-        return PixelEncoder(
-            channels, height, width, tuple(map(float, facts["mean"])), tuple(map(float, facts["scale"]))
-        )
+        return cls(channels, height, width, tuple(map(float, facts["mean"])), tuple(map(float, facts["scale"])))

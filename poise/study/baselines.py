@@ -7,11 +7,9 @@ import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from poise.study.choices import IMAGE, Start
 from poise.study.cohort import Cohort, Plan
 from poise.study.fit import refit
 from poise.study.folds import Folds
-from poise.study.image_network import ImageDesign
 from poise.study.labels import is_known
 from poise.study.problem import Problem
 from poise.study.search import Candidate
@@ -22,8 +20,6 @@ from poise.train.stack import Stack
 __all__ = ["boosting", "plain_families", "plain_networks"]
 
 _RATES = (1e-3, 3e-3, 1e-2)
-_DROPS = (0.1, 0.25, 0.4, 0.6)
-
 _SMALL = 5_000  # rows; below, two threads of boosting wait for each other longer than they work
 
 
@@ -49,22 +45,17 @@ def plain_networks(problem: Problem, folds: Folds, plan: Plan, seed: int) -> dic
 
 
 def plain_families(problem: Problem) -> tuple[Space, dict[str, list[Config]]]:
-    """Return the baselines: no regularizer at three learning rates, and what many would try first.
+    """Return the baselines: no regularizer at three learning rates, and the rival of the design's choices.
 
-    For tables dropout alone at four rates by three learning rates; for images flips and crops alone.
+    For tables that is dropout alone at four rates by three learning rates; for images flips and crops alone.
     """
-    usual: list[Start]
-    if isinstance(problem.design, ImageDesign):
-        space = Space(("flip", "crop"), choices=IMAGE)
-        usual = [(("flip", "crop"), {}, lr) for lr in _RATES]
-        name = "flips and crops alone"
-    else:
-        space = Space(("dropout",))
-        usual = [(("dropout",), {"dropout.p": p}, lr) for p in _DROPS for lr in _RATES]
-        name = "tuned dropout"
+    choices = problem.design.choices
+    space = Space(tuple({name: None for on, _, _ in choices.rival.starts for name in on}), choices=choices)
     plain = [space.config(place, (), lr=lr) for place, lr in enumerate(_RATES)]
-    tuned = [space.config(len(plain) + place, on, dials, lr) for place, (on, dials, lr) in enumerate(usual)]
-    return space, {"unregularized network": plain, name: tuned}
+    tuned = [
+        space.config(len(plain) + place, on, dials, lr) for place, (on, dials, lr) in enumerate(choices.rival.starts)
+    ]
+    return space, {"unregularized network": plain, choices.rival.name: tuned}
 
 
 def boosting(problem: Problem, codes: np.ndarray, inputs: np.ndarray, seed: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from poise.average import Ema
@@ -13,10 +13,18 @@ from poise.network import BatchNorm, Dropout, HiddenNoise
 from poise.stop import Patience
 from poise.update import L1, Decay
 
-__all__ = ["IMAGE", "TABLE", "Choices", "Start"]
+__all__ = ["IMAGE", "TABLE", "Choices", "Rival", "Start"]
 
 Start = tuple[tuple[str, ...], dict[str, float], float]
 """A configuration that a search begins with: the parts that are on, their dials, the learning rate."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What many would try first, and a study must beat: the best of `starts`, told of in the report by its name."""
+
+    name: str
+    starts: tuple[Start, ...]
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Choices:
     `ranges`: of each searched dial, the lowest and the highest value; `fixed`: dials that keep their start value;
     `log`: dials whose equal steps are equal factors. Of the parts in `rare`, a bracket tries only two at a time,
     because a part costs its time for every member as soon as one member uses it. `lr`: of Adam, in log scale.
+    `rival`: a baseline of the comparison.
     """
 
     parts: Mapping[str, Regularizer]
@@ -35,6 +44,7 @@ class Choices:
     rare: tuple[str, ...]
     lr: tuple[float, float]
     starts: tuple[Start, ...]
+    rival: Rival
 
     def without(self, *names: str) -> Choices:
         """Return the choices without some parts."""
@@ -49,16 +59,20 @@ class Choices:
             frozenset(filter(own, self.log)),
             tuple(filter(own, self.rare)),
             self.lr,
-            tuple(
-                (tuple(filter(own, on)), {k: v for k, v in dials.items() if own(k)}, lr)
-                for on, dials, lr in self.starts
-            ),
+            _filtered(self.starts, own),
+            Rival(self.rival.name, _filtered(self.rival.starts, own)),
         )
+
+
+def _filtered(starts: tuple[Start, ...], own: Callable[[str], bool]) -> tuple[Start, ...]:
+    return tuple((tuple(filter(own, on)), {k: v for k, v in dials.items() if own(k)}, lr) for on, dials, lr in starts)
 
 
 def _named(*parts: Regularizer) -> dict[str, Regularizer]:
     return {part.name: part for part in parts}
 
+
+_RATES = (1e-3, 3e-3, 1e-2)  # of the baselines
 
 _MILD = {"dropout.p": 0.1, "decay.rate": 0.02, "ema.decay": 0.98}
 
@@ -105,6 +119,9 @@ TABLE = Choices(
         (("dropout", "decay", "patience", "ema", "mixup", "label_smoothing", "swap_noise"), _MILD, 3e-3),
         (("patience", "decay"), {"decay.rate": 0.5}, 2e-3),
         (("dropout", "patience"), {"dropout.p": 0.4}, 2e-3),
+    ),
+    rival=Rival(
+        "tuned dropout", tuple((("dropout",), {"dropout.p": p}, lr) for p in (0.1, 0.25, 0.4, 0.6) for lr in _RATES)
     ),
 )
 """What a study of a table may combine."""
@@ -155,5 +172,6 @@ IMAGE = Choices(
         ((*_AUGMENTED, "cut_mix"), {"cut_mix.share": 0.5}, 3e-3),
         (("batch_norm", "dropout", "decay", "patience"), {"decay.rate": 0.2}, 2e-3),
     ),
+    rival=Rival("flips and crops alone", tuple((("flip", "crop"), {}, lr) for lr in _RATES)),
 )
 """What a study of images may combine; grey ones leave `color_jitter` out."""

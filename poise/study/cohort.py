@@ -5,34 +5,54 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from poise.core.context import Batch
 from poise.core.recipe import Recipe
 from poise.core.schedule import OneCycle
 from poise.core.terms import data_keys
-from poise.study.checkpoint import Checkpoint
-from poise.study.course import Course
 from poise.study.folds import Folds
 from poise.study.halt import Halt
+from poise.study.look import Look
 from poise.study.problem import Problem
 from poise.study.space import Config
 from poise.train.optimizers import Adam
-from poise.train.population import Population, Rows
+from poise.train.population import Population
 
 __all__ = ["Cohort", "Plan", "measured_rate", "plan_for"]
+
+RUNGS = (0.125, 0.25, 0.5)
+"""Shares of the full training after which the better half of a bracket goes on. On seven tables other than the
+benchmark's, the rank of a configuration after an eighth agreed with that at the end by 0.6 to 0.9, earlier by less."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long each network trains: `steps` optimizer steps of `batch` rows, evaluated every `every` steps."""
+    """How long each network trains: `steps` optimizer steps of `batch` rows, evaluated every `every` steps.
+
+    In a search, the better half goes on after each of the steps in `rungs`.
+    """
 
     steps: int
     batch: int
     every: int
+    rungs: tuple[int, ...] = ()
+
+    def cut(self, share: float) -> Plan:
+        """Return the plan of a share of the steps, twenty at least; rungs stay where they are."""
+        steps = min(self.steps, max(20, round(self.steps * share)))
+        return replace(self, steps=steps, every=max(1, steps // 24), rungs=tuple(r for r in self.rungs if r < steps))
+
+    def work(self, configurations: int, until: int | None = None) -> int:
+        """Return the steps that a bracket of so many configurations takes up to a step, if none stops early."""
+        end, total = self.steps if until is None else until, 0
+        for begin, rung in zip((0, *self.rungs), (*self.rungs, self.steps), strict=True):
+            total += configurations * max(0, min(rung, end) - begin)
+            configurations = math.ceil(configurations / 2)
+        return total
 
 
 class Cohort:
@@ -79,79 +99,74 @@ class Cohort:
             classes=problem.heads[0].classes if problem.plain else None,
             blocks=None if problem.plain else problem.blocks,
         )
-        watched = (folds.stop.sum(0) + folds.validation.sum(0)) > 0
-        self.seen = torch.nonzero(watched).flatten()  # rows that any fold stops or chooses by
-        # A retraining on all rows watches none.
-        whole = len(self.seen) in (0, len(problem.rows))
-        self.rows = problem.rows if whole else problem.rows.select(self.seen)
         self.history: list[tuple[int, Tensor, Tensor]] = []  # step, training loss (M,), stop score (M,)
 
-    def train(
-        self,
-        until: int,
-        halt: Halt | None = None,
-        checkpoint: Checkpoint | None = None,
-        name: str = "",
-        course: Course | None = None,
-    ) -> bool:
+    @cached_property
+    def stop(self) -> Look:
+        """The rows that say when to stop."""
+        return Look(self.problem, self.folds.stop)
+
+    @cached_property
+    def validated(self) -> Look:
+        """The rows that choose among configurations."""
+        return Look(self.problem, self.folds.validation)
+
+    def train(self, until: int, halt: Halt | None = None) -> bool:
         """Train to step `until`, evaluating on each member's stop rows every `plan.every` steps.
 
-        When `halt` is due, training ends at the next evaluation; returns whether it came to its own end. With a
-        `checkpoint`, what was saved under `name` is gone on with. A `course` is told the losses.
+        When `halt` is due, training ends at the next evaluation; returns whether it came to its own end.
         """
+        while not self.over(until):
+            self.advance(until)
+            if halt is not None and halt.due():
+                return self.over(until)
+        return True
+
+    def over(self, until: int) -> bool:
+        """Whether no member has a step left."""
         population = self.population
-        rows = self.folds.train[self.fold]
-        done = population.state.step >= until
-        if checkpoint is not None and (state := checkpoint.load(name)) is not None:
-            population.load_state_dict(state["population"])
-            self.history, done = state["history"], state["done"]
-        while not done:
-            steps = min(self.plan.every, until - population.state.step)
-            terms = population.train(self.problem.rows, steps, self.plan.batch, rows)
-            scores = population.evaluate(self._masked(self.folds.stop), self._score)
-            loss = torch.stack([terms[key] for key in data_keys(terms)]).sum(0)
-            self.history.append((population.state.step, loss, scores))
-            if course is not None:
-                course.losses([one.number for one in self.configs], self.owner, *self.history[-1])
-            done = population.state.step >= until or bool((population.stopped | population.diverged).all())
-            halted = halt is not None and halt.due()
-            if checkpoint is not None and (done or halted or checkpoint.due()):
-                state = {"population": population.state_dict(), "history": self.history, "done": done}
-                checkpoint.save(name, state)
-            if halted:
-                break
-        return done
+        return population.state.step >= until or bool((population.stopped | population.diverged).all())
 
-    def _masked(self, mask: Tensor) -> Rows:
-        """Return the watched rows; each member's own mask is applied by `_score`."""
-        self._mask = mask[self.fold][:, self.seen]
-        return self.rows
+    def advance(self, until: int) -> None:
+        """Train to the next evaluation, or to step `until` if that comes first, and evaluate."""
+        population = self.population
+        steps = min(self.plan.every, until - population.state.step)
+        terms = population.train(self.problem.rows, steps, self.plan.batch, self.folds.train[self.fold])
+        scores = population.evaluate(self.stop.data, self.stop.score(self.fold), self.stop.rows(self.fold))
+        loss = torch.stack([terms[key] for key in data_keys(terms)]).sum(0)
+        self.history.append((population.state.step, loss, scores))
 
-    def _score(self, outputs: Tensor, batch: object) -> Tensor:
-        weights = self._mask if self.rows.weights is None else self._mask * self.rows.weights
-        count = outputs.shape[0]
-        targets = self.rows.targets.expand(count, *self.rows.targets.shape)
-        return self.problem.score(outputs, Batch(None, targets, weights))
+    def idle(self) -> list[int]:
+        """Return the places of the configurations none of whose members trains any more."""
+        done = self.population.stopped | self.population.diverged
+        return torch.nonzero(self._sums(done.float()) == self._sums(torch.ones(len(done)))).flatten().tolist()
 
     def validation(self) -> tuple[Tensor, Tensor]:
         """Return each configuration's score (C,) over all its folds, and its outputs (C, N, K), NaN where no fold
         held the row out. Weights are those that stopping kept.
         """
-        outputs = self.population.outputs(self.rows.inputs, best=True)
-        self._masked(self.folds.validation)
-        scores = self._score(outputs, None)
+        look = self.validated
+        scores, outputs = look.judge(partial(self.population.outputs, best=True), self.fold)
         scores = torch.where(torch.isfinite(scores) & ~self.population.diverged, scores, torch.inf)
-        count = len(self.configs)
-        owner = torch.tensor(self.owner)
-        total = torch.zeros(count).index_add_(0, owner, scores) / torch.bincount(owner, minlength=count)
-        found = torch.full((count, len(self.problem.rows), outputs.shape[-1]), torch.nan)
+        found = torch.full((len(self.configs), len(self.problem.rows), outputs.shape[-1]), torch.nan)
         for member, place in enumerate(self.owner):
-            held = self._mask[member] > 0
-            found[place, self.seen[held]] = outputs[member, held]
-        return total, found
+            fold = int(self.fold[member])
+            held = look.held[fold] > 0
+            found[place, look.numbers[fold][held]] = outputs[member, held]
+        return self._means(scores), found
+
+    def _sums(self, values: Tensor) -> Tensor:
+        """Return the sums (C,) over each configuration's members of (M,)."""
+        return torch.zeros(len(self.configs)).index_add_(0, torch.tensor(self.owner), values)
+
+    def _means(self, values: Tensor) -> Tensor:
+        return self._sums(values) / self._sums(torch.ones(len(values)))
 
     def keep(self, places: Sequence[int]) -> None:
-        """Keep the configurations at the given places."""
+        """Keep the configurations at the given places; with none, nothing is left to train."""
+        if not places:
+            self.configs, self.owner = [], []
+            return
         chosen = [m for place in places for m, owner in enumerate(self.owner) if owner == place]
         new = {place: number for number, place in enumerate(places)}
         self.population.keep(chosen)
@@ -169,10 +184,7 @@ class Cohort:
 
     def train_loss(self) -> Tensor:
         """Return each configuration's last training loss (C,), the mean over folds."""
-        owner = torch.tensor(self.owner)
-        last = self.history[-1][1] if self.history else torch.full((len(self.owner),), torch.nan)
-        count = len(self.configs)
-        return torch.zeros(count).index_add_(0, owner, last) / torch.bincount(owner, minlength=count)
+        return self._means(self.history[-1][1] if self.history else torch.full((len(self.owner),), torch.nan))
 
 
 def plan_for(rows: int, *, seconds: float = math.inf, rate: float = 0.0, trainings: float = 1.0) -> Plan:
@@ -188,7 +200,8 @@ def plan_for(rows: int, *, seconds: float = math.inf, rate: float = 0.0, trainin
     if rate > 0 and math.isfinite(seconds):
         steps = min(steps, int(seconds / (rate * trainings)))
     steps = max(steps, 20)
-    return Plan(steps, batch, max(1, steps // 24))
+    rungs = tuple(rung for part in RUNGS if (rung := round(steps * part)) >= 10)
+    return Plan(steps, batch, max(1, steps // 24), rungs)
 
 
 def measured_rate(problem: Problem, recipe: Recipe, configs: Sequence[Config], folds: Folds) -> float:

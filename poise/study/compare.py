@@ -11,7 +11,6 @@ from poise.study.clock import Clock
 from poise.study.cohort import Plan
 from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of, together
-from poise.study.image_network import ImageDesign
 from poise.study.metrics import Predictions, Several, bootstrap, metrics_of
 from poise.study.model import StudyModel
 from poise.study.prepare import Prepared
@@ -64,7 +63,7 @@ def compare(
                 # Stopping after few steps is a regularizer too: a reader must know that this one was forced.
                 note += f"; cut short by the budget (the recipe was searched with {fitted.plan.steps} steps)"
             add(name, predictions_of(ready, model_of(ready, stack), test), took, note)
-    if not isinstance(ready.problem.design, ImageDesign):
+    if ready.problem.design.boosting:
         add_boosting()
     spent = clock.spent()
     add("poise network", predictions_of(ready, model.single(0), test), spent, "the best recipe, one network")

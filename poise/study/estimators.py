@@ -36,9 +36,10 @@ from poise.study.fit import Fitted, Settings, fit
 from poise.study.gap import answers_of
 from poise.study.heads import Head
 from poise.study.labels import encoded, is_known, strata
-from poise.study.model import StudyModel, plan_of
-from poise.study.problem import Design, Problem
+from poise.study.model import StudyModel
+from poise.study.problem import Problem
 from poise.study.space import Space
+from poise.study.table_network import Design
 from poise.study.workers import default_jobs
 
 __all__ = ["Classifier", "Regressor"]
@@ -127,7 +128,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             heads.append(Head.of(target.name, len(target.labels) if of_classes else None, weights))
         design = Design(width=int(self.width), depth=int(self.depth), embedding=self.embedding)
         learned = [codes[place] for place in self._learned]
-        problem = Problem.of(inputs, learned, heads, plan=plan_of(encoder), weights=own, design=design)
+        problem = Problem.of(inputs, learned, heads, plan=design.plan(encoder), weights=own, design=design)
         space = Space(self.parts, classification=of_classes)
         clock = Clock(parse_budget(self.budget))
         jobs = self.jobs or (default_jobs() if clock.budget.seconds >= 15 and clock.budget.trials > 30 else 1)

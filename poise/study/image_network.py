@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from poise.core.errors import ArgumentError, shown
 from poise.data.pixels import PixelEncoder
 from poise.models import ResNet, SmallCnn
+from poise.study.choices import IMAGE, Choices
+from poise.study.design import NetworkDesign
 
 __all__ = ["IMAGE_NETWORKS", "ImageDesign", "ImageNetwork"]
 
@@ -18,7 +20,7 @@ IMAGE_NETWORKS = ("cnn", "resnet")
 
 
 @dataclass(frozen=True)
-class ImageDesign:
+class ImageDesign(NetworkDesign):
     """The structure of an image study's network; the same for all members.
 
     `network`: "cnn" (`depth` stages of convolution, ReLU and pooling) or "resnet" (`depth` stages of two residual
@@ -34,6 +36,15 @@ class ImageDesign:
             raise ArgumentError(
                 f"`ImageDesign.network` must be one of {', '.join(IMAGE_NETWORKS)}; got {shown(self.network)}."
             )
+
+    @property
+    def choices(self) -> Choices:
+        """The parts for images."""
+        return IMAGE
+
+    def build(self, plan: PixelEncoder, outputs: int, edges: Tensor | None) -> nn.Module:
+        """Return a new `ImageNetwork`."""
+        return ImageNetwork(plan, outputs, self)
 
 
 class ImageNetwork(nn.Module):

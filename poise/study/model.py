@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,30 +11,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poise.core.blocks import Blocks
-from poise.core.errors import CheckpointError
+from poise.core.errors import CheckpointError, PoiseError
 from poise.core.recipe import Recipe
 from poise.core.spec import from_spec
-from poise.data import Encoder, Target
-from poise.data.pixels import PixelEncoder
-from poise.models.tabular import ColumnPlan
+from poise.data import Target
 from poise.study.answer import Answer
-from poise.study.image_network import ImageDesign
-from poise.study.problem import Design, Plan, network
+from poise.study.design import DataEncoder, NetworkDesign
+from poise.study.problem import as_inputs
+from poise.study.source import Source
+from poise.study.sources import kind_named, kind_of
 from poise.study.store import load_folder, save_folder
 from poise.train.stack import Stack
 
-__all__ = ["StudyModel", "load_model", "plan_of"]
+__all__ = ["StudyModel", "load_model"]
 
-_KINDS = {Encoder: "table model", PixelEncoder: "image model"}
 WEIGHTS = ("class_weights", "decision_weights")  # of an answer, as tensors of the folder
 
 
 @dataclass(frozen=True)
 class StudyModel:
-    """An ensemble for one table, with an answer to each of its targets, or for pictures.
+    """An ensemble for data of one kind, with an answer to each of the targets.
 
     `shares` (M,) are the members' weights in the mean prediction. Where there are several targets, `place` says which
     one a method answers; the first by default.
@@ -42,9 +42,9 @@ class StudyModel:
     stack: Stack
     shares: Tensor
     answers: tuple[Answer, ...]
-    encoder: Encoder | PixelEncoder
+    encoder: DataEncoder
     recipe: Recipe  # of the network's structure
-    design: Design | ImageDesign
+    design: NetworkDesign
     edges: Tensor | None
 
     @property
@@ -52,9 +52,14 @@ class StudyModel:
         """The only target, or the first."""
         return self.answers[0].target
 
+    @property
+    def kind(self) -> type[Source]:
+        """The kind of data that it is for."""
+        return kind_of(self.encoder)
+
     def outputs(self, inputs: np.ndarray) -> tuple[Tensor, ...]:
-        """Return each target's outputs (M, N, width). Shapes: inputs (N, F) or (N, C, H, W), encoded."""
-        found = self.stack.outputs(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
+        """Return each target's outputs (M, N, width). Shapes: inputs (N, ...), encoded."""
+        found = self.stack.outputs(as_inputs(inputs))
         blocks = Blocks(tuple(answer.classes for answer in self.answers))
         return tuple(blocks.own(found, place) for place in range(len(self.answers)))
 
@@ -109,41 +114,35 @@ class StudyModel:
                 if (weights := getattr(answer, name)) is not None:
                     tensors[f"{name}/{place}"] = np.asarray(weights, dtype=np.float64)
         metadata = {
-            "kind": _KINDS[type(self.encoder)],
+            "kind": self.kind.kind,
             "encoder": state,
             "answers": [
                 {"target": answer.target.state(), "temperature": answer.temperature} for answer in self.answers
             ],
             "recipe": self.recipe.spec(),
-            "design": dataclasses.asdict(self.design),
+            "design": self.design.facts(),
         }
         save_folder(Path(folder), tensors, metadata)
 
     @staticmethod
-    def load(folder: str | Path) -> StudyModel:
-        """Return the model that `save` wrote. Raises CheckpointError if anything in it is not as written."""
+    def load(folder: str | Path, model: Callable[[], nn.Module] | None = None) -> StudyModel:
+        """Return the model that `save` wrote. Raises CheckpointError if anything in it is not as written.
+
+        `model` makes the networks of a study of your own network, which no folder can describe.
+        """
         tensors, metadata = load_folder(Path(folder))
         try:
-            if metadata["kind"] not in _KINDS.values():
-                raise CheckpointError(f"{folder} holds a {metadata['kind']!r}, not a study's model.")
-            encoder: Encoder | PixelEncoder
-            design: Design | ImageDesign
-            if metadata["kind"] == _KINDS[PixelEncoder]:
-                encoder = PixelEncoder.from_state(metadata["encoder"])
-                design = ImageDesign(**metadata["design"])
-            else:
-                encoder = Encoder.from_state(
-                    metadata["encoder"],
-                    {n.removeprefix("encoder/"): t.numpy() for n, t in tensors.items() if n.startswith("encoder/")},
-                )
-                design = Design(**metadata["design"])
+            kind = kind_named(metadata["kind"], str(folder))
+            arrays = {n.removeprefix("encoder/"): t.numpy() for n, t in tensors.items() if n.startswith("encoder/")}
+            encoder = kind.encoder.from_state(metadata["encoder"], arrays)
+            design = kind.designs.from_facts(metadata["design"], model)
             answers = _answers(metadata, tensors)
             recipe = from_spec(metadata["recipe"])
             weights = {n.removeprefix("weight/"): t for n, t in tensors.items() if n.startswith("weight/")}
             buffers = {n.removeprefix("buffer/"): t for n, t in tensors.items() if n.startswith("buffer/")}
             outputs = Blocks(tuple(answer.classes for answer in answers)).width
             edges = tensors.get("edges")
-            module = recipe.network(network(plan_of(encoder), outputs, design, edges)).eval()
+            module = recipe.network(design.build(design.plan(encoder), outputs, edges)).eval()
             # Buffers, too: a dial that is missing would silently be the one that the part starts from.
             named = [*module.named_parameters(), *module.named_buffers()]
             expected = {name: (len(tensors["shares"]), *tensor.shape) for name, tensor in named}
@@ -152,7 +151,7 @@ class StudyModel:
             stack = Stack(module, weights, buffers)
             return StudyModel(stack, tensors["shares"], answers, encoder, recipe, design, edges)
         except (IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, CheckpointError):
+            if isinstance(error, PoiseError):
                 raise
             raise CheckpointError(f"{folder}: the manifest does not describe a study's model ({error}).") from None
 
@@ -168,15 +167,11 @@ def _answers(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Answ
     return tuple(found)
 
 
-def plan_of(encoder: Encoder | PixelEncoder) -> Plan:
-    """Return what a network must know of the inputs that an encoder makes."""
-    if isinstance(encoder, PixelEncoder):
-        return encoder
-    return ColumnPlan(tuple(int(group) for group in encoder.groups), tuple(encoder.kinds))
+def load_model(path: str | Path, model: Callable[[], nn.Module] | None = None) -> StudyModel:
+    """Return the model of a study's folder, or of its `model` folder.
 
-
-def load_model(path: str | Path) -> StudyModel:
-    """Return the model of a study's folder, or of its `model` folder."""
+    `model` is the function that was given to a study of your own network; of other studies, leave it out.
+    """
     folder = Path(path)
     inner = folder / "model"
-    return StudyModel.load(inner if inner.is_dir() else folder)
+    return StudyModel.load(inner if inner.is_dir() else folder, model)

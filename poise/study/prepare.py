@@ -13,12 +13,12 @@ import pandas as pd
 
 from poise.core.errors import DataError, PoiseWarning, shown
 from poise.data import Encoder, Split, Table, Target, inspect, split
-from poise.data.pixels import PixelEncoder
 from poise.data.target import Task
+from poise.study.design import DataEncoder
 from poise.study.heads import Head
 from poise.study.labels import encoded, is_known, strata
-from poise.study.model import plan_of
-from poise.study.problem import Design, Problem
+from poise.study.problem import Problem
+from poise.study.table_network import Design
 
 __all__ = ["Prepared", "lead_of", "prepare"]
 
@@ -27,7 +27,7 @@ __all__ = ["Prepared", "lead_of", "prepare"]
 class Prepared:
     """The rows divided and encoded: positions refer to `table`, `inputs` holds every row of it encoded.
 
-    Of images, `table` names the file of each row, and `inputs` are the pictures.
+    Of other data than tables, `table` names each row, and `inputs` holds the data.
 
     `codes` holds the labels of every row for each target, -1 or NaN where one is missing.
     """
@@ -39,7 +39,7 @@ class Prepared:
     development: np.ndarray  # all rows but the test part
     inputs: np.ndarray
     codes: tuple[np.ndarray, ...]
-    encoder: Encoder | PixelEncoder
+    encoder: DataEncoder
     problem: Problem
     columns: dict[str, str]
     warnings: tuple[str, ...]
@@ -113,7 +113,7 @@ def prepare(
         inputs[development],
         [own[development] for own in codes],
         [_head(target, class_weight) for target in targets],
-        plan=plan_of(encoder),
+        plan=design.plan(encoder),
         design=design,
     )
     return Prepared(

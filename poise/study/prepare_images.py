@@ -50,7 +50,7 @@ def prepare_images(
         inputs[development],
         [codes[development]],
         [Head.of(target.name, len(target.labels), weights)],
-        plan=encoder,
+        plan=design.plan(encoder),
         design=design,
     )
     names = np.asarray(images.names, dtype=object)[kept]

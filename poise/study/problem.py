@@ -1,10 +1,11 @@
-"""A prepared table as tensors: what every network of a study sees."""
+"""Prepared data as tensors: what every network of a study sees."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,61 +13,27 @@ from torch import Tensor, nn
 
 from poise.core.blocks import Blocks
 from poise.core.context import Batch
-from poise.data.pixels import PixelEncoder
-from poise.models.tabular import ColumnPlan, TabularNet, quantile_edges
+from poise.study.design import NetworkDesign
 from poise.study.heads import Head
-from poise.study.image_network import ImageDesign, ImageNetwork
 from poise.train.losses import Loss, SeveralLosses
 from poise.train.population import Rows
 
-__all__ = ["Design", "Plan", "Problem", "network"]
-
-Plan = ColumnPlan | PixelEncoder
-"""What a network must know of its inputs: where the columns of a table belong, or the size of pictures."""
-
-
-@dataclass(frozen=True)
-class Design:
-    """The structure of the study's network; the same for all members."""
-
-    width: int = 128
-    depth: int = 3
-    embedding: str = "piecewise"
-    bins: int = 8
-    activation: str = "relu"
-    residual: bool = False
-
-
-def network(plan: Plan, outputs: int, design: Design | ImageDesign, edges: Tensor | None) -> nn.Module:
-    """Return a new network of a design, for a table or for images."""
-    if isinstance(plan, PixelEncoder):
-        assert isinstance(design, ImageDesign)
-        return ImageNetwork(plan, outputs, design)
-    assert isinstance(design, Design)
-    return TabularNet(
-        plan,
-        outputs,
-        width=design.width,
-        depth=design.depth,
-        embedding=design.embedding,
-        activation=design.activation,
-        residual=design.residual,
-        edges=edges,
-    )
+__all__ = ["Problem", "as_inputs"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The development rows of a study: inputs (N, F) or (N, C, H, W), targets (N, W), row weights (N,) or None.
+    """The development rows of a study: inputs (N, ...), targets (N, W), row weights (N,) or None.
 
     The targets of all `heads` stand side by side: K columns of a distribution for classes, one for a number. Where
-    some label is missing, one more column a head says whose is known (see `poise.core.blocks`).
+    some label is missing, one more column a head says whose is known (see `poise.core.blocks`). `plan` is what the
+    design's networks must know of the inputs.
     """
 
     rows: Rows
     heads: tuple[Head, ...]
-    plan: Plan
-    design: Design | ImageDesign
+    plan: Any
+    design: NetworkDesign
 
     @property
     def blocks(self) -> Blocks:
@@ -86,8 +53,8 @@ class Problem:
 
     @property
     def columns(self) -> Tensor | None:
-        """The group of each input column, as batch parts want it; None of pictures."""
-        return None if isinstance(self.plan, PixelEncoder) else torch.tensor(self.plan.groups, dtype=torch.int64)
+        """The group of each input column, as batch parts want it; None where inputs are no columns."""
+        return self.design.columns(self.plan)
 
     @property
     def outputs(self) -> int:
@@ -103,19 +70,12 @@ class Problem:
         return SeveralLosses(names, self.blocks, tuple(head.loss() for head in self.heads))
 
     def edges(self) -> Tensor | None:
-        """Return the quantile edges of the numeric columns, (n, bins + 1), if the design embeds them by bins."""
-        if isinstance(self.plan, PixelEncoder) or isinstance(self.design, ImageDesign):
-            return None
-        numeric = self.plan.numeric()
-        if self.design.embedding != "piecewise" or not numeric:
-            return None
-        # Wide tables get fewer bins: 512 embedded features are enough, and the first layer pays for each.
-        bins = max(2, min(self.design.bins, 512 // len(numeric)))
-        return quantile_edges(self.rows.inputs.numpy(), numeric, bins)
+        """Return what the networks take from the inputs beyond the plan, if anything."""
+        return self.design.edges(self.plan, self.rows.inputs)
 
     def builder(self) -> Callable[[], nn.Module]:
         """Return the function that makes a new network for these rows."""
-        return partial(network, self.plan, self.outputs, self.design, self.edges())
+        return partial(self.design.build, self.plan, self.outputs, self.edges())
 
     def of_heads(self, values: Tensor, targets: Tensor, weights: Tensor) -> list[tuple[Head, Tensor, Tensor, Tensor]]:
         """Return each head with its columns of values (outputs or answers) and targets, and its rows' weights."""
@@ -159,17 +119,22 @@ class Problem:
         labels: Sequence[np.ndarray],
         heads: Sequence[Head],
         *,
-        plan: Plan,
+        plan: Any,
+        design: NetworkDesign,
         weights: np.ndarray | None = None,
-        design: Design | ImageDesign | None = None,
     ) -> Problem:
         """Build the problem from encoded arrays: of each head the labels (N,), -1 or NaN where one is missing."""
-        x = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
         targets, known = zip(*(head.encode(own) for head, own in zip(heads, labels, strict=True)), strict=True)
         presence = torch.stack(known, dim=-1)
         y = torch.cat([*targets] if bool(presence.all()) else [*targets, presence.float()], dim=-1)
         own = None if weights is None else torch.from_numpy(np.asarray(weights, dtype=np.float32))
-        return Problem(Rows(x, y, own), tuple(heads), plan, design or Design())
+        return Problem(Rows(as_inputs(inputs), y, own), tuple(heads), plan, design)
+
+
+def as_inputs(inputs: np.ndarray) -> Tensor:
+    """Return encoded inputs as a network reads them: whole numbers as int64, all others as float32."""
+    whole = np.issubdtype(inputs.dtype, np.integer)
+    return torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.int64 if whole else np.float32))
 
 
 def _mean_over_heads(scores: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -12,28 +12,26 @@ import pandas as pd
 
 from poise.core.errors import ArgumentError, shown
 from poise.core.recipe import Recipe
-from poise.data import read
-from poise.data.images import Images, holds_images, read_images
 from poise.data.target import Task
 from poise.study.ablation import ablate, arms_plan
 from poise.study.clock import Clock, parse_budget
 from poise.study.compare import compare
 from poise.study.course import COURSE, Course
+from poise.study.design import NetworkDesign
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folder import free_folder, made_folder
 from poise.study.gap import model_of
 from poise.study.halt import Halt
-from poise.study.image_network import ImageDesign
 from poise.study.metrics import metrics_of
 from poise.study.model import StudyModel
 from poise.study.outcome import outcome_of, with_truth
 from poise.study.prepare import Prepared
-from poise.study.problem import Design
 from poise.study.progress import Progress, Quiet
 from poise.study.record import Record
 from poise.study.report import write_report
 from poise.study.result import Arm, Contribution, Strength, StudyResult, Together, result_to_json
-from poise.study.sources import ImageSource, Source, TableSource
+from poise.study.source import Arguments
+from poise.study.sources import source_of
 from poise.study.space import Space
 from poise.study.store import write_text_atomic
 from poise.study.together import learned_alone
@@ -86,7 +84,7 @@ class Study:
         progress: Progress | None = None,
         encoding: str | None = None,
         delimiter: str | None = None,
-        design: Design | ImageDesign | None = None,
+        design: NetworkDesign | None = None,
         per_class: int | None = None,
         size: int | tuple[int, int] | None = None,
         bad_images: str = "skip",
@@ -111,23 +109,10 @@ class Study:
         if class_weight not in (None, "balanced"):
             raise ArgumentError(f"`Study.class_weight` must be None or 'balanced'; got {shown(class_weight)}.")
         self.out = None if out is None else free_folder(Path(out))
-        self.source: Source
-        if isinstance(source, Images) or holds_images(source):
-            _check_no_table({"target": target, "groups": groups, "time": time, "task": task, "encoding": encoding,
-                             "delimiter": delimiter})  # fmt: skip
-            images = (
-                source
-                if isinstance(source, Images)
-                else read_images(str(source), size=size, bad=bad_images, cache=cache)
-            )
-            if design is not None and not isinstance(design, ImageDesign):
-                raise ArgumentError(f"`Study.design` must be an ImageDesign for images; got {shown(design)}.")
-            self.source = ImageSource(images, class_weight, design or ImageDesign(), per_class)
-        else:
-            if design is not None and not isinstance(design, Design):
-                raise ArgumentError(f"`Study.design` must be a Design for a table; got {shown(design)}.")
-            table = read(source, target=target, encoding=encoding, delimiter=delimiter)
-            self.source = TableSource(table, task, groups, time, class_weight, design or Design())
+        told = Arguments(
+            target, groups, time, task, encoding, delimiter, per_class, size, design, class_weight, bad_images, cache
+        )
+        self.source = source_of(source, told)
         Space(parts, choices=self.source.choices)
         self.seed, self.parts, self.ablation = seed, parts, ablation
         quick = self.budget.seconds < 15 or self.budget.trials <= 30
@@ -259,9 +244,3 @@ class Study:
         write_text_atomic(self.out / "predictions.csv", self.predictions.to_csv(index=False))
         write_text_atomic(self.out / "result.json", result_to_json(self.result))
         write_report(self.result, self.out / "report.html")
-
-
-def _check_no_table(arguments: Mapping[str, object]) -> None:
-    for name, value in arguments.items():
-        if value is not None:
-            raise ArgumentError(f"`Study.{name}` is for tables; got {shown(value)} with images. Leave it out.")

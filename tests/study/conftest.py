@@ -10,7 +10,7 @@ from poise.data import Table
 from poise.study.cohort import Plan
 from poise.study.folds import Folds, make_folds
 from poise.study.prepare import Prepared, prepare
-from poise.study.problem import Design
+from poise.study.table_network import Design
 
 DESIGN = Design(width=16, depth=1)
 

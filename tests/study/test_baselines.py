@@ -11,9 +11,10 @@ from poise.study.fit import refit
 from poise.study.folds import Folds
 from poise.study.heads import Head
 from poise.study.prepare import Prepared
-from poise.study.problem import Design, Problem
+from poise.study.problem import Problem
 from poise.study.search import Candidate
 from poise.study.space import Config, Space
+from poise.study.table_network import Design
 
 RATES, DROPS = (1e-3, 3e-3, 1e-2), (0.1, 0.25, 0.4, 0.6)
 

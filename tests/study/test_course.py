@@ -87,7 +87,7 @@ def test_workers_write_into_the_same_file_and_hold_no_lock(tmp_path: Path) -> No
 
 def test_a_study_s_course_has_the_losses_of_every_trial_and_changes_no_number(tmp_path: Path) -> None:
     from poise.study import Study
-    from poise.study.problem import Design
+    from poise.study.table_network import Design
 
     options = {"budget": "3trials", "jobs": 1, "parts": ["dropout"], "design": Design(width=8, depth=1)}
     frame = {"x": [float(at % 7) for at in range(80)], "y": [float(at % 7) * 2 for at in range(80)]}

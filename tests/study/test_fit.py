@@ -19,6 +19,7 @@ from poise.study.prepare import Prepared
 from poise.study.problem import Problem
 from poise.study.search import Candidate
 from poise.study.space import Space
+from poise.study.table_network import Design
 from poise.train.population import Rows
 
 SPACE = Space(["dropout", "decay", "patience"])
@@ -73,7 +74,7 @@ def several(outputs: list[torch.Tensor]) -> list[Candidate]:
 def test_the_best_candidate_stays_in_an_ensemble_that_would_do_without_it(ready: Prepared) -> None:
     targets, error = torch.randn(2, 60, 1, generator=torch.Generator().manual_seed(0))
     plan = ready.problem.plan
-    problem = Problem.of(np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan)
+    problem = Problem.of(np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan, design=Design())
     shares, temperature = module._select(problem, several([targets + 9, targets + error, targets - error]), 0)
     assert shares[0] == pytest.approx(0.05 / 1.05)
     assert sum(shares.values()) == pytest.approx(1.0)
@@ -87,7 +88,9 @@ def test_an_ensemble_is_chosen_by_the_rows_that_have_weight_however_few(ready: P
     wrong = targets.clone()
     wrong[[3, 30]] += 5  # right everywhere but on the rows that count
     plan = ready.problem.plan
-    problem = Problem.of(np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan, weights=weights)
+    problem = Problem.of(
+        np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan, design=Design(), weights=weights
+    )
     shares, _ = module._select(problem, several([wrong, targets + 1]), 0)
     assert shares[1] > 0.9
 

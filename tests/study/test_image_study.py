@@ -20,7 +20,7 @@ from poise.study.choices import IMAGE
 from poise.study.image_network import ImageDesign, ImageNetwork
 from poise.study.prepare_images import TEST_CAP, prepare_images
 from poise.study.result import result_from_json
-from poise.study.sources import ImageSource
+from poise.study.source_images import ImageSource
 from poise.study.space import Space
 
 DESIGN = ImageDesign(width=4, depth=2)
@@ -53,7 +53,7 @@ def test_the_encoder_is_the_mean_and_deviation_of_each_channel_over_255() -> Non
     np.testing.assert_allclose(encoder.mean, (pixels / 255).mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(encoder.scale, (pixels / 255).std((0, 2, 3)), rtol=1e-12)
     np.testing.assert_array_equal(encoder.transform(pixels), pixels.astype(np.float32) / np.float32(255))
-    assert PixelEncoder.from_state(encoder.state()[0]) == encoder
+    assert PixelEncoder.from_state(*encoder.state()) == encoder
     with pytest.raises(DataError, match=r"must be uint8 of shape \(N, 3, 10, 10\)"):
         encoder.transform(pixels[:, :1])
 

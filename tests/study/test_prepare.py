@@ -7,7 +7,7 @@ import pytest
 from poise.core.errors import DataError
 from poise.data import Table, Target
 from poise.study.prepare import Prepared, prepare
-from poise.study.problem import Design
+from poise.study.table_network import Design
 
 
 def made(frame: pd.DataFrame, column: str = "label", **rest: object) -> Prepared:

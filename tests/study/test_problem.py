@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from poise.core.context import Batch
 from poise.models.tabular import ColumnPlan
 from poise.study.heads import Head
-from poise.study.problem import Design, Problem
+from poise.study.problem import Problem
+from poise.study.table_network import Design
 
 DRAW = np.random.default_rng(0)
 PLAN = ColumnPlan((0, 1, 2, 2), ("numeric", "numeric", "category"))
@@ -18,7 +19,7 @@ CODES = np.array([0, 1, 2, 1, 0, 2])
 def classes(weights: list[float] | None = None, design: Design | None = None) -> Problem:
     own = None if weights is None else np.array(weights)
     inputs = DRAW.normal(size=(6, 4))
-    return Problem.of(inputs, [CODES], [Head.of("y", 3, own)], plan=PLAN, design=design)
+    return Problem.of(inputs, [CODES], [Head.of("y", 3, own)], plan=PLAN, design=design or Design())
 
 
 def several(problem: Problem, members: int = 2) -> torch.Tensor:
@@ -58,7 +59,7 @@ def test_a_row_of_weight_0_is_not_looked_at_and_another_row_that_is_nan_spoils_i
 
 def test_a_regression_scores_by_the_weighted_mean_of_squares() -> None:
     y = DRAW.normal(size=6)
-    problem = Problem.of(DRAW.normal(size=(6, 4)), [y], [Head("y", None)], plan=PLAN)
+    problem = Problem.of(DRAW.normal(size=(6, 4)), [y], [Head("y", None)], plan=PLAN, design=Design())
     outputs, weights = torch.randn(2, 6, 1, generator=torch.Generator().manual_seed(2)), torch.rand(2, 6)
     found = problem.score(outputs, Batch(None, several(problem), weights))
     oracle = [np.average((outputs[m, :, 0].numpy() - y) ** 2, weights=weights[m].numpy()) for m in range(2)]
@@ -83,7 +84,7 @@ def test_edges_are_the_quantiles_of_the_numeric_columns_and_wide_tables_get_fewe
     np.testing.assert_allclose(edges.numpy(), oracle, atol=1e-4)
     assert bool((edges.diff(dim=1) > 0).all())
     wide = ColumnPlan(tuple(range(300)), ("numeric",) * 300)
-    many = Problem.of(DRAW.normal(size=(6, 300)), [CODES], [Head("y", 3)], plan=wide).edges()
+    many = Problem.of(DRAW.normal(size=(6, 300)), [CODES], [Head("y", 3)], plan=wide, design=Design()).edges()
     assert many is not None
     assert many.shape == (300, 3)
 

@@ -20,6 +20,7 @@ from poise.study.heads import Head
 from poise.study.labels import encoded, is_known, strata
 from poise.study.prepare import Prepared
 from poise.study.problem import Problem
+from poise.study.table_network import Design
 from poise.train.optimizers import Adam
 from poise.train.population import Population
 
@@ -200,5 +201,5 @@ def test_labels_that_do_not_reach_the_test_part_are_refused(frame: pd.DataFrame,
 def test_numbers_of_two_targets_keep_their_rows_and_columns() -> None:
     heads, plan = [Head.of("a", None), Head.of("b", None)], ColumnPlan((0,), ("numeric",))
     labels = [np.array([1.0, 2, 3, 4]), np.array([5.0, 6, 7, 8])]
-    problem = Problem.of(np.zeros((4, 1)), labels, heads, plan=plan)
+    problem = Problem.of(np.zeros((4, 1)), labels, heads, plan=plan, design=Design())
     assert problem.rows.targets.tolist() == [[1, 5], [2, 6], [3, 7], [4, 8]]

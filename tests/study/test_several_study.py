@@ -14,10 +14,10 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, r2_score, root_me
 from poise.core.errors import ArgumentError, DataError, PoiseWarning
 from poise.study import Study
 from poise.study.model import load_model
-from poise.study.problem import Design
 from poise.study.report import summary
 from poise.study.result import StudyResult, result_from_json
-from poise.study.sources import TableSource
+from poise.study.source_table import TableSource
+from poise.study.table_network import Design
 
 TABLE = Path(__file__).parents[3] / "shared" / "data" / "tables" / "horse_colic.parquet"
 

@@ -18,11 +18,11 @@ from poise.data import read
 from poise.study import Study
 from poise.study.metrics import Predictions, measure
 from poise.study.model import load_model
-from poise.study.problem import Design
 from poise.study.progress import Quiet
 from poise.study.record import Record
 from poise.study.result import StudyResult, result_from_json
-from poise.study.sources import TableSource
+from poise.study.source_table import TableSource
+from poise.study.table_network import Design
 
 FILES = {"model", "predictions.csv", "recipe.yaml", "record.sqlite", "report.html", "result.json"}
 PARTS = ["dropout", "decay", "patience", "batch_norm"]

@@ -21,8 +21,8 @@ from poise.study.folds import make_folds
 from poise.study.gap import model_of, predictions_of
 from poise.study.metrics import measure, metrics_of
 from poise.study.prepare import Prepared, prepare
-from poise.study.problem import Design
 from poise.study.space import Config, Space
+from poise.study.table_network import Design
 
 __all__ = ["made_table", "metric_of", "scores_of_seed", "worth"]
 

@@ -158,7 +158,7 @@ from poise.study.folds import make_folds
 from poise.study.gap import model_of, predictions_of
 from poise.study.metrics import measure, metrics_of, over_seeds
 from poise.study.prepare import prepare
-from poise.study.problem import Design
+from poise.study.table_network import Design
 from poise.study.space import Space
 
 # In short: poise.study.Study(...).run(), which also searches; here the recipe is given.

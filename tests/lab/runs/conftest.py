@@ -9,7 +9,7 @@ import pytest
 
 from poise.study import Study
 from poise.study.cohort import Plan
-from poise.study.problem import Design
+from poise.study.table_network import Design
 
 
 def run_small(out: Path, parts: list[str], seed: int = 0, budget: str = "4trials") -> Study:

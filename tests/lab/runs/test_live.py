@@ -23,7 +23,7 @@ import poise.study.course as course
 import poise.study.fit as fit
 from poise.study import Study
 from poise.study.cohort import Plan
-from poise.study.problem import Design
+from poise.study.table_network import Design
 from poise.study.record import Record
 
 fit.plan_for = lambda rows, **_: Plan(24, min(rows, 16), 4)

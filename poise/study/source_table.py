@@ -1,0 +1,91 @@
+"""A study of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from poise.core.errors import ArgumentError, DataError, shown
+from poise.data import Encoder, Table, read
+from poise.data.target import Task
+from poise.study.choices import Choices
+from poise.study.prepare import Prepared, prepare
+from poise.study.source import Arguments, NewRows, Source, Weighting
+from poise.study.table_network import Design
+
+__all__ = ["TableSource"]
+
+
+@dataclass(frozen=True)
+class TableSource(Source):
+    """A table with its target columns; see `poise.study.Study` for the arguments."""
+
+    table: Table
+    task: Task | Mapping[str, Task] | None
+    groups: str | None
+    time: str | None
+    class_weight: Weighting
+    design: Design
+
+    kind: ClassVar[str] = "table model"
+    noun: ClassVar[str] = "a table"
+    plural: ClassVar[str] = "tables"
+    arguments: ClassVar[frozenset[str]] = frozenset({"target", "groups", "time", "task", "encoding", "delimiter"})
+    encoder: ClassVar[type[Encoder]] = Encoder
+    designs: ClassVar[type[Design]] = Design
+
+    def __post_init__(self) -> None:
+        if self.table.targets is None:
+            raise ArgumentError(f"`Study.target` must name a column; the table has {shown(list(self.table.frame))}.")
+        for argument, column in (("groups", self.groups), ("time", self.time)):
+            if column is not None and column not in list(self.table.frame):
+                raise DataError(f"`Study.{argument}`: no column {column!r}; there are {shown(list(self.table.frame))}.")
+        if self.groups is not None and self.time is not None:
+            raise ArgumentError(
+                f"`Study.groups` and `Study.time` exclude each other; got {self.groups!r} and {self.time!r}. "
+                "Use time when rows are ordered."
+            )
+
+    @staticmethod
+    def takes(given: object) -> bool:
+        """Whatever is of no other kind: a path, a frame, an array, the name of a bundled table."""
+        return True
+
+    @classmethod
+    def of(cls, given: Any, told: Arguments) -> Self:
+        """Read the table."""
+        table = read(given, target=told.target, encoding=told.encoding, delimiter=told.delimiter)
+        design = told.design if isinstance(told.design, Design) else Design()
+        return cls(table, told.task, told.groups, told.time, told.class_weight, design)
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.table.name
+
+    @property
+    def choices(self) -> Choices:
+        """The parts for tables."""
+        return self.design.choices
+
+    def prepare(self, seed: int) -> Prepared:
+        """Divide and encode the rows. Raises: DataError if nothing can be learned."""
+        return prepare(
+            self.table,
+            seed=seed,
+            task=self.task,
+            groups=self.groups,
+            time=self.time,
+            class_weight=self.class_weight,
+            design=self.design,
+        )
+
+    @classmethod
+    def read_new(cls, path: str, encoder: Encoder, *, encoding: str | None, delimiter: str | None) -> NewRows:
+        """Read a table with the columns that were learned; others are left out, and said."""
+        frame = read(path, encoding=encoding, delimiter=delimiter).frame
+        known = set(encoder.input_names)
+        unused = [name for name in frame.columns if name not in known]
+        note = f"{len(unused)} columns are not used: {shown(unused, 200)}" if unused else ""
+        return NewRows(frame.drop(columns=unused), note=note)
