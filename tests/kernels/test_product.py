@@ -54,11 +54,9 @@ def test_narrow_products_are_those_of_rounded_operands(rows: int, columns: int, 
 @pytest.mark.skipif(not has_bfloat16(), reason="no processor with AVX-512 BF16, or an old compiler")
 def test_narrow_operands_are_rounded_to_nearest_and_ties_to_even() -> None:
     left = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -1 - 2**-8, 3e38, torch.inf]).view(1, 6, 1)
-    expected = torch.tensor([1, 1 + 2**-6, 1 + 2**-7, -1, 2.990e38, torch.inf])
     found = product(left, torch.ones(1, 1, 1), 0, narrow=True).flatten()
+    assert found[:4].tolist() == [1, 1 + 2**-6, 1 + 2**-7, -1]
     assert torch.equal(found, left.bfloat16().float().flatten())
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
-    assert found[:4].tolist() == expected[:4].tolist()
 
 
 @pytest.mark.parametrize("narrow", [False, True])

@@ -107,5 +107,5 @@ def test_without_kernels_it_is_float32() -> None:
 
 
 def test_other_products_are_refused() -> None:
-    with pytest.raises(ArgumentError, match='`Population.products` must be "float32" or "bfloat16"; got \'float16\''):
+    with pytest.raises(ArgumentError, match="got 'float16'"):
         population("float16")
