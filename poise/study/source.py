@@ -82,7 +82,7 @@ class Source(ABC):
 
     @staticmethod
     @abstractmethod
-    def takes(given: object) -> bool:
+    def takes(given: object, told: Arguments) -> bool:
         """Whether the first argument of a study is of this kind; the first kind of `SOURCES` that says so has it."""
 
     @classmethod

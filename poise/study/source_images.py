@@ -46,7 +46,7 @@ class ImageSource(Source):
             )
 
     @staticmethod
-    def takes(given: object) -> bool:
+    def takes(given: object, told: Arguments) -> bool:
         """A folder, an .npz or IDX file, or what `poise.data.images.read_images` returned."""
         return isinstance(given, Images) or holds_images(given)
 

@@ -48,7 +48,7 @@ class TableSource(Source):
             )
 
     @staticmethod
-    def takes(given: object) -> bool:
+    def takes(given: object, told: Arguments) -> bool:
         """Whatever is of no other kind: a path, a frame, an array, the name of a bundled table."""
         return True
 

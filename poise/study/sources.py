@@ -18,7 +18,7 @@ SOURCES: tuple[type[Source], ...] = (
 
 def source_of(given: object, told: Arguments) -> Source:
     """Return the source that the first argument of a study is. Raises: ArgumentError, DataError."""
-    kind = next(kind for kind in SOURCES if kind.takes(given))
+    kind = next(kind for kind in SOURCES if kind.takes(given, told))
     kind.check(told, SOURCES)
     return kind.of(given, told)
 
