@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from poise import ArgumentError, BatchNorm, Decay, Dropout, Mixup, Recipe
+from poise.core.context import Batch
 from poise.kernels import available, native
 from poise.kernels.product import has_bfloat16
 from poise.models.tabular import Mlp
@@ -60,11 +61,11 @@ def twin(found: Population) -> Tensor:
 @narrow
 def test_gradients_are_those_of_the_twin() -> None:
     found = population("bfloat16", recipe=Recipe())
-    batch = Rows(DATA.inputs.expand(3, -1, -1), DATA.targets.expand(3, -1, -1))
+    batch = Batch(DATA.inputs.expand(3, -1, -1), DATA.targets.expand(3, -1, -1), None)
     work = steps.Work(3)
-    ready = found.program.fast.ready(found.state.flat, batch)  # type: ignore[arg-type]  # rows of every member
+    ready = found.program.fast.ready(found.state.flat, batch)
     assert ready is not None
-    _, grads = ready.add(work, found.state.flat, found.state.buffers, found.state.keys, batch)  # type: ignore[arg-type]
+    _, grads = ready.add(work, found.state.flat, found.state.buffers, found.state.keys, batch)
     work.run()
     expected = twin(found)
     # A sum that lands beside a tie is rounded the other way: one part in 2^8 of one of many values.
@@ -72,9 +73,9 @@ def test_gradients_are_those_of_the_twin() -> None:
     with torch.no_grad():
         wide = population("float32", recipe=Recipe())
         wide_work = steps.Work(3)
-        other = wide.program.fast.ready(wide.state.flat, batch)  # type: ignore[arg-type]
+        other = wide.program.fast.ready(wide.state.flat, batch)
         assert other is not None
-        _, plain = other.add(wide_work, wide.state.flat, wide.state.buffers, wide.state.keys, batch)  # type: ignore[arg-type]
+        _, plain = other.add(wide_work, wide.state.flat, wide.state.buffers, wide.state.keys, batch)
         wide_work.run()
     assert float((plain[0] - expected).norm()) > 10 * float((grads[0] - expected).norm())
     torch.testing.assert_close(plain[0], expected, rtol=0.05, atol=2e-3)
