@@ -106,7 +106,8 @@ def _at_random(codes: np.ndarray, wanted: dict[str, int], task: str, seed: int) 
         if not size:
             parts[part] = np.zeros(0, np.int64)
             continue
-        strata, pooled = _pooled(codes[rest], len(wanted) + 1 - place)
+        left = 1 + sum(later in wanted for later in PARTS[place:])  # this part, those behind it, and train
+        strata, pooled = _pooled(codes[rest], left)
         random = _seed(seed, place)
         kinds = len(np.unique(strata))
         if kinds > 1 and kinds <= size and kinds <= len(rest) - size:

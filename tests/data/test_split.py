@@ -64,6 +64,14 @@ def test_shares_of_zero_give_empty_parts() -> None:
     assert covers(found, 1000)
 
 
+def test_a_class_that_one_part_leaves_a_single_row_of_is_pooled() -> None:
+    labels = np.array([0] * 60 + [1] * 40 + [2] * 2)
+    for seed in range(4):
+        with pytest.warns(PoiseWarning, match="only 2 row"):
+            found = split(labels, task="classification", seed=seed, test=0.2, validation=0.0, stop=0.12)
+        assert len(found.train) == 70
+
+
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_no_group_is_in_two_parts(task: str) -> None:
     groups = RNG.integers(0, 60, 1000)
