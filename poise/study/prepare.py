@@ -15,10 +15,10 @@ from poise.core.errors import DataError, PoiseWarning, shown
 from poise.data import Encoder, Split, Table, Target, inspect, split
 from poise.data.target import Task
 from poise.study.design import DataEncoder
-from poise.study.heads import Head
-from poise.study.labels import encoded, is_known, strata
+from poise.study.labels import encoded, strata
 from poise.study.problem import Problem
 from poise.study.table_network import Design
+from poise.study.target_rows import check_parts, head_of, of_rows, target_from
 
 __all__ = ["Prepared", "lead_of", "prepare"]
 
@@ -83,7 +83,7 @@ def prepare(
     frame, values = (own.loc[known].reset_index(drop=True) for own in (table.frame, table.targets))
     notes = _missing(table.targets, known)
     tasks = task if isinstance(task, Mapping) else dict.fromkeys(map(str, values), task)
-    targets = [_target(values[name], tasks.get(name)) for name in map(str, values)]
+    targets = [target_from(values[name], tasks.get(name)) for name in map(str, values)]
     codes = [encoded(target, values[target.name]) for target in targets]
     lead = lead_of(targets)
     order = {name: None if column is None else frame[column].to_numpy()
@@ -94,7 +94,7 @@ def prepare(
             strata(codes[lead]), task=targets[lead].task, seed=seed, groups=order["groups"], time=order["time"]
         )
         development = np.sort(np.concatenate([parts.train, parts.stop, parts.validation]))
-        _check_parts(targets, codes, {"development": development, "test": parts.test})
+        check_parts(targets, codes, {"development": development, "test": parts.test})
         own = frame.iloc[development].reset_index(drop=True)
         kinds, dropped, told = _looked_over(own, values.iloc[development].reset_index(drop=True))
         notes += told
@@ -106,13 +106,13 @@ def prepare(
         inputs = encoder.transform(frame[kept])
     notes += [str(warning.message) for warning in caught if issubclass(warning.category, PoiseWarning)]
     targets = [
-        _of_rows(target, values[target.name], own, development) for target, own in zip(targets, codes, strict=True)
+        of_rows(target, values[target.name], own, development) for target, own in zip(targets, codes, strict=True)
     ]
     codes = [encoded(target, values[target.name]) for target in targets]
     problem = Problem.of(
         inputs[development],
         [own[development] for own in codes],
-        [_head(target, class_weight) for target in targets],
+        [head_of(target, class_weight) for target in targets],
         plan=design.plan(encoder),
         design=design,
     )
@@ -146,28 +146,6 @@ def _missing(targets: pd.DataFrame, known: np.ndarray) -> list[str]:
     return notes
 
 
-def _target(values: pd.Series, task: Task | None) -> Target:
-    name, values = str(values.name), values.dropna().reset_index(drop=True)
-    if not len(values):
-        raise DataError(f"column {shown(name)} holds no label at all: there is nothing to learn.")
-    target = Target.fit(values, task=task, name=name)
-    if target.task == "classification" and len(target.labels) < 2:
-        raise DataError(f"column {name!r} has one class only: there is nothing to learn.")
-    if target.task == "regression" and values.nunique() < 2:
-        raise DataError(f"column {name!r} holds one amount only: there is nothing to learn.")
-    return target
-
-
-def _check_parts(targets: Sequence[Target], codes: Sequence[np.ndarray], parts: dict[str, np.ndarray]) -> None:
-    for target, own in zip(targets, codes, strict=True):
-        for part, rows in parts.items():
-            if not is_known(own[rows]).any():
-                raise DataError(
-                    f"column {shown(target.name)}: none of its {int(is_known(own).sum())} labels is in the {part} "
-                    "part. Get more labels, or leave the target out."
-                )
-
-
 def _looked_over(frame: pd.DataFrame, values: pd.DataFrame) -> tuple[dict[str, str], set[str], list[str]]:
     """Return the columns' kinds, those of no use, and what is to be said of them and of each target."""
     looked = []
@@ -178,22 +156,3 @@ def _looked_over(frame: pd.DataFrame, values: pd.DataFrame) -> tuple[dict[str, s
     seen = looked[0] if len(looked) == 1 else inspect(frame)
     told = dict.fromkeys([*seen.warnings, *(line for one in looked for line in one.warnings)])
     return seen.kinds, {*seen.identifiers, *seen.constants, *seen.empty}, list(told)
-
-
-def _of_rows(target: Target, values: pd.Series, codes: np.ndarray, rows: np.ndarray) -> Target:
-    """Return the target with the mean and deviation, or the classes' counts, of the development rows.
-
-    Those of all rows would tell of the test rows.
-    """
-    if target.task == "regression":
-        own = values.iloc[rows].dropna().reset_index(drop=True)
-        return Target.fit(own, task="regression", name=target.name)
-    own_codes = codes[rows]
-    counts = np.bincount(own_codes[own_codes >= 0], minlength=len(target.labels))
-    return dataclasses.replace(target, counts=np.maximum(counts, 1))
-
-
-def _head(target: Target, class_weight: Literal["balanced"] | None) -> Head:
-    if target.task == "regression":
-        return Head.of(target.name, None)
-    return Head.of(target.name, len(target.labels), target.class_weights(class_weight) if class_weight else None)
