@@ -56,7 +56,16 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             raise DataError(f"{shown(str(path))} unpacks to {size} bytes; the cap is {_BYTE_CAP}. Divide it.")
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        MemoryError,
+    ) as error:  # an array's head may tell of more than any machine has
         raise DataError(
             f"{shown(str(path))} cannot be read as .npz ({shown(str(error), 120)}). Write it anew."
         ) from error

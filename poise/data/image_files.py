@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import stat
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from poise.data.image_arrays import Found
 __all__ = ["decode", "file_pictures", "read_folder"]
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
+# Whatever a file's name says: Pillow would run Ghostscript on one that begins as EPS does.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 USUAL_SIZE = 64  # of pictures that share none
 _KEPT_FROM = 200  # files; fewer are decoded again as fast
@@ -33,8 +36,11 @@ def read_folder(path: Path, *, size: tuple[int, int] | None, bad: str, cache: Pa
     if not files:
         raise DataError(
             f"{shown(str(path))} has no image in a folder of its class ({', '.join(sorted(ENDINGS))}). "
-            "Make one folder for each class and put its images there; for a table, name the file."
+            "Make one folder for each class and put its images there (links are not followed); for a table, name the "
+            "file."
         )
+    if left := _left_out(path, held is not None):
+        warnings.warn(f"{shown(str(path))}: {left}.", PoiseWarning, stacklevel=4)
     kept = None if cache is None or len(files) < _KEPT_FROM else cache / f"{_key(path, files, size, cap)}.npz"
     known = None if kept is None else _load(kept)
     if known is None:
@@ -43,7 +49,7 @@ def read_folder(path: Path, *, size: tuple[int, int] | None, bad: str, cache: Pa
             _save(kept, *known)
     pixels, errors = known
     wrong = [place for place, error in enumerate(errors) if error]
-    skipped = tuple(f"{files[place].relative_to(path)}: {errors[place]}" for place in wrong)
+    skipped = tuple(f"{_name(files[place], path)}: {errors[place]}" for place in wrong)
     if skipped and bad == "refuse":
         raise DataError(f"{shown(skipped[0], 200)}. Repair or remove it, or pass bad='skip' (--bad-images skip).")
     if len(skipped) == len(files):
@@ -58,7 +64,7 @@ def read_folder(path: Path, *, size: tuple[int, int] | None, bad: str, cache: Pa
             stacklevel=4,
         )
     good = np.array([place for place in range(len(files)) if place not in set(wrong)])
-    names = tuple(str(files[place].relative_to(path)) for place in good)
+    names = tuple(_name(files[place], path) for place in good)
     return pixels, np.array(labels)[good], names, None if held is None else held[good], skipped
 
 
@@ -73,15 +79,17 @@ def file_pictures(path: Path, *, channels: int, size: tuple[int, int], cap: int)
         try:
             image = _sized(decode(file, cap), size)
         except DataError as error:
-            raise DataError(f"{shown(str(file))}: {error}. Repair or remove it.") from error
+            # Not cut where `shown` would cut a long path: the end is what tells the files apart.
+            name = _name(file, path if path.is_dir() else path.parent)
+            raise DataError(f"{shown(name, 200)}: {error}. Repair or remove it.") from error
         found.append(np.asarray(image.convert("L" if channels == 1 else "RGB")))
     pixels = np.stack(found).reshape(len(files), *size, channels).transpose(0, 3, 1, 2).copy()
-    return pixels, tuple(str(file.relative_to(path)) if path.is_dir() else file.name for file in files)
+    return pixels, tuple(_name(file, path if path.is_dir() else path.parent) for file in files)
 
 
 def _listed(path: Path) -> tuple[list[Path], list[str], np.ndarray | None]:
     """Return the image files, their classes, and which of them a `test` folder holds."""
-    own = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    own = _folders(path)
     parts = {folder.name.lower(): folder for folder in own}
     if own and set(parts) <= {*TRAIN, *TEST} and any(name in TRAIN for name in parts):
         held = next((name for name in TEST if name in parts), None)
@@ -89,10 +97,31 @@ def _listed(path: Path) -> tuple[list[Path], list[str], np.ndarray | None]:
         labels: list[str] = []
         test: list[bool] = []
         for name, folder in parts.items():
-            inner_files, inner_labels, _ = _classes(sorted(one for one in folder.iterdir() if one.is_dir()))
+            inner_files, inner_labels, _ = _classes(_folders(folder))
             files, labels, test = files + inner_files, labels + inner_labels, test + [name == held] * len(inner_files)
         return files, labels, np.array(test) if held else None
     return _classes(own)
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(one for one in path.iterdir() if one.is_dir() and not one.is_symlink() and one.name[0] != ".")
+
+
+def _left_out(path: Path, divided: bool) -> str:
+    """Return what lies where a class folder should and is not read, or ""."""
+    found = []
+    for folder in _folders(path) if divided else [path]:
+        inside = sorted(one for one in folder.iterdir() if one.name[0] != ".")
+        if links := [one for one in inside if one.is_symlink() and one.is_dir()]:
+            found.append(f"{_name(links[0], path)} is a link, which is not followed")
+        if loose := [one for one in inside if one.suffix.lower() in ENDINGS and not one.is_dir()]:
+            found.append(f"{_name(loose[0], path)} lies in no class folder and is left out, as {len(loose)} such files")
+    return "; ".join(found)
+
+
+def _name(file: Path, root: Path) -> str:
+    """Return a file's path below `root` as text that any encoding takes: bytes that are no UTF-8 are written out."""
+    return os.fsencode(file.relative_to(root)).decode("utf-8", "backslashreplace")
 
 
 def _classes(folders: Sequence[Path]) -> tuple[list[Path], list[str], None]:
@@ -105,7 +134,7 @@ def _classes(folders: Sequence[Path]) -> tuple[list[Path], list[str], None]:
             if Path(name).suffix.lower() in ENDINGS and not name.startswith(".")
         )  # fmt: skip
         files += inner
-        labels += [folder.name] * len(inner)
+        labels += [_name(folder, folder.parent)] * len(inner)
     return files, labels, None
 
 
@@ -114,15 +143,17 @@ def decode(path: Path, cap: int) -> Any:
 
     Raises: DataError that says what is wrong with the file, without its name.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError("not a regular file")  # a pipe would be waited for without end
+        with Image.open(path, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > cap:
                 raise DataError(f"{width} x {height} pixels, above the cap of {cap}")
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            upright = _upright(image)
             if upright.mode in ("I;16", "I;16B", "I"):
                 return Image.fromarray((np.asarray(upright, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8))
             return upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB")
@@ -134,6 +165,16 @@ def decode(path: Path, cap: int) -> Any:
         raise DataError("not an image that can be read") from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, EOFError, ...
         raise DataError(f"cannot be decoded ({shown(str(error), 80)})") from error
+
+
+def _upright(image: Any) -> Any:
+    """Return the picture turned as its camera's note says; where the note is damaged, as it is."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001  # readers of the note raise SyntaxError, struct.error, KeyError, ...
+        return image
 
 
 def _sized(image: Any, size: tuple[int, int]) -> Any:
@@ -149,6 +190,8 @@ def _decoded(path: Path, files: list[Path], size: tuple[int, int] | None, cap: i
     _require_pillow()
 
     def one(file: Path) -> tuple[Any, tuple[int, int], str]:
+        if file.is_symlink():
+            return None, (0, 0), "a link, which is not followed"
         try:
             image = decode(file, cap)
         except DataError as error:
@@ -184,7 +227,7 @@ def _require_pillow() -> None:
 
 def _key(path: Path, files: list[Path], size: tuple[int, int] | None, cap: int) -> str:
     """Return a hash of all that decoding depends on: each file's name, length and time, and the arguments."""
-    facts = [[str(file.relative_to(path)), (own := file.stat()).st_size, own.st_mtime_ns] for file in files]
+    facts = [[_name(file, path), (own := file.lstat()).st_size, own.st_mtime_ns] for file in files]
     return hashlib.sha256(json.dumps([str(path.absolute()), facts, size, cap, 1]).encode()).hexdigest()[:32]
 
 

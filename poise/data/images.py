@@ -82,14 +82,22 @@ def read_images(
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
         only = f" ({shown(str(classes[0]))})" if len(classes) else ""
+        deeper = path.is_dir() and any(one.is_dir() for one in (path / str(classes[0])).glob("*"))
         raise DataError(
             f"{shown(str(path))} has {len(classes)} class{'' if len(classes) == 1 else 'es'} of images{only}; there is "
-            "nothing to tell apart. Put the images of each class into a folder of their own."
+            "nothing to tell apart. Put the images of each class into a folder of their own"
+            + (f"; if the classes are inside {shown(str(classes[0]))}, name that folder." if deeper else ".")
         )
+    if test is not None and (unseen := sorted(set(labels[test]) - set(labels[~test]))):
+        raise DataError(
+            f"{shown(str(path))}: class {shown(str(unseen[0]))} is in the test part only, and nothing can learn it. "
+            "Add training images, or leave the class out."
+        )
+    classes, counts = np.unique(labels if test is None else labels[~test], return_counts=True)
     if few := [str(name) for name, count in zip(classes, counts, strict=True) if count < 4]:
         raise DataError(
-            f"{shown(str(path))}: class {shown(few[0])} has fewer than 4 images, and training, stopping, choosing and "
-            "testing need one each. Add some, or leave the class out."
+            f"{shown(str(path))}: class {shown(few[0])} has fewer than 4 images to learn from, and training, stopping, "
+            "choosing and testing need one each. Add some, or leave the class out."
         )
     if size is not None and pixels.shape[2:] != _pair(size):
         raise ArgumentError(

@@ -242,17 +242,17 @@ def idx(path: Path, array: np.ndarray) -> None:
 
 
 def test_idx_files_with_their_test_part(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (12, 9, 7), dtype=np.uint8)
-    labels = (np.arange(12) % 3).astype(np.uint8)
-    idx(tmp_path / "train-images-idx3-ubyte.gz", images[:8])
-    idx(tmp_path / "train-labels-idx1-ubyte.gz", labels[:8])
-    idx(tmp_path / "t10k-images-idx3-ubyte", images[8:])
-    idx(tmp_path / "t10k-labels-idx1-ubyte", labels[8:])
+    images = np.random.default_rng(0).integers(0, 256, (16, 9, 7), dtype=np.uint8)
+    labels = (np.arange(16) % 3).astype(np.uint8)
+    idx(tmp_path / "train-images-idx3-ubyte.gz", images[:12])
+    idx(tmp_path / "train-labels-idx1-ubyte.gz", labels[:12])
+    idx(tmp_path / "t10k-images-idx3-ubyte", images[12:])
+    idx(tmp_path / "t10k-labels-idx1-ubyte", labels[12:])
     found = read_images(tmp_path)
     assert np.array_equal(found.pixels[:, 0], images)
     assert found.labels.tolist() == [str(label) for label in labels]
     assert found.test is not None
-    assert found.test.tolist() == [False] * 8 + [True] * 4
+    assert found.test.tolist() == [False] * 12 + [True] * 4
 
 
 def test_idx_files_that_are_cut_off_or_alone_are_named(tmp_path: Path) -> None:
