@@ -39,7 +39,7 @@ def gray(pixels: Tensor) -> Tensor:
     """Return the luma (B, 1, H, W); a grey image is its own."""
     if pixels.shape[1] == 1:
         return pixels
-    weights = pixels.new_tensor(_LUMA).reshape(-1, 1, 1)
+    weights = torch.tensor(_LUMA, dtype=pixels.dtype, device=pixels.device).reshape(-1, 1, 1)
     return (pixels * weights).sum(1, keepdim=True)
 
 

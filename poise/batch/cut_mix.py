@@ -117,7 +117,8 @@ def _size(batch: Batch) -> torch.Size:
 def box_of(rng: Rng, planned: Tensor, height: int, width: int) -> Tensor:
     """Return each row's box (B, 4), cut off at the border: top, left, bottom, right."""
     centre = rng.uniform("centre", (*planned.shape, 2))
-    middle = (centre * centre.new_tensor([height, width])).floor()
-    half = (0.5 * planned.sqrt()[:, None] * centre.new_tensor([height, width])).floor()
+    sides = torch.tensor([height, width], dtype=centre.dtype, device=centre.device)
+    middle = (centre * sides).floor()
+    half = (0.5 * planned.sqrt()[:, None] * sides).floor()
     ends = torch.cat([middle - half, middle + half], -1)
-    return torch.minimum(ends.clamp(min=0), ends.new_tensor([height, width] * 2)).to(torch.int64)
+    return torch.minimum(ends.clamp(min=0), sides.repeat(2)).to(torch.int64)

@@ -42,7 +42,7 @@ class SequenceNetwork(nn.Module):
         self.head = nn.Linear(6, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        words = x[..., None] * self.embedding(torch.arange(x.shape[-1]))
+        words = x[..., None] * self.embedding(torch.arange(x.shape[-1], device=x.device))
         mixed, _ = self.attention(words, words, words)
         states, _ = self.recurrent(words + mixed)
         answer: Tensor = self.head(states.mean(1))

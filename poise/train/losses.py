@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from poise.core.blocks import Blocks
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError
 
-__all__ = ["CrossEntropy", "Loss", "SeveralLosses", "SquaredError", "summed_loss", "usual_loss"]
+__all__ = ["CrossEntropy", "Loss", "SeveralLosses", "SquaredError", "on_device", "summed_loss", "usual_loss"]
 
 Loss = Callable[[Tensor, Batch], Tensor | dict[str, Tensor]]
 """Takes one member's outputs and batch, returns the data's loss (0-d), or a dict with that of each task."""
@@ -116,3 +117,14 @@ class SeveralLosses:
         # A mixed row's block holds its known share of a label; divided by it, the label is whole again.
         whole = own / torch.where(known > 0, known, 1.0).unsqueeze(-1)
         return batch._replace(targets=whole, weights=known if batch.weights is None else batch.weights * known)
+
+
+def on_device(loss: Any, device: torch.device | str) -> Any:
+    """Return a loss with the tensors of its fields, such as class weights, on a device; others' losses as they are."""
+    if isinstance(loss, Tensor):
+        return loss.to(device)
+    if isinstance(loss, tuple):
+        return tuple(on_device(one, device) for one in loss)
+    if is_dataclass(loss) and not isinstance(loss, type):
+        return replace(loss, **{f.name: on_device(getattr(loss, f.name), device) for f in fields(loss) if f.init})
+    return loss

@@ -142,6 +142,9 @@ class Adam(Optimizer):
 
     def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
         first, second = self.betas
+        if not weights.data.is_cpu:
+            self._step_at_once(weights.data, grads, state, lr, done)
+            return
         # One member at a time: its four rows stay in the core's cache, a pass over all members would not.
         corrected = math.sqrt(1 - second ** (done + 1))
         begun = 1 - first ** (done + 1)
@@ -150,6 +153,14 @@ class Adam(Optimizer):
             m.lerp_(grad, 1 - first)
             v.mul_(second).addcmul_(grad, grad, value=1 - second)
             weight.addcdiv_(m, v.sqrt().div_(corrected).add_(self.eps), value=-(own / begun))
+
+    def _step_at_once(self, weights: Tensor, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
+        """Make the same step in few operations: on a GPU, members one by one would cost a launch each."""
+        first, second = self.betas
+        state["first"].lerp_(grads, 1 - first)
+        state["second"].mul_(second).addcmul_(grads, grads, value=1 - second)
+        root = state["second"].sqrt().div_(math.sqrt(1 - second ** (done + 1))).add_(self.eps)
+        weights.addcdiv_(state["first"] * (-lr / (1 - first ** (done + 1)))[:, None].to(weights), root)
 
     def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
         corrected = math.sqrt(1 - self.betas[1] ** (done + 1))

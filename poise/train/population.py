@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from poise.core.blocks import Blocks
 from poise.core.context import Batch
-from poise.core.dial import dials_of
 from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import key
@@ -25,7 +24,9 @@ from poise.core.terms import data_keys
 from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_members
 from poise.train.columns import check_columns
 from poise.train.cut import Cut, step_by_cut
+from poise.train.device import check_device, move_population
 from poise.train.footprint import footprint, plan_cut
+from poise.train.idle import idle_parts
 from poise.train.kept import improved_members
 from poise.train.losses import Loss
 from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe
@@ -117,17 +118,23 @@ class Population:
 
     def _pass_by_neutral(self) -> None:
         """Leave out the parts that are neutral for every member: they would change nothing and cost their time."""
-        now = self.recipe.dials() | self.state.dials
-        idle = []
-        for part in self.recipe:
-            neutral = [_all_equal(now[f"{part.name}.{field}"], d.neutral) for field, d in dials_of(part).items()]
-            if neutral and all(neutral):
-                idle.append(part.name)
+        idle = idle_parts(self.recipe, self.state.dials)
         self.program = replace(self.program, recipe=self.recipe.without(*idle))
         for _path, layer in self.program.inserted:
             layer.idle = layer.part in idle
         if not self.program.recipe.stage("average"):
             self.state.averaged = None
+
+    def to(self, device: torch.device | str) -> Population:
+        """Move the population to a device, on which it trains and answers rows that are there, and return it.
+
+        Random numbers are the same on every device, results to rounding.
+        """
+        move_population(self, device)
+        if self._sample is not None:
+            self._sample = (self._sample[0].to(device), self._sample[1].to(device))
+        self._restated = None
+        return self
 
     # --- training ------------------------------------------------------------------------------------------------
 
@@ -141,7 +148,9 @@ class Population:
         self.program.module.train()
         self._restated = None
         count = len(data) if rows is None else rows.shape[1]
-        own = torch.arange(count).expand(len(self), -1) if rows is None else rows
+        check_device(self, data)
+        rows = None if rows is None else rows.to(data.inputs.device)
+        own = torch.arange(count, device=data.inputs.device).expand(len(self), -1) if rows is None else rows
         self._sample = (data, own[:, :: max(1, count // _RESTATE_ROWS)][:, :_RESTATE_ROWS])
         plan_cut(self, data, batch_size, rows)
         size = min(batch_size, count)
@@ -215,6 +224,7 @@ class Population:
 
         Kept are the weights of a member's best evaluation if a stopping part watches it, else its latest ones.
         """
+        check_device(self, data)
         outputs = self.outputs(data.inputs, rows)
         scores = score(outputs, shared_rows(data, len(self)) if rows is None else rows_of(data, rows))
         scores = torch.where(torch.isfinite(scores) & ~self.diverged, scores, torch.inf)
@@ -231,7 +241,7 @@ class Population:
 
     def keep(self, places: Sequence[int]) -> None:
         """Compact the population to the members at the given places; the survivors are unchanged, bit for bit."""
-        chosen = torch.as_tensor(list(places), dtype=torch.int64)
+        chosen = torch.as_tensor(list(places), dtype=torch.int64, device=self.state.keys.device)
         state = self.state
         self.state = State(
             flat=state.flat.select(chosen),
@@ -288,12 +298,6 @@ class Population:
         for _path, layer in inserted_layers(module):
             layer.idle = False
         return map_stack(torch.clone, Stack(module, dict(kept["weights"]), {**dials, **kept["buffers"]}))
-
-
-def _all_equal(value: object, number: float) -> bool:
-    if isinstance(value, Schedule):
-        return False
-    return bool((torch.as_tensor(value) == number).all())
 
 
 def _member_of(tree: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:

@@ -51,7 +51,7 @@ def restated_buffers(program: Program, state: State, inputs: Tensor) -> dict[str
 def _pass(program: Program, weights: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> None:
     """Pass each member's inputs (M, n, ...) through its network once; norms that train move their statistics."""
     members, rows = inputs.shape[:2]
-    own = torch.arange(members * rows).view(members, rows)
+    own = torch.arange(members * rows, device=inputs.device).view(members, rows)
     if outputs_by_kernels(program.module, weights, buffers, inputs.flatten(0, 1), own, at_once=True) is None:
         given = (weights, buffers, inputs)
         map_network(program.module, partial(forward, program.module, program.homes), members, *given)
@@ -59,14 +59,14 @@ def _pass(program: Program, weights: dict[str, Tensor], buffers: dict[str, Tenso
 
 def _averages(program: Program, state: State) -> Tensor:
     """Return (M,) whether some part of the average stage is not neutral for the member."""
-    members = state.keys.shape[0]
-    found = torch.zeros(members, dtype=torch.bool)
+    members, device = state.keys.shape[0], state.keys.device
+    found = torch.zeros(members, dtype=torch.bool, device=device)
     for part in program.recipe.stage("average"):
         declared = dials_of(part)
         if not declared:
-            return torch.ones(members, dtype=torch.bool)
+            return torch.ones(members, dtype=torch.bool, device=device)
         for field, dial in declared.items():
             value = state.dials.get(f"{part.name}.{field}", getattr(part, field))
-            moved = torch.tensor(True) if isinstance(value, Schedule) else torch.as_tensor(value) != dial.neutral
-            found = found | moved.expand(members)
+            moved = isinstance(value, Schedule) or torch.as_tensor(value, device=device) != dial.neutral
+            found = found | moved
     return found

@@ -45,6 +45,11 @@ class Rows:
         targets = map_tree(lambda tensor: tensor[rows], self.targets)
         return Rows(self.inputs[rows], targets, None if self.weights is None else self.weights[rows])
 
+    def to(self, device: torch.device | str) -> Rows:
+        """Return the data set on a device."""
+        targets = map_tree(lambda tensor: tensor.to(device), self.targets)
+        return Rows(self.inputs.to(device), targets, None if self.weights is None else self.weights.to(device))
+
 
 @dataclass(frozen=True)
 class Picked:

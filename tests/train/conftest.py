@@ -1,12 +1,13 @@
 """What the tests of training share: a small table, and populations on it with everything switched on."""
 
+import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise import (
@@ -25,13 +26,17 @@ from poise import (
     MaxNorm,
     Mixup,
     Patience,
+    PoiseWarning,
     Recipe,
     SwapNoise,
     WeightNoise,
 )  # fmt: skip
 from poise.core.context import Batch
+from poise.core.dial import dials_of
+from poise.core.regularizer import Regularizer
 from poise.core.schedule import OneCycle
 from poise.models.tabular import Mlp
+from poise.testing import sample_for
 from poise.train.losses import CrossEntropy
 from poise.train.population import Population, Rows
 from poise.train.run import Run
@@ -198,3 +203,40 @@ class Odd(nn.Module):
 def loop() -> SimpleNamespace:
     functions = (network, full, one_step, tensors_of, assert_equal, trained_loop, started, Odd)
     return SimpleNamespace(**{function.__name__: function for function in functions})
+
+
+class OfTasks:
+    """The sample's loss: of one task, or a dict of several."""
+
+    def __init__(self, part: Regularizer) -> None:
+        self.sample, self.one = sample_for(part), CrossEntropy()
+
+    def __call__(self, outputs: Tensor, batch: Any) -> Any:
+        tasks = self.sample.task_targets(batch.targets)
+        each = {task: self.one(outputs, batch._replace(targets=own)) for task, own in tasks.items()}
+        return each or self.one(outputs, batch)
+
+
+@pytest.fixture(scope="session")
+def population_of() -> Callable[[Regularizer, list[int]], tuple[Population, Rows]]:
+    """Makes a population whose members have one part at different strengths, and the rows that it trains on."""
+    return _population_of
+
+
+def _population_of(part: Regularizer, members: list[int]) -> tuple[Population, Rows]:
+    sample = sample_for(part)
+    dials = {}
+    for name, declared in dials_of(type(part)).items():
+        value = float(part.dials()[name])
+        step = 0.25 * (1.0 if torch.isinf(torch.tensor(declared.neutral)) else declared.neutral - value)
+        dials[f"{part.name}.{name}"] = torch.tensor([value + m * step for m in members])
+    torch.manual_seed(9)
+    teacher = sample.module().eval() if "teacher" in part.needs else None
+    rates = [0.01 * (1 + m) for m in members]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PoiseWarning)
+        population = Population(
+            sample.module, Recipe(part), OfTasks(part), lr=rates, members=members, dials=dials, seed=3,
+            columns=sample.columns, classes=sample.classes, teacher=teacher,
+        )  # fmt: skip
+    return population, Rows(sample.inputs.float(), sample.targets.float(), sample.weights.float())
