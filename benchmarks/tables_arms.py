@@ -13,7 +13,7 @@ from tables_data import Prediction, Problem
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ARMS", "PACKAGES", "REFERENCE", "UNBUDGETED", "Fit", "Predict", "load_arm"]
+__all__ = ["ARMS", "OWN", "PACKAGES", "REFERENCE", "THREADS", "UNBUDGETED", "Fit", "Predict", "load_arm"]
 
 Predict = Callable[["pd.DataFrame"], Prediction]
 Fit = Callable[[Problem, float], tuple[Predict, dict[str, Any]]]  # (problem, seconds) -> predictor, notes
@@ -25,6 +25,8 @@ UNBUDGETED = frozenset({"realmlp", "tabm", "linear"})  # they take the time that
 
 # None stands for poise's own choice of parts.
 POISE_PARTS: dict[str, tuple[str, ...] | None] = {"poise": None, "dropout": ("dropout",), "unregularized": ()}
+OWN = frozenset(POISE_PARTS)
+"""The arms that are this project's, and train in worker processes."""
 
 PACKAGES = {
     "poise": ("torch", "numpy", "pandas", "scikit-learn"),

@@ -1,4 +1,4 @@
-"""Turn the result lines into tables: scores, ranks with intervals over tables, wins and losses, times."""
+"""Turn the result lines into tables: scores, ranks with intervals over tables, wins and losses, conditions, times."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from tables_arms import ARMS, REFERENCE
+from tables_conditions import condition_lines, processor_seconds
 from tables_data import CLASSIFICATION, REGRESSION, TWELVE
+from tables_figures import anytime_figure, gain_figure, rank_figure
 
-__all__ = ["write_report"]
+__all__ = ["draw_figures", "write_report"]
 
 # An arm whose loss is not weighted decides on probability / class share; the weighted ones decide as they are.
 # Either way it is the rule that balanced accuracy asks for, fixed before any test score was seen.
@@ -19,11 +21,17 @@ ADJUSTED = frozenset({"realmlp", "tabm", "linear"})
 DRAWS = 10_000
 TIE = 0.001  # 0.1 points of balanced accuracy; 0.1 % of the rival's log-loss or RMSE
 FAILED = -np.inf
+RANKED_SHARE = 0.75  # of the cells that some arm has; other arms are not ranked
+SMALLEST_LOSS = 1e-4  # of a rival that makes no mistake; a share of nothing would be infinite
+COUNTS = {10: "Ten", 11: "Eleven", 12: "Twelve"}
+CONDITIONS = (
+    "arm", "cells", "measured", "revision", "load before", "processor s a second", "others' share", "machine",
+)  # fmt: skip
 
 REPRODUCE = """\
 Rows are held out by split (20 %, stratified, seeds 0 and 1); every arm sees the other 80 % and does its own
 validation. Cells that failed or ran out of time rank last. Intervals are 95 % bootstrap intervals over tables.
-The machine was shared: processor seconds tell how much of the clock an arm really had.
+Under what conditions each arm was measured stands at the end: a busy machine takes from whoever runs on it.
 
 ```console
 pip install torch==2.13.0 && pip install -r benchmarks/requirements.txt
@@ -34,15 +42,14 @@ python benchmarks/tables.py report --page
 
 def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequence[str] | None) -> str:
     """Draw every table as Markdown from the lines with this budget, for the named arms or all that have a line."""
-    chosen = [record for record in records if record["seconds"] in (None, seconds)]
-    seen = {record["arm"] for record in chosen}
-    columns = [arm for arm in ARMS if arm in (arms or seen) and arm in seen]
+    everything = list(records)
+    chosen, columns, merits = selected(everything, seconds, arms)
     if not columns:
         return f"No finished cells with {seconds:g} seconds yet."
-    chosen = [record for record in chosen if record["arm"] in columns]
-    merits = {metric: collect(chosen, columns, metric) for metric in ("balanced_accuracy", "log_loss", "rmse")}
+    ranks = ranked(merits)
+    tables = len({record["table"] for record in chosen if record["arm"] == REFERENCE} or merits)
     sections = [
-        f"# Twelve tables, {seconds:g} seconds an arm",
+        f"# {COUNTS.get(tables, str(tables))} tables, {seconds:g} seconds an arm",
         REPRODUCE,
         "## Test scores, mean over the splits",
         "Balanced accuracy in % (higher is better):",
@@ -52,13 +59,120 @@ def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequen
         "RMSE (lower is better):",
         draw_scores(merits["rmse"], lambda merit: f"{-merit:.4g}"),
         "## Mean rank (1 is best)",
-        draw_ranks(merits, columns),
+        "![mean ranks](images/tables-ranks.svg)" if ranks else "",
+        draw_ranks(ranks, columns),
         f"## {REFERENCE} against each",
+        "![gains on each table](images/tables-gains.svg)" if REFERENCE in columns and len(columns) > 1 else "",
         draw_duels(merits, columns),
+        f"## Where {REFERENCE} loses",
+        draw_losses(merits, columns),
+        *draw_anytime(everything, columns),
+        "## Under what conditions",
+        draw(CONDITIONS, condition_lines(chosen, columns)),
+        "The last columns: processor seconds that a fit had for each second of its clock; what share of the machine's "
+        "processor time went to others meanwhile. Old lines of poise's arms lack their workers' time.",
         "## Times, means over cells",
         draw_times(chosen, columns),
     ]
     return "\n\n".join(section for section in sections if section)
+
+
+def selected(
+    records: Sequence[dict[str, Any]], seconds: float, arms: Sequence[str] | None
+) -> tuple[list[dict[str, Any]], list[str], dict[str, pd.DataFrame]]:
+    """The lines with this budget, the arms to show, and each metric's merits."""
+    chosen = [record for record in records if record["seconds"] in (None, seconds)]
+    seen = {record["arm"] for record in chosen}
+    columns = [arm for arm in ARMS if arm in (arms or seen) and arm in seen]
+    chosen = [record for record in chosen if record["arm"] in columns]
+    merits = {metric: collect(chosen, columns, metric) for metric in ("balanced_accuracy", "log_loss", "rmse")}
+    return chosen, columns, merits
+
+
+def draw_figures(records: Sequence[dict[str, Any]], seconds: float, arms: Sequence[str] | None) -> dict[str, str]:
+    """Draw the page's figures: {file name: SVG}."""
+    _, columns, merits = selected(records, seconds, arms)
+    found: dict[str, str] = {}
+    if ranks := ranked(merits):
+        found["tables-ranks.svg"] = rank_figure({arm: interval(own) for arm, own in ranks["primary"].items()})
+    gains = {arm: gain for arm in columns if arm != REFERENCE and len(gain := relative_gains(merits, arm))}
+    if gains:
+        found["tables-gains.svg"] = gain_figure(gains)
+    if curves := anytime(records, columns):
+        found["tables-anytime.svg"] = anytime_figure(curves)
+    return found
+
+
+def ranked(merits: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Ranks over the (table, split) cells that every ranked arm has finished, by metric; "primary" is the first.
+
+    An arm that was run on few cells would leave few to rank all others by, and is not ranked.
+    """
+    both = pd.concat([merits["balanced_accuracy"], merits["rmse"]])
+    arms = [arm for arm in both if both[arm].notna().mean() >= RANKED_SHARE]
+    ranks = {metric: frame[arms].dropna().rank(axis=1, ascending=False) for metric, frame in merits.items()}
+    ranks = {metric: frame for metric, frame in ranks.items() if len(frame)}
+    primary = [ranks[metric] for metric in ("balanced_accuracy", "rmse") if metric in ranks]
+    return {"primary": pd.concat(primary), **ranks} if primary else {}
+
+
+def relative_gains(merits: dict[str, pd.DataFrame], rival: str) -> pd.Series:
+    """By how many per cent poise's loss is lower than a rival's, a mean over splits for each table.
+
+    The loss is RMSE, or 1 - balanced accuracy; infinite where one failed.
+    """
+    parts = []
+    for metric in ("balanced_accuracy", "rmse"):
+        frame = merits[metric]
+        if REFERENCE in frame and rival in frame and len(pair := frame[[REFERENCE, rival]].dropna()):
+            losses = (1 - pair if metric == "balanced_accuracy" else -pair).groupby(level="table", sort=False).mean()
+            parts.append(100 * (losses[rival] - losses[REFERENCE]) / losses[rival].clip(lower=SMALLEST_LOSS))
+    return pd.concat(parts) if parts else pd.Series(dtype=float)
+
+
+def draw_losses(merits: dict[str, pd.DataFrame], columns: list[str]) -> str:
+    """The tables on which some rival is ahead by more than a tie, the largest distance first."""
+    lines = []
+    for arm in columns:
+        if arm != REFERENCE and REFERENCE in columns:
+            lines += [(gain, table, arm) for table, gain in relative_gains(merits, arm).items() if gain < -100 * TIE]
+    if not lines:
+        return "Nowhere, on the cells above."
+    shown = [[table, arm, "failed" if np.isinf(gain) else f"{-gain:.1f} %"] for gain, table, arm in sorted(lines)]
+    note = "By how much poise's loss is higher than the rival's: RMSE, or 1 - balanced accuracy; means over splits."
+    return f"{note}\n\n" + draw(["table", "behind", "by"], shown)
+
+
+def anytime(
+    records: Sequence[dict[str, Any]], columns: Sequence[str]
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """{table: {arm: [(seconds, loss)]}} of the tables that some arm was run on with several budgets."""
+    losses: dict[tuple[str, str, float], list[float]] = {}
+    for record in records:
+        if record["seconds"] is not None and record["status"] == "ok" and record["arm"] in columns:
+            metric = "rmse" if record["table"] in REGRESSION else "log_loss"
+            key = record["table"], record["arm"], record["seconds"]
+            losses.setdefault(key, []).append(record["scores"][metric])
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for (table, arm, seconds), values in sorted(losses.items()):
+        found.setdefault(table, {}).setdefault(arm, []).append((seconds, float(np.mean(values))))
+    several = {table: {arm: own for arm, own in arms.items() if len(own) > 1} for table, arms in found.items()}
+    return {table: arms for table, arms in several.items() if arms}
+
+
+def draw_anytime(records: Sequence[dict[str, Any]], columns: Sequence[str]) -> list[str]:
+    curves = anytime(records, columns)
+    if not curves:
+        return []
+    times = sorted({seconds for arms in curves.values() for own in arms.values() for seconds, _ in own})
+    lines = [
+        [table, arm, *(f"{dict(own)[seconds]:.4g}" if seconds in dict(own) else "" for seconds in times)]
+        for table, arms in curves.items()
+        for arm, own in arms.items()
+    ]
+    head = ["table", "arm", *(f"{seconds:g} s" for seconds in times)]
+    text = "Log-loss, or RMSE, on the test rows (mean over the splits that were run):"
+    return ["## What more time buys", "![loss over time](images/tables-anytime.svg)", text, draw(head, lines)]
 
 
 def collect(records: list[dict[str, Any]], columns: list[str], metric: str) -> pd.DataFrame:
@@ -99,19 +213,19 @@ def draw_scores(frame: pd.DataFrame, show: Callable[[float], str]) -> str:
     return draw(["table", *frame.columns], lines)
 
 
-def draw_ranks(merits: dict[str, pd.DataFrame], columns: list[str]) -> str:
-    """Ranks over the (table, split) cells that every arm shown has finished."""
-    ranks = {metric: frame.dropna().rank(axis=1, ascending=False) for metric, frame in merits.items()}
-    ranks = {metric: frame for metric, frame in ranks.items() if len(frame)}
-    primary = [ranks[metric] for metric in ("balanced_accuracy", "rmse") if metric in ranks]
-    if not primary:
+def draw_ranks(ranks: dict[str, pd.DataFrame], columns: list[str]) -> str:
+    if not ranks:
         return "No (table, split) has been run by every arm yet."
-    shown = {"primary": pd.concat(primary), **ranks}
-    lines = []
-    for arm in columns:
-        lines.append([arm, *(show_interval(*interval(frame[arm]), "{:.2f}") for frame in shown.values())])
-    head = ["arm", *(f"{metric.replace('_', ' ')} ({len(frame)} cells)" for metric, frame in shown.items())]
-    return draw(head, lines) + "\n\nPrimary: balanced accuracy for classes, RMSE for regression."
+    arms = list(ranks["primary"])
+    lines = [
+        [arm, *(show_interval(*interval(frame[arm]), "{:.2f}") for frame in ranks.values())]
+        for arm in sorted(arms, key=lambda arm: float(interval(ranks["primary"][arm])[0]))
+    ]
+    head = ["arm", *(f"{metric.replace('_', ' ')} ({len(frame)} cells)" for metric, frame in ranks.items())]
+    note = "Primary: balanced accuracy for classes, RMSE for regression."
+    if few := [arm for arm in columns if arm not in arms]:
+        note += f" Not ranked, because of too few cells: {', '.join(few)}."
+    return draw(head, lines) + f"\n\n{note}"
 
 
 def draw_duels(merits: dict[str, pd.DataFrame], columns: list[str]) -> str:
@@ -153,7 +267,8 @@ def draw_times(records: list[dict[str, Any]], columns: list[str]) -> str:
         line = [arm, str(len(good)), str(len(mine) - len(good))]
         if good:
             wall = np.array([record["fit_seconds"] for record in good])
-            line += [f"{wall.mean():.1f}", f"{wall.max():.1f}", mean(good, "fit_cpu_seconds")]
+            known = [own for own in map(processor_seconds, good) if own is not None]
+            line += [f"{wall.mean():.1f}", f"{wall.max():.1f}", f"{np.mean(known):.1f}" if known else ""]
             line += [mean(good, "predict_seconds"), mean(good, "startup_seconds"), mean(good, "peak_memory_mb", 0)]
         lines.append(line + [""] * (9 - len(line)))
     head = ["arm", "cells", "failed", "fit s", "longest fit s", "fit processor s", "predict s", "startup s", "peak MB"]
