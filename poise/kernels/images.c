@@ -6,30 +6,29 @@
 #include "images_colors.h"
 #include "images_levels.h"
 
-/* Bytes: bilinear weights of 11 bits make 30-bit sums; results are rounded to the nearest level. */
+/* Bytes, in words of 16 bits: pixels are held in 1/128 of a level, weights in 1/32768, those of sums in 1/65536, so that
+   a vector has as many of them as can be. The products are written as compilers know the instruction. */
 #define PIXEL uint8_t
 #define NAME(x) bytes_##x
 #define TOP 255.0f
 #define ROUNDED(x) ((uint8_t)((x) + 0.5f))
-#define BEYOND 2
-#define WEIGHT int32_t
-#define WEIGHED(x) ((int32_t)((x) * 2048.0f + 0.5f))
-
-/* Two neighbours at a time, as the low bytes of a word: compilers then gather whole vectors. */
-typedef int32_t any_int __attribute__((aligned(1), may_alias));
-POISE_CLONES static void bytes_inside(
-    const uint8_t *restrict in, uint8_t *restrict out, int64_t width, int64_t count, const int32_t *restrict place,
-    const int32_t *restrict right, const int32_t *restrict low
-) {
-    const uint8_t *below = in + width;
-    for (int64_t j = 0; j < count; j++) {
-        int32_t upper = *(const any_int *)(in + place[j]), lower = *(const any_int *)(below + place[j]);
-        int32_t a = upper & 255, b = (upper >> 8) & 255, c = lower & 255, d = (lower >> 8) & 255;
-        int32_t top = (a << 11) + right[j] * (b - a), bottom = (c << 11) + right[j] * (d - c);
-        out[j] = (uint8_t)(((top << 11) + low[j] * (bottom - top) + (1 << 21)) >> 22);
-    }
-}
+#define LINE int16_t
+#define WEIGHED(x) ((int16_t)((x) * 32767.0f + 0.5f))
+#define LERP(a, b, w) ((int16_t)((a) + (int16_t)(((((int32_t)(int16_t)((b) - (a)) * (int32_t)(w)) >> 14) + 1) >> 1)))
+#define NARROWED(x) ((uint8_t)(((x) + 64) >> 7))
+typedef uint16_t bytes_pair; /* the left one is the low byte */
+#define LEFT_OF(p) ((int16_t)(((p) & 255) << 7))
+#define RIGHT_OF(p) ((int16_t)(((p) >> 8) << 7))
+#define SUM uint16_t
+#define PART(x, w) ((uint16_t)(((uint32_t)(uint16_t)(x) * (uint32_t)(w)) >> 16))
+#define WHOLE 65536.0
+#define SHARE(x) ((x) * WHOLE + 0.5)
+#define MOST_SHARE 65535.0
+#define LEAST (1.0f / 65536.0f)
+#define SUMMAND(x) ((x) << 7)
+#define RESULT(x, lost) ((uint8_t)(((x) + (lost) + 64) >> 7)) /* each product is rounded down, in two passes */
 #define LEVELS_OF levels_of_bytes
+#include "images_stretch.h"
 #include "images_places.h"
 #include "images_pixels.h"
 #include "images_program.h"
@@ -37,31 +36,58 @@ POISE_CLONES static void bytes_inside(
 #undef NAME
 #undef TOP
 #undef ROUNDED
-#undef BEYOND
-#undef WEIGHT
+#undef LINE
 #undef WEIGHED
+#undef LERP
+#undef NARROWED
+#undef LEFT_OF
+#undef RIGHT_OF
+#undef SUM
+#undef PART
+#undef WHOLE
+#undef SHARE
+#undef MOST_SHARE
+#undef LEAST
+#undef SUMMAND
+#undef RESULT
 #undef LEVELS_OF
 
 #define PIXEL float
 #define NAME(x) floats_##x
 #define TOP 1.0f
 #define ROUNDED(x) (x)
-#define BEYOND 0
-#define WEIGHT float
+#define LINE float
 #define WEIGHED(x) (x)
-
-POISE_CLONES static void floats_inside(
-    const float *restrict in, float *restrict out, int64_t width, int64_t count, const int32_t *restrict place,
-    const float *restrict right, const float *restrict low
-) {
-    const float *below = in + width;
-    for (int64_t j = 0; j < count; j++) {
-        float top = in[place[j]] + right[j] * (in[place[j] + 1] - in[place[j]]);
-        float bottom = below[place[j]] + right[j] * (below[place[j] + 1] - below[place[j]]);
-        out[j] = top + low[j] * (bottom - top);
-    }
-}
+#define LERP(a, b, w) ((a) + (w) * ((b) - (a)))
+#define NARROWED(x) (x)
+typedef struct {
+    float left, right;
+} floats_pair;
+#define LEFT_OF(p) ((p).left)
+#define RIGHT_OF(p) ((p).right)
+#define SUM float
+#define PART(x, w) ((x) * (w))
+#define WHOLE 1.0
+#define SHARE(x) (x)
+#define MOST_SHARE 1.0
+#define LEAST 1e-9f
+#define SUMMAND(x) (x)
+#define RESULT(x, lost) (x)
 #define LEVELS_OF levels_of_floats
+
+/* Floats are interpolated along a line as they are read. */
+typedef int floats_stretch;
+static floats_stretch floats_stretch_of(const int32_t *place, int64_t width) {
+    (void)place, (void)width;
+    return 0;
+}
+POISE_CLONES static void floats_along(
+    const float *restrict in, float *restrict out, int64_t width, const int32_t *restrict place,
+    const float *restrict right, const floats_stretch *stretch
+) {
+    (void)stretch;
+    for (int64_t j = 0; j < width; j++) out[j] = LERP(in[place[j]], in[place[j] + 1], right[j]);
+}
 #include "images_places.h"
 #include "images_pixels.h"
 #include "images_program.h"
@@ -96,9 +122,9 @@ POISE_EXPORT void poise_images(
 ) {
     Shape s = {channels, height, width};
     int64_t size = channels * height * width;
-    /* A second image; then what a step may need: five rows, or an image of floats and some. */
+    /* A second image; then what a step may need: nine numbers for each pixel of a block, or an image of floats and some. */
     size_t image = ((size_t)size * (bytes ? 1 : sizeof(float)) + 63) / 64 * 64;
-    char *buffer = malloc(image + (size_t)(size + 6 * width + 4 * MOST_REACH) * sizeof(float));
+    char *buffer = malloc(image + (size_t)(size + 9 * rows_of_block(width) * width + 4 * MOST_REACH) * sizeof(float));
     *short_of_memory = buffer == NULL;
     if (buffer == NULL) return;
     void *room = buffer + image;

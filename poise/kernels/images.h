@@ -10,7 +10,7 @@
 #include "native.h"
 
 enum { STEP = 8 };           /* numbers of one step of a program: what to do, and seven numbers for it */
-enum { CHUNK = 512 };        /* pixels that colours are computed for at a time: a few KB of the nearest cache */
+enum { CHUNK = 512, PIECE = 256, BLOCK = 1024 };        /* pixels that colours are computed for at a time: a few KB of the nearest cache */
 enum { LEVELS = 256, MOST_REACH = 64 };
 
 /* The numbers are those of poise/kernels/images.py. */
@@ -27,6 +27,8 @@ typedef struct {
 
 POISE_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 POISE_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+/* Rows that are resampled at a time: about as many pixels as BLOCK. */
+POISE_INLINE int64_t rows_of_block(int64_t width) { return width >= BLOCK ? 1 : BLOCK / most(width, 1); }
 POISE_INLINE int same(const float *x, const float *y, int count) {
     for (int k = 0; k < count; k++)
         if (x[k] != y[k]) return 0;

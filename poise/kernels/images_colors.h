@@ -65,16 +65,6 @@ POISE_CLONES static double sum_of(const float *restrict x, int64_t count) {
     return sum;
 }
 
-POISE_CLONES static void weigh(const float *restrict x, float *restrict sum, int64_t count, float weight) {
-    for (int64_t k = 0; k < count; k++) sum[k] += weight * x[k];
-}
-
-/* out = the weighted sum of rows. */
-static void taps(const float *const *rows, const float *weight, int count, float *out, int64_t width) {
-    memset(out, 0, (size_t)width * sizeof(float));
-    for (int k = 0; k < count; k++) weigh(rows[k], out, width, weight[k]);
-}
-
 POISE_CLONES static void sharpen_row(
     const float *restrict above, const float *restrict x, const float *restrict below, float *restrict out,
     int64_t width, float factor, float top

@@ -108,33 +108,80 @@ static void NAME(sharpen)(const PIXEL *in, PIXEL *out, Shape s, float factor, fl
         }
 }
 
-/* A Gaussian of the given deviation, cut off at `reach` pixels, border pixels repeated. `room` holds an image and
-   two rows of floats. */
-static void NAME(blur)(const PIXEL *in, PIXEL *out, Shape s, const float *step, float *room) {
+/* The sum's next `count` pairs of rows, each at one distance from the middle row; the first time with that row. */
+POISE_INLINE void NAME(weigh_some)(
+    const SUM *const *row, const SUM *weight, int reach, int first, int count, SUM *restrict sum, int64_t width
+) {
+    const SUM *middle = row[0], *up[4], *down[4];
+    SUM own[4];
+    for (int k = 0; k < count; k++) {
+        int pair = first + k <= reach ? first + k : 0;
+        up[k] = row[-pair], down[k] = row[pair], own[k] = pair ? weight[pair] : (SUM)0;
+    }
+    for (int64_t j = 0; j < width; j++) {
+        SUM total = first == 1 ? (SUM)PART(middle[j], weight[0]) : sum[j];
+        for (int k = 0; k < count; k++) total = (SUM)(total + PART((SUM)(up[k][j] + down[k][j]), own[k]));
+        sum[j] = total;
+    }
+}
+
+/* Each number of pairs up to four has its own loop. */
+POISE_CLONES static void NAME(weigh_rows)(
+    const SUM *const *row, const SUM *weight, int reach, SUM *restrict sum, int64_t width
+) {
+    if (reach == 1) NAME(weigh_some)(row, weight, reach, 1, 1, sum, width);
+    if (reach == 2) NAME(weigh_some)(row, weight, reach, 1, 2, sum, width);
+    if (reach == 3) NAME(weigh_some)(row, weight, reach, 1, 3, sum, width);
+    if (reach > 3) NAME(weigh_some)(row, weight, reach, 1, 4, sum, width);
+    for (int first = 5; first <= reach; first += 4) NAME(weigh_some)(row, weight, reach, first, 4, sum, width);
+}
+
+POISE_CLONES static void NAME(widen)(const PIXEL *restrict in, SUM *restrict out, int64_t width) {
+    for (int64_t j = 0; j < width; j++) out[j] = (SUM)SUMMAND(in[j]);
+}
+
+POISE_CLONES static void NAME(narrow)(const SUM *restrict in, PIXEL *restrict out, int64_t width, SUM lost) {
+    (void)lost;
+    for (int64_t j = 0; j < width; j++) out[j] = RESULT(in[j], lost);
+}
+
+/* A Gaussian of the given deviation, cut off at `reach` pixels, border pixels repeated. `room` holds an image, two rows
+   and four reaches. */
+static void NAME(blur)(const PIXEL *in, PIXEL *out, Shape s, const float *step, void *room) {
     int reach = (int)step[2];
     int64_t width = s.width, height = s.height;
-    float weight[2 * MOST_REACH + 1], total = 0.0f;
-    float *row = room, *wide = room + width, *planes = wide + width + 2 * reach;
-    for (int k = -reach; k <= reach; k++) {
-        weight[k + reach] = expf(-0.5f * (float)(k * k) / (step[1] * step[1]));
-        total += weight[k + reach];
+    float bell[MOST_REACH + 1], total = 0.0f;
+    SUM weight[MOST_REACH + 1];
+    for (int k = 0; k <= reach; k++) {
+        bell[k] = expf(-0.5f * (float)(k * k) / (step[1] * step[1]));
+        total += k == 0 ? 1.0f : 2.0f * bell[k];
     }
-    for (int k = 0; k <= 2 * reach; k++) weight[k] /= total;
-    const float *rows[2 * MOST_REACH + 1];
-    for (int64_t c = 0; c < s.channels; c++, in += width * height, out += width * height) {
+    while (reach > 1 && bell[reach] < LEAST * total) reach--; /* what adds nothing */
+    double rest = 1.0;
+    for (int k = reach; k > 0; k--) {
+        weight[k] = (SUM)SHARE(bell[k] / total);
+        rest -= 2.0 * (double)weight[k] / WHOLE;
+    }
+    double middle = SHARE(rest);
+    weight[0] = (SUM)(middle < MOST_SHARE ? middle : MOST_SHARE);
+    /* The last rows that were summed along, in a ring that holds as many as one row of the result needs. */
+    int64_t held = least(height, 2 * reach + 1), done = 0;
+    SUM *sum = room, *wide = sum + width, *lines = wide + width + 2 * reach;
+    const SUM *rows[2 * MOST_REACH + 1];
+    for (int64_t c = 0; c < s.channels; c++, in += width * height, out += width * height, done = 0)
         for (int64_t i = 0; i < height; i++) {
-            NAME(load)(in + i * width, wide + reach, width);
-            for (int k = 0; k < reach; k++) {
-                wide[k] = wide[reach];
-                wide[reach + width + k] = wide[reach + width - 1];
+            for (; done < least(height, i + reach + 1); done++) {
+                NAME(widen)(in + done * width, wide + reach, width);
+                for (int k = 0; k < reach; k++) {
+                    wide[k] = wide[reach];
+                    wide[reach + width + k] = wide[reach + width - 1];
+                }
+                for (int k = 0; k <= 2 * reach; k++) rows[k] = wide + k;
+                NAME(weigh_rows)(rows + reach, weight, reach, lines + done % held * width, width);
             }
-            for (int k = 0; k <= 2 * reach; k++) rows[k] = wide + k;
-            taps(rows, weight, 2 * reach + 1, planes + i * width, width);
+            for (int k = -reach; k <= reach; k++)
+                rows[k + reach] = lines + most(0, least(height - 1, i + k)) % held * width;
+            NAME(weigh_rows)(rows + reach, weight, reach, sum, width);
+            NAME(narrow)(sum, out + i * width, width, (SUM)least(reach + 1, 60));
         }
-        for (int64_t i = 0; i < height; i++) {
-            for (int k = -reach; k <= reach; k++) rows[k + reach] = planes + most(0, least(height - 1, i + k)) * width;
-            taps(rows, weight, 2 * reach + 1, row, width);
-            NAME(store)(row, out + i * width, width);
-        }
-    }
 }

@@ -48,7 +48,7 @@ static PIXEL NAME(border)(const PIXEL *in, float x, float y, Shape s, int paddin
 /* Where one row of the result is read; floats in float arithmetic, because it runs over whole vectors. */
 POISE_CLONES static void NAME(row_places)(
     const float *restrict map, float row, Shape s, float *restrict x, float *restrict y, int32_t *restrict place,
-    WEIGHT *restrict right, WEIGHT *restrict low
+    LINE *restrict right, LINE *restrict low
 ) {
     float middle = 0.5f * (float)(s.width - 1), x0 = map[1] * row + map[2] + middle;
     float y0 = map[4] * row + map[5] + 0.5f * (float)(s.height - 1);
@@ -58,44 +58,64 @@ POISE_CLONES static void NAME(row_places)(
         float column = (float)j - middle;
         x[j] = map[0] * column + x0;
         y[j] = map[3] * column + y0;
-        /* Beyond the border the entry is not used, but must be a whole number that an int holds. */
+        /* Beyond the border some pixel is read in its place, and written over. */
         float left = floorf(clamped(x[j], last)), top = floorf(clamped(y[j], bottom));
         place[j] = (int32_t)top * width + (int32_t)left;
-        right[j] = WEIGHED(x[j] - left);
-        low[j] = WEIGHED(y[j] - top);
+        right[j] = WEIGHED(clamped(x[j] - left, 1.0f));
+        low[j] = WEIGHED(clamped(y[j] - top, 1.0f));
     }
 }
 
-/* One row along its own line, for maps that neither turn nor shear: in floats, so that two rows make one. */
-POISE_CLONES static void NAME(along)(
-    const PIXEL *restrict in, float *restrict out, int64_t width, const int32_t *restrict place,
-    const float *restrict right
+/* Pairs of neighbours, one by one: a processor gathers vectors no faster, and bytes not at all. */
+static void NAME(pairs)(const PIXEL *in, NAME(pair) *out, int64_t count, const int32_t *place) {
+    for (int64_t j = 0; j < count; j++) memcpy(out + j, in + place[j], sizeof *out);
+}
+
+/* Bilinear means of pairs that stand above each other. They are narrowed in a loop of their own, here and below, because
+   compilers overlook the product's instruction in front of it. */
+POISE_CLONES static void NAME(fours)(
+    const NAME(pair) *restrict above, const NAME(pair) *restrict below, PIXEL *restrict out, int64_t count,
+    const LINE *restrict right, const LINE *restrict low
 ) {
-    for (int64_t j = 0; j < width; j++) {
-        float a = (float)in[place[j]], b = (float)in[place[j] + 1];
-        out[j] = a + right[j] * (b - a);
+    LINE mean[PIECE];
+    for (int64_t first = 0; first < count; first += PIECE) {
+        int64_t own = least(PIECE, count - first);
+        for (int64_t k = 0, j = first; k < own; k++, j++) {
+            LINE top = LERP(LEFT_OF(above[j]), RIGHT_OF(above[j]), right[j]);
+            LINE bottom = LERP(LEFT_OF(below[j]), RIGHT_OF(below[j]), right[j]);
+            mean[k] = LERP(top, bottom, low[j]);
+        }
+        for (int64_t k = 0; k < own; k++) out[first + k] = NARROWED(mean[k]);
     }
 }
 
 POISE_CLONES static void NAME(between)(
-    const float *restrict upper, const float *restrict lower, PIXEL *restrict out, int64_t width, float low
+    const LINE *restrict upper, const LINE *restrict lower, PIXEL *restrict out, int64_t width, const LINE *restrict low
 ) {
-    for (int64_t j = 0; j < width; j++) out[j] = ROUNDED(upper[j] + low * (lower[j] - upper[j]));
+    LINE mean[PIECE];
+    for (int64_t first = 0; first < width; first += PIECE) {
+        int64_t own = least(PIECE, width - first);
+        for (int64_t k = 0, j = first; k < own; k++, j++) mean[k] = LERP(upper[j], lower[j], low[j]);
+        for (int64_t k = 0; k < own; k++) out[first + k] = NARROWED(mean[k]);
+    }
 }
 
-/* The same as `affine` for a map that only scales and shifts, within the image or with repeated borders: each row of
-   the image is interpolated once. `room` holds four rows. */
+/* The same as `affine` for a map that only scales, mirrors and shifts, within the image or with repeated borders: each
+   row of the image is interpolated once. `room` holds five rows. */
 static void NAME(enlarge)(const PIXEL *in, PIXEL *out, Shape s, const float *step, float *room) {
     int64_t width = s.width, height = s.height;
     int32_t *place = (int32_t *)room;
-    float *right = room + width, *line[2] = {room + 2 * width, room + 3 * width};
+    LINE *right = (LINE *)(room + width);
+    LINE *line[2] = {(LINE *)(room + 2 * width), (LINE *)(room + 3 * width)};
+    LINE *low = (LINE *)(room + 4 * width);
     float middle = 0.5f * (float)(width - 1), centre = 0.5f * (float)(height - 1);
     for (int64_t j = 0; j < width; j++) {
         float x = clamped(step[1] * ((float)j - middle) + (step[3] + middle), (float)(width - 1));
         float left = floorf(clamped(x, (float)(width - 2)));
         place[j] = (int32_t)left;
-        right[j] = x - left;
+        right[j] = WEIGHED(x - left);
     }
+    NAME(stretch) stretch = NAME(stretch_of)(place, width);
     for (int64_t c = 0; c < s.channels; c++, in += width * height) {
         int64_t held[2] = {-1, -1}; /* which row stands in which line: neighbours never share one */
         for (int64_t i = 0; i < height; i++, out += width) {
@@ -105,52 +125,65 @@ static void NAME(enlarge)(const PIXEL *in, PIXEL *out, Shape s, const float *ste
             for (int64_t row = upper; row <= upper + 1; row++) {
                 if (held[row & 1] == row) continue;
                 held[row & 1] = row;
-                NAME(along)(in + row * width, line[row & 1], width, place, right);
+                NAME(along)(in + row * width, line[row & 1], width, place, right, &stretch);
             }
-            NAME(between)(line[upper & 1], line[(upper + 1) & 1], out, width, y - top);
+            for (int64_t j = 0; j < width; j++) low[j] = WEIGHED(y - top);
+            NAME(between)(line[upper & 1], line[(upper + 1) & 1], out, width, low);
         }
     }
 }
 
-/* out = in read at map (x, y, 1) from the centre, bilinear. `room` holds five rows. */
+/* One row's pixels at and beyond the border; `inside` of them none are. */
+static void NAME(borders)(const PIXEL *in, PIXEL *out, Shape s, const float *x, const float *y, int padding) {
+    int64_t width = s.width, height = s.height, first = 0, end = width, start = 0, stop = width;
+    float last = (float)(width - 1), bottom = (float)(height - 1);
+    /* A line enters the image once and leaves it once. */
+#define INSIDE(j) (x[j] >= 0.0f && x[j] < last && y[j] >= 0.0f && y[j] < bottom)
+    while (first < width && !INSIDE(first)) first++;
+    while (end > first && !INSIDE(end - 1)) end--;
+    if (first == 0 && end == width) return;
+    /* Beyond a border of zeros is nothing to read. */
+#define NEAR(j) (x[j] > -1.0f && x[j] < (float)width && y[j] > -1.0f && y[j] < (float)height)
+    while (padding == ZERO && start < width && !NEAR(start)) start++;
+    while (padding == ZERO && stop > start && !NEAR(stop - 1)) stop--;
+    first = least(most(first, start), stop), end = most(first, least(end, stop));
+#undef INSIDE
+#undef NEAR
+    for (int64_t c = 0; c < s.channels; c++, in += width * height, out += width * height) {
+        memset(out, 0, (size_t)start * sizeof(PIXEL));
+        memset(out + stop, 0, (size_t)(width - stop) * sizeof(PIXEL));
+        for (int64_t j = start; j < first; j++) out[j] = NAME(border)(in, x[j], y[j], s, padding);
+        for (int64_t j = end; j < stop; j++) out[j] = NAME(border)(in, x[j], y[j], s, padding);
+    }
+}
+
+/* out = in read at map (x, y, 1) from the centre, bilinear. `room` holds nine numbers for each pixel of a block. */
 static void NAME(affine)(const PIXEL *in, PIXEL *out, Shape s, const float *step, float *room) {
     int padding = (int)step[7];
-    int64_t width = s.width, height = s.height, plane = width * height;
-    float *x = room, *y = room + width;
-    int32_t *place = (int32_t *)(room + 2 * width);
-    WEIGHT *right = (WEIGHT *)(room + 3 * width), *low = (WEIGHT *)(room + 4 * width);
-    float last = (float)(width - 1), bottom = (float)(height - 1);
+    int64_t width = s.width, height = s.height, plane = width * height, rows = rows_of_block(width);
+    int64_t block = rows * width;
+    float *x = room, *y = room + block;
+    int32_t *place = (int32_t *)(room + 2 * block);
+    LINE *right = (LINE *)(room + 3 * block), *low = (LINE *)(room + 4 * block);
+    NAME(pair) *above = (NAME(pair) *)(room + 5 * block), *below = (NAME(pair) *)(room + 7 * block);
     if (step[2] == 0.0f && step[4] == 0.0f && padding == EDGE && width > 1 && height > 1) {
         NAME(enlarge)(in, out, s, step, room);
         return;
     }
-    for (int64_t i = 0; i < height; i++) {
-        NAME(row_places)(step + 1, (float)i - 0.5f * (float)(height - 1), s, x, y, place, right, low);
-        /* A line enters the image once and leaves it once. */
-        int64_t first = 0, end = width;
-#define INSIDE(j) (x[j] >= 0.0f && x[j] < last && y[j] >= 0.0f && y[j] < bottom)
-        while (first < width && !INSIDE(first)) first++;
-        while (end > first && !INSIDE(end - 1)) end--;
-        /* Beyond a border of zeros is nothing to read. */
-        int64_t start = 0, stop = width;
-#define NEAR(j) (x[j] > -1.0f && x[j] < (float)width && y[j] > -1.0f && y[j] < (float)height)
-        while (padding == ZERO && start < width && !NEAR(start)) start++;
-        while (padding == ZERO && stop > start && !NEAR(stop - 1)) stop--;
-        first = least(most(first, start), stop), end = most(first, least(end, stop));
-#undef INSIDE
-#undef NEAR
-        for (int64_t c = 0; c < s.channels; c++) {
-            const PIXEL *channel = in + c * plane;
-            /* Rows are read in whole words, which must not reach beyond the last channel. */
-            for (int64_t j = first; j < end && c == s.channels - 1; j++)
-                if (place[j] + width + 1 + BEYOND >= plane) end = first;
-            PIXEL *row = out + c * plane + i * width;
-            memset(row, 0, (size_t)start * sizeof(PIXEL));
-            memset(row + stop, 0, (size_t)(width - stop) * sizeof(PIXEL));
-            for (int64_t j = start; j < first; j++) row[j] = NAME(border)(channel, x[j], y[j], s, padding);
-            NAME(inside)(channel, row + first, width, end - first, place + first, right + first, low + first);
-            for (int64_t j = end; j < stop; j++) row[j] = NAME(border)(channel, x[j], y[j], s, padding);
+    for (int64_t i = 0; i < height; i += rows, out += block) {
+        int64_t own = least(rows, height - i), count = own * width;
+        for (int64_t k = 0, at = 0; k < own; k++, at += width) {
+            float row = (float)(i + k) - 0.5f * (float)(height - 1);
+            NAME(row_places)(step + 1, row, s, x + at, y + at, place + at, right + at, low + at);
         }
+        /* Blocks, because a vector that is read right after its numbers were written one by one has to wait. */
+        for (int64_t c = 0; c < s.channels && width > 1 && height > 1; c++) {
+            NAME(pairs)(in + c * plane, above, count, place);
+            NAME(pairs)(in + c * plane + width, below, count, place);
+            NAME(fours)(above, below, out + c * plane, count, right, low);
+        }
+        for (int64_t k = 0, at = 0; k < own; k++, at += width)
+            NAME(borders)(in, out + at, s, x + at, y + at, padding);
     }
 }
 
