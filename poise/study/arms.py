@@ -16,7 +16,7 @@ from poise.study.halt import Halt
 from poise.study.problem import Problem
 from poise.study.space import Config
 from poise.study.workers import run_all
-from poise.train.stack import Stack
+from poise.train.stack import Stack, join_stacks
 
 __all__ = ["Arms", "train_arms"]
 
@@ -69,11 +69,7 @@ def train_arms(
     offsets = np.cumsum([0, *[len(stack) for stack, _, _ in found]])
     order = torch.tensor([int(offsets[places[a, s][0]]) + places[a, s][1] for a in range(count) for s in range(seeds)])
     stacks = [stack for stack, _, _ in found]
-    merged = Stack(
-        stacks[0].module,
-        {name: torch.cat([stack.weights[name] for stack in stacks]) for name in stacks[0].weights},
-        {name: torch.cat([stack.buffers[name] for stack in stacks]) for name in stacks[0].buffers},
-    ).select(order)
+    merged = join_stacks(stacks).select(order)
     steps = torch.cat([best for _, best, _ in found])[order].reshape(count, seeds)
     history = {
         label: [(step, float(train[arm * len(shards[0])]), float(stop[arm * len(shards[0])]))

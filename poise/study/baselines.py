@@ -7,12 +7,12 @@ import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from poise.study.bracket import Candidate
 from poise.study.cohort import Cohort, Plan
 from poise.study.fit import refit
 from poise.study.folds import Folds
 from poise.study.labels import is_known
 from poise.study.problem import Problem
-from poise.study.search import Candidate
 from poise.study.space import Config, Space
 from poise.study.workers import one_thread
 from poise.train.stack import Stack
@@ -39,8 +39,8 @@ def plain_networks(problem: Problem, folds: Folds, plan: Plan, seed: int) -> dic
         for own in families.values():
             best.append(first + int(scores[first : first + len(own)].argmin()))
             first += len(own)
-        chosen = [Candidate(configs[place], float(scores[place]), torch.empty(0), plan.steps) for place in best]
-        stack = refit(problem, space.recipe, chosen, [0] * len(best), plan, seed)
+        chosen = [Candidate(configs[place], float(scores[place]), torch.empty(0), plan.steps, plan) for place in best]
+        stack = refit(problem, space.recipe, chosen, [0] * len(best), seed)
     return {name: stack.select(torch.tensor([place])) for place, name in enumerate(families)}
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from poise.study.checkpoint import Checkpoint
@@ -19,7 +18,7 @@ from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.space import Config, Space
 
-__all__ = ["Candidate", "Watcher", "bracket"]
+__all__ = ["Candidate", "Watcher", "bracket", "restored"]
 
 IDLE = 0.25
 """Share of a population that must have stopped before it is cut out: cutting copies all weights."""
@@ -41,6 +40,11 @@ class Candidate:
     outputs: Tensor
     best_step: int
     plan: Plan
+    schedule: tuple[tuple[int, Config], ...] = ()  # by `pbt`: (step, what holds from there on); `config` is the last
+
+    def at(self, step: int) -> Config:
+        """Return the configuration that holds at a step."""
+        return next((config for begin, config in reversed(self.schedule) if begin <= step), self.config)
 
 
 def bracket(
@@ -53,14 +57,16 @@ def bracket(
     halt: Halt | None = None,
     checkpoint: Checkpoint | None = None,
     watcher: Watcher | None = None,
+    identities: Sequence[int] | None = None,
 ) -> tuple[list[Trial], list[Candidate]]:
     """Train configurations as one population by successive halving; return what became of each, the best first.
 
     At each of the plan's rungs the better half of those that are left goes on; who has stopped by patience, or is
     dropped, leaves its time to the others. When `halt` is due, what is training ends and counts as it is; with a
-    deadline, a rung comes at its share of the time at the latest.
+    deadline, a rung comes at its share of the time at the latest. `identities` are the configurations' own numbers
+    unless told: two of one identity share initial weights and batches.
     """
-    heat = _Heat(Cohort(problem, space.recipe, configs, folds, plan, seed=seed))
+    heat = _Heat(Cohort(problem, space.recipe, configs, folds, plan, seed=seed, seeds=identities))
     name = f"bracket-{configs[0].number}"
     if checkpoint is not None and (state := checkpoint.load(name)) is not None:
         heat.load_state_dict(state)
@@ -158,12 +164,16 @@ class _Heat:
         """Go on from `state_dict()`, bit for bit."""
         self.rung, self.ended = state["rung"], state["ended"]
         self.trials = [Trial(**one) for one in state["trials"]]
-        self.candidates = [
-            Candidate(**(one | {"config": Config(**one["config"]), "plan": Plan(**one["plan"])}))
-            for one in state["candidates"]
-        ]
+        self.candidates = [restored(one) for one in state["candidates"]]
         left = state["left"]
         self.cohort.keep([place for place, config in enumerate(self.cohort.configs) if config.number in left])
         if left:
             self.cohort.population.load_state_dict(state["population"])
             self.cohort.history = state["history"]
+
+
+def restored(state: dict[str, Any]) -> Candidate:
+    """Return the candidate that `dataclasses.asdict` took apart."""
+    schedule = tuple((step, Config(**config)) for step, config in state["schedule"])
+    own = {"config": Config(**state["config"]), "plan": Plan(**state["plan"]), "schedule": schedule}
+    return Candidate(**(state | own))

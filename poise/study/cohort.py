@@ -89,8 +89,8 @@ class Cohort:
             problem.builder(),
             recipe,
             problem.loss(),
-            lr=torch.tensor([configs[place].lr for place in self.owner]),
-            dials={key: torch.tensor([configs[p].dials[key] for p in self.owner]) for key in recipe.dials()},
+            lr=self._rates(),
+            dials=self._dials(),
             members=members,
             seed=seed,
             optimizer=Adam(betas=(0.9, 0.95)),
@@ -148,7 +148,7 @@ class Cohort:
         look = self.validated
         scores, outputs = look.judge(partial(self.population.outputs, best=True), self.fold)
         scores = torch.where(torch.isfinite(scores) & ~self.population.diverged, scores, torch.inf)
-        found = torch.full((len(self.configs), len(self.problem.rows), outputs.shape[-1]), torch.nan)
+        found = torch.full((len(self.configs), len(self.problem.rows), *outputs.shape[2:]), torch.nan)
         for member, place in enumerate(self.owner):
             fold = int(self.fold[member])
             held = look.held[fold] > 0
@@ -175,6 +175,28 @@ class Cohort:
         self.configs = [self.configs[place] for place in places]
         index = torch.tensor(chosen)
         self.history = [(step, train[index], stop[index]) for step, train, stop in self.history]
+
+    def latest(self) -> list[float]:
+        """Return each configuration's stop score (C,) at the last evaluation: of the weights as they are now."""
+        return self._means(self.history[-1][2]).tolist()
+
+    def inherit(self, donors: Sequence[int], configs: Sequence[Config]) -> None:
+        """Give the configurations the weights and the state of their donors (own place: unchanged), and new dials.
+
+        A member's donor is the donor configuration's member on the same fold. Random draws stay each member's own.
+        """
+        places = {(owner, fold): m for m, (owner, fold) in enumerate(zip(self.owner, self.fold.tolist(), strict=True))}
+        chosen = [places[donors[owner], fold] for owner, fold in zip(self.owner, self.fold.tolist(), strict=True)]
+        self.configs = list(configs)
+        self.population.inherit(chosen, lr=self._rates(), dials=self._dials())
+        index = torch.tensor(chosen)
+        self.history = [(step, train[index], stop[index]) for step, train, stop in self.history]
+
+    def _rates(self) -> Tensor:
+        return torch.tensor([self.configs[place].lr for place in self.owner])
+
+    def _dials(self) -> dict[str, Tensor]:
+        return {key: torch.tensor([self.configs[p].dials[key] for p in self.owner]) for key in self.recipe.dials()}
 
     def best_steps(self) -> Tensor:
         """Return the median over folds of the step whose weights were kept, (C,)."""

@@ -15,9 +15,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from poise.study.cohort import Cohort
 
 if sys.platform != "win32":
     import fcntl
@@ -59,6 +62,10 @@ class Course:
             self._told = message, now
             known = best if best is not None and math.isfinite(best) else None
             self._write({"kind": "phase", "message": message, "best": known, "share": round(share, 4)})
+
+    def evaluated(self, cohort: Cohort) -> None:
+        """Note the losses of a cohort after an evaluation."""
+        self.losses([config.number for config in cohort.configs], cohort.owner, *cohort.history[-1])
 
     def losses(self, numbers: Sequence[int], owner: Sequence[int], step: int, train: Tensor, stop: Tensor) -> None:
         """Note the losses of configurations `numbers`: the means over the members that each owns."""

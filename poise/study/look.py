@@ -9,7 +9,7 @@ from torch import Tensor
 
 from poise.core.context import Batch
 from poise.study.problem import Problem
-from poise.train.population import Rows, Score
+from poise.train.population import Score
 
 __all__ = ["Look"]
 

@@ -1,4 +1,4 @@
-"""The search: brackets of configurations trained as populations, cheap first, the better ones trained on."""
+"""The search: waves of brackets, one a worker, proposed by a model of what was seen."""
 
 from __future__ import annotations
 
@@ -6,119 +6,44 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-import torch
-from torch import Tensor
 
+from poise.study.bracket import Candidate, Watcher, bracket
 from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
-from poise.study.cohort import Cohort, Plan
-from poise.study.course import Course
+from poise.study.cohort import Plan
+from poise.study.ending import Ending
+from poise.study.evolution import evolve
 from poise.study.folds import Folds
 from poise.study.halt import Halt, halt_at_ctrl_c
+from poise.study.lengths import Lengths
 from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.space import Config, Space
 from poise.study.workers import run_all
 
-__all__ = ["Candidate", "Search", "bracket"]
+__all__ = ["METHODS", "Search"]
 
-RUNGS = (0.25, 1.0)
-"""Shares of the full training after which the better half goes on. More rungs would leave populations too narrow to
-pay for a step's fixed cost, and finished configurations are what the ensemble is chosen from."""
+METHODS = {"halving": bracket, "pbt": evolve}
+"""How the configurations of a wave are trained: by successive halving, or with weights and dials that are inherited."""
 
+AGAIN = 3
+"""Configurations that are made again where a longer training is tried."""
 
-@dataclass(frozen=True)
-class Candidate:
-    """A configuration that trained to the end: its score, its held-out outputs (N, K), the step worth keeping."""
-
-    config: Config
-    score: float
-    outputs: Tensor
-    best_step: int
-
-
-def bracket(
-    problem: Problem,
-    space: Space,
-    configs: list[Config],
-    folds: Folds,
-    plan: Plan,
-    seed: int,
-    halt: Halt | None = None,
-    checkpoint: Checkpoint | None = None,
-    course: Course | None = None,
-) -> tuple[list[Trial], list[Candidate]]:
-    """Train configurations as one population by successive halving; return what became of each.
-
-    When `halt` is due, training ends early; the first rung ends when two fifths of the time to its deadline are gone.
-    """
-    if checkpoint is None:
-        return _bracket(problem, space, configs, folds, plan, seed, halt or Halt(), course=course)[:2]
-    name = f"bracket-{configs[0].number}"
-    if (state := checkpoint.load(name)) is not None:
-        candidates = [Candidate(Config(**one.pop("config")), **one) for one in state["candidates"]]
-        return [Trial(**one) for one in state["trials"]], candidates
-    trials, candidates, whole = _bracket(
-        problem, space, configs, folds, plan, seed, halt or Halt(), checkpoint, name, course
-    )
-    if whole:
-        state = {"trials": [asdict(one) for one in trials], "candidates": [asdict(one) for one in candidates]}
-        checkpoint.save(name, state)
-        checkpoint.remove(*(f"{name}-rung-{rung}" for rung in range(len(RUNGS))))
-    return trials, candidates
-
-
-def _bracket(
-    problem: Problem,
-    space: Space,
-    configs: list[Config],
-    folds: Folds,
-    plan: Plan,
-    seed: int,
-    halt: Halt,
-    checkpoint: Checkpoint | None = None,
-    name: str = "",
-    course: Course | None = None,
-) -> tuple[list[Trial], list[Candidate], bool]:
-    """Do the work of `bracket`; the last value tells whether no rung was cut short."""
-    began, whole = time.time(), True
-    cohort = Cohort(problem, space.recipe, configs, folds, plan, seed=seed)
-    trials: list[Trial] = []
-    for rung, part in enumerate(RUNGS):
-        last = rung == len(RUNGS) - 1
-        first = halt if last or math.isinf(halt.deadline) else halt.by(began + 0.4 * (halt.deadline - began))
-        whole &= cohort.train(max(1, round(plan.steps * part)), first, checkpoint, f"{name}-rung-{rung}", course)
-        scores, outputs = cohort.validation()
-        order = [place for place in torch.argsort(scores).tolist() if math.isfinite(scores[place])]
-        kept = order if last else order[: math.ceil(len(cohort.configs) / 2)]
-        losses = cohort.train_loss()
-        for place, config in enumerate(cohort.configs):
-            if last or place not in kept:
-                value = float(scores[place])
-                state = "diverged" if not math.isfinite(value) else "finished" if last else "pruned"
-                dials = config.dials | {"lr": config.lr}
-                step = cohort.population.state.step
-                trials.append(Trial(config.number, dials, rung, step, float(losses[place]), value, state))
-        if last:
-            steps = cohort.best_steps()
-            found = [
-                Candidate(cohort.configs[place], float(scores[place]), outputs[place].clone(), int(steps[place]))
-                for place in order
-            ]
-            return trials, found, whole
-        if not kept:
-            break
-        cohort.keep(kept)
-    return trials, [], whole
+KEPT = 64
+"""Candidates whose outputs are kept: the ensemble is chosen among the best forty."""
 
 
 @dataclass
 class Search:
-    """The state of a search; `run` may be interrupted at any time and leaves the candidates found so far."""
+    """The state of a search; `run` may be interrupted at any time and leaves the candidates found so far.
+
+    `plan` is the full training; `lengths` finds out how much of it is needed. A search in time ends before it where
+    `ending` sees no gain any more.
+    """
 
     problem: Problem
     space: Space
@@ -127,13 +52,21 @@ class Search:
     seed: int
     jobs: int = 1
     widest: int = 16  # configurations of a bracket
+    method: str = "halving"
     tell: Callable[[str, float | None], None] = lambda message, best: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
     checkpoint: Checkpoint | None = None
-    course: Course | None = None
+    watcher: Watcher | None = None
     seconds: float = 0.0  # spent in waves
     candidates: list[Candidate] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
+    lengths: Lengths = field(init=False)
+    ending: Ending = field(init=False)
+    _known: dict[int, tuple[Config, int]] = field(default_factory=dict)  # number -> configuration, identity of its seed
+
+    def __post_init__(self) -> None:
+        self.lengths = Lengths(self.plan)
+        self.ending = Ending(self.problem, self.seed)
 
     def run(self, clock: Clock, share: float) -> None:
         """Run waves of brackets, one a worker, until `share` of the time, or all trials, are spent.
@@ -148,30 +81,53 @@ class Search:
                 raise KeyboardInterrupt
 
     def _waves(self, clock: Clock, share: float, halt: Halt) -> None:
-        study, number, last = self._sampler(), 0, 0.0
-        while number < clock.budget.trials and (number == 0 or clock.left(share) > 0.5 * last) and not halt.asked():
-            began = time.monotonic()
+        study, number = self._sampler(), 0
+        if clock.budget.trials <= self.widest * self.jobs:
+            self.lengths.only_full()  # nothing could be learned from a first wave that is the only one
+        while number < clock.budget.trials and not halt.asked():
+            began, plan = time.monotonic(), self.lengths.plan_of_next_wave()
+            wave = self.rate() * len(self.folds) * plan.work(self.widest) if self.trials else 0.0
+            if self.trials and (clock.left(share) <= 0.5 * wave or self.ending.reached):
+                break
+            width = max(4, math.floor(self.widest * min(1.0, clock.left(share) / wave))) if wave else self.widest
+            again = self._again(plan, width)
             tasks, asked = [], {}
-            fits = min(1.0, clock.left(share) / last) if last else 1.0
-            width = max(4, math.floor(self.widest * fits))
-            for _ in range(self.jobs):
+            for place in range(self.jobs):
                 room = int(min(width, clock.budget.trials - number))
                 if room > 0:
-                    proposals = self._propose(study, number, room)
+                    same = again[:room] if place == 0 else []
+                    proposals = self._propose(study, number, room, same)
                     asked.update({config.number: trial for config, trial in proposals})
                     configs = [config for config, _ in proposals]
+                    identities = [self._known[twin][1] for twin in same] + [c.number for c in configs[len(same) :]]
+                    self._known |= {c.number: (c, own) for c, own in zip(configs, identities, strict=True)}
                     end = halt.by(time.time() + clock.left(share))
-                    how = (self.folds, self.plan, self.seed, end, self.checkpoint, self.course)
+                    how = (self.folds, plan, self.seed, end, self.checkpoint, self.watcher, identities)
                     tasks.append((self.problem, self.space, configs, *how))
                     number += room
             best = min((c.score for c in self.candidates), default=None)
             self.tell(f"configurations {number - len(asked)} to {number - 1}", best)
-            for trials, candidates in run_all(bracket, tasks, self.jobs):
+            for trials, candidates in run_all(METHODS[self.method], tasks, self.jobs):
                 self._close(study, asked, trials)
-                self.candidates += candidates
+                self.candidates = sorted([*self.candidates, *candidates], key=lambda one: one.score)[:KEPT]
                 self.on_trials(trials)
+            gains = self._gains(number - len(asked), again)
+            self.lengths.close(gains)
+            if math.isfinite(clock.budget.seconds) and not self.lengths.trying:
+                self.ending.close(self.candidates)
             self.seconds += time.monotonic() - began
-            last = (time.monotonic() - began) * self.widest / width
+
+    def _again(self, plan: Plan, width: int) -> list[int]:
+        """Return the numbers of the configurations that the wave that comes makes again."""
+        if not self.lengths.trying:
+            return []
+        shorter = [one for one in self.candidates if one.plan.steps < plan.steps]
+        return [one.config.number for one in shorter[: min(AGAIN, width // 2)]]
+
+    def _gains(self, first: int, again: list[int]) -> dict[int, float]:
+        """Return by how much each configuration that was made again, from number `first` on, did better."""
+        scores = {trial.number: trial.validation for trial in self.trials}
+        return {twin: scores[twin] - scores.get(first + place, math.inf) for place, twin in enumerate(again)}
 
     def rate(self) -> float:
         """Return the seconds that a step of one network took a worker, evaluation and start-up counted in."""
@@ -187,14 +143,16 @@ class Search:
             )
             return optuna.create_study(sampler=sampler)
 
-    def _propose(self, study: optuna.Study, number: int, room: int) -> list[tuple[Config, Any]]:
+    def _propose(
+        self, study: optuna.Study, number: int, room: int, again: list[int] | None = None
+    ) -> list[tuple[Config, Any]]:
         """Return the next configurations with their Optuna trials: the portfolio first, then the sampler's.
 
-        A bracket switches only some of the rarer parts on, because a part costs its time for every member as soon as
-        one member uses it.
+        `again` are the numbers of earlier configurations that come before the sampler's. A bracket switches only some
+        of the rarer parts on, because a part costs its time for every member as soon as one member uses it.
         """
         fixed = self.space.rare_off(number, self.seed)
-        start = self.space.portfolio(0)[:room] if number == 0 else []
+        start = self.space.portfolio(0)[:room] if number == 0 else [self._known[twin][0] for twin in again or []]
         for place in range(room):
             study.enqueue_trial(self.space.as_trial(start[place]) if place < len(start) else fixed)
         found = []

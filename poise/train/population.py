@@ -27,6 +27,7 @@ from poise.train.cut import Cut, step_by_cut
 from poise.train.device import check_device, move_population
 from poise.train.footprint import footprint, plan_cut
 from poise.train.idle import idle_parts
+from poise.train.inherit import inherit
 from poise.train.kept import improved_members
 from poise.train.losses import Loss
 from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe
@@ -264,6 +265,15 @@ class Population:
         self.best_score, self.best_step = self.best_score[chosen], self.best_step[chosen]
         if self.epoch_order is not None:
             self.epoch_order = (self.epoch_order[0], self.epoch_order[1][chosen])
+
+    def inherit(self, donors: Sequence[int], *, lr: Tensor, dials: Mapping[str, Tensor]) -> None:
+        """Give each member the weights and the state of the member at its donor's place, a new learning rate and dials.
+
+        See `poise.train.inherit`.
+        """
+        inherit(self, donors, lr, dials)
+        self._restated = None
+        self._pass_by_neutral()
 
     def remember(self, members: Tensor) -> None:
         """Keep the present weights of the members (M,) bool: what training for a fixed number of steps ends with."""

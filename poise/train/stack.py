@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from poise.core.trees import map_tree
 from poise.train.fast_forward import outputs_by_kernels
 from poise.train.looped import map_network
 
-__all__ = ["Stack", "map_stack"]
+__all__ = ["Stack", "join_stacks", "map_stack"]
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,13 @@ def map_stack(function: Callable[[Tensor], Tensor], stack: Stack) -> Stack:
     weights = {name: function(tensor) for name, tensor in stack.weights.items()}
     buffers = {name: function(tensor) for name, tensor in stack.buffers.items()}
     return Stack(stack.module, weights, buffers)
+
+
+def join_stacks(stacks: Sequence[Stack]) -> Stack:
+    """Return the members of several stacks of one structure as one, in order."""
+    first = stacks[0]
+    return Stack(
+        first.module,
+        {name: torch.cat([stack.weights[name] for stack in stacks]) for name in first.weights},
+        {name: torch.cat([stack.buffers[name] for stack in stacks]) for name in first.buffers},
+    )

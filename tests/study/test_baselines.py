@@ -6,13 +6,13 @@ import torch
 
 from poise.models.tabular import ColumnPlan
 from poise.study.baselines import boosting, plain_families, plain_networks
+from poise.study.bracket import Candidate
 from poise.study.cohort import Cohort, Plan
 from poise.study.fit import refit
 from poise.study.folds import Folds
 from poise.study.heads import Head
 from poise.study.prepare import Prepared
 from poise.study.problem import Problem
-from poise.study.search import Candidate
 from poise.study.space import Config, Space
 from poise.study.table_network import Design
 
@@ -37,7 +37,7 @@ def test_each_family_gives_its_best_on_validation_retrained_on_all_rows(
     }
     inputs = torch.from_numpy(ready.inputs)
     for name, place in best.items():
-        alone = refit(ready.problem, recipe, [Candidate(configs[place], 0.0, torch.empty(0), plan.steps)], [0], plan, 0)
+        alone = refit(ready.problem, recipe, [Candidate(configs[place], 0.0, torch.empty(0), plan.steps, plan)], [0], 0)
         assert len(found[name]) == 1
         torch.testing.assert_close(found[name].outputs(inputs), alone.outputs(inputs), atol=2e-5, rtol=2e-5)
 

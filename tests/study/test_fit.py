@@ -11,13 +11,14 @@ import torch
 from poise.core.errors import StudyError
 from poise.study import fit as module
 from poise.study.clock import Clock, parse_budget
+from poise.study.bracket import Candidate
 from poise.study.cohort import Cohort, Plan
+from poise.study.ensemble import Library
 from poise.study.fit import Fitted, Settings, fit, refit
 from poise.study.folds import Folds, make_folds
 from poise.study.heads import Head
 from poise.study.prepare import Prepared
 from poise.study.problem import Problem
-from poise.study.search import Candidate
 from poise.study.space import Space
 from poise.study.table_network import Design
 from poise.train.population import Rows
@@ -62,23 +63,25 @@ def test_shares_sum_to_1_over_networks_and_over_configurations(found: Fitted) ->
 def test_the_best_candidate_is_the_studys_and_member_0_is_its_network(found: Fitted, ready: Prepared) -> None:
     assert found.best == found.candidates[0].config
     assert found.candidates[0].score == min(candidate.score for candidate in found.candidates)
-    own = refit(ready.problem, SPACE.recipe, [found.candidates[0]], [0], found.plan, 0)
+    own = refit(ready.problem, SPACE.recipe, [found.candidates[0]], [0], 0)
     inputs = ready.problem.rows.inputs
     torch.testing.assert_close(found.stack.outputs(inputs)[0], own.outputs(inputs)[0], atol=2e-5, rtol=2e-5)
 
 
 def several(outputs: list[torch.Tensor]) -> list[Candidate]:
-    return [Candidate(SPACE.config(number, ()), float(number), out, 4) for number, out in enumerate(outputs)]
+    plan = Plan(16, 16, 4)
+    return [Candidate(SPACE.config(number, ()), float(number), out, 4, plan) for number, out in enumerate(outputs)]
 
 
 def test_the_best_candidate_stays_in_an_ensemble_that_would_do_without_it(ready: Prepared) -> None:
     targets, error = torch.randn(2, 60, 1, generator=torch.Generator().manual_seed(0))
     plan = ready.problem.plan
     problem = Problem.of(np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan, design=Design())
-    shares, temperature = module._select(problem, several([targets + 9, targets + error, targets - error]), 0)
+    library = Library(problem, several([targets + 9, targets + error, targets - error]))
+    shares = library.shares(0)
     assert shares[0] == pytest.approx(0.05 / 1.05)
     assert sum(shares.values()) == pytest.approx(1.0)
-    assert temperature == (1.0,)
+    assert library.temperatures(library.mean(shares)) == (1.0,)
 
 
 def test_an_ensemble_is_chosen_by_the_rows_that_have_weight_however_few(ready: Prepared) -> None:
@@ -91,7 +94,7 @@ def test_an_ensemble_is_chosen_by_the_rows_that_have_weight_however_few(ready: P
     problem = Problem.of(
         np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan, design=Design(), weights=weights
     )
-    shares, _ = module._select(problem, several([wrong, targets + 1]), 0)
+    shares = Library(problem, several([wrong, targets + 1])).shares(0)
     assert shares[1] > 0.9
 
 
@@ -107,8 +110,10 @@ def test_the_temperature_is_the_best_on_the_held_out_rows_and_never_worse_than_n
 def test_a_retrained_network_takes_exactly_its_best_number_of_steps_on_all_rows(ready: Prepared) -> None:
     plan = Plan(16, 16, 4)
     config = SPACE.config(3, ("dropout", "decay"), lr=3e-3)
-    candidates = [Candidate(replace(config, number=n), 0.5, torch.empty(0), steps) for n, steps in ((3, 7), (4, 12))]
-    stack = refit(ready.problem, SPACE.recipe, candidates, [0, 1], plan, 0)
+    candidates = [
+        Candidate(replace(config, number=n), 0.5, torch.empty(0), steps, plan) for n, steps in ((3, 7), (4, 12))
+    ]
+    stack = refit(ready.problem, SPACE.recipe, candidates, [0, 1], 0)
     everything = Folds(torch.arange(72)[None], torch.zeros(1, 72), torch.zeros(1, 72))
     for place, (candidate, seed) in enumerate(zip(candidates, (0, 1), strict=True)):
         ids = [1_000_000 + candidate.config.number * 100 + seed]
@@ -218,7 +223,7 @@ def test_two_jobs_fit_the_same_ensemble_as_one_from_the_same_candidates(found: F
     shares = {places[number]: share for number, share in found.chosen.items()}
     clock = Clock(parse_budget("4trials"))
     one, two = (
-        module._refit(ready.problem, SPACE, found.candidates, shares, found.plan, clock, 0.0, Settings(jobs=jobs), 5)
+        module._refit(ready.problem, SPACE, found.candidates, shares, clock, 0.0, Settings(jobs=jobs), 5)
         for jobs in (1, 2)
     )
     assert one[1].equal(two[1])

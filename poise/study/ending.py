@@ -1,0 +1,64 @@
+"""When a search may end before its time: nothing that it would deliver improves any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from poise.study.bracket import Candidate
+from poise.study.ensemble import Library
+from poise.study.problem import Problem
+
+__all__ = ["Ending"]
+
+WAVES = 4
+"""Waves in a row without an improvement beyond noise that end a search."""
+
+BLOCKS = 10
+"""Parts of the held-out rows, whose differences tell what noise is."""
+
+
+@dataclass
+class Ending:
+    """The rule that ends a search in time early.
+
+    After each wave an ensemble is selected among all candidates, as it would be at the end. Its gain over the ensemble
+    of four waves before is measured on ten disjoint parts of the held-out rows: the gain is their mean, the noise its
+    standard error. Where the gain is below the noise, the search ends. Both ensembles are chosen on these rows, so
+    the gain is too large rather than too small: the rule ends late rather than early.
+    """
+
+    problem: Problem
+    seed: int
+    said: str = ""  # why the search ended, once it has
+    means: list[Tensor] = field(default_factory=list)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the search may end."""
+        return bool(self.said)
+
+    def close(self, candidates: Sequence[Candidate]) -> None:
+        """Look at the candidates after a wave, the best first."""
+        if not candidates:
+            return
+        library = Library(self.problem, candidates)
+        # Fewer picks and bags than at the end: what counts is the difference between two ensembles made alike.
+        self.means.append(library.mean(library.shares(self.seed, picks=10, bags=3)))
+        if len(self.means) <= WAVES or len(library) < 2 * BLOCKS:
+            return
+        generator = torch.Generator().manual_seed(self.seed)
+        parts = torch.randperm(len(library), generator=generator).tensor_split(BLOCKS)
+        before, now = self.means[-1 - WAVES], self.means[-1]
+        pair = [torch.stack([before[rows], now[rows]]) for rows in parts]
+        losses = torch.stack([library.loss(both, rows) for both, rows in zip(pair, parts, strict=True)])
+        gains = losses[:, 0] - losses[:, 1]
+        gain, noise = float(gains.mean()), float(gains.std()) / BLOCKS**0.5
+        if gain < noise:
+            self.said = (
+                f"The search ended early, after {len(self.means)} waves: over the last {WAVES} the ensemble gained "
+                f"{max(gain, 0.0):.2g} on held-out rows, within the noise of {noise:.2g}."
+            )

@@ -1,0 +1,68 @@
+"""The ensemble of a search: which candidates, with which shares, on the rows that were held out from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from poise.predict import fit_temperature
+from poise.study.bracket import Candidate
+from poise.study.heads import Head
+from poise.study.problem import Problem
+from poise.study.selection import greedy_weights
+
+__all__ = ["Library"]
+
+LARGEST = 40
+"""Of the best candidates, how many an ensemble is chosen among."""
+
+MEMBERS = 6
+"""Configurations of an ensemble at most."""
+
+LEAST = 0.05
+"""A smaller share is noise of the bags, and each member costs a retraining."""
+
+
+class Library:
+    """The best candidates' answers (C, n, W) on the rows that every one of them was held out from."""
+
+    def __init__(self, problem: Problem, candidates: Sequence[Candidate]) -> None:
+        self.problem = problem
+        outputs = torch.stack([candidate.outputs for candidate in candidates[:LARGEST]])
+        held = torch.isfinite(outputs[0]).flatten(1).all(-1)
+        if problem.rows.weights is not None:
+            held &= problem.rows.weights > 0  # half of the rows, all of weight 0, would have no loss
+        self.answers, self.targets = problem.answers(outputs[:, held]), problem.rows.targets[held]
+        self.weights = torch.ones(len(self.targets)) if problem.rows.weights is None else problem.rows.weights[held]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def loss(self, answers: Tensor, rows: Tensor) -> Tensor:
+        """Return the losses (C,) of answers (C, n, W) on the rows of these numbers (n,)."""
+        return self.problem.answer_score(answers, self.targets[rows], self.weights[rows])
+
+    def shares(self, seed: int, *, picks: int = 20, bags: int = 10) -> dict[int, float]:
+        """Return {place among the candidates: share}, the best single candidate always among them."""
+        found = greedy_weights(self.answers, self.loss, picks=picks, bags=bags, seed=seed)
+        kept = {place: float(share) for place, share in enumerate(found) if share >= LEAST}
+        kept = dict(sorted(kept.items(), key=lambda item: -item[1])[:MEMBERS])
+        kept.setdefault(0, LEAST)  # its recipe is the study's, and member 0 must be its network
+        total = sum(kept.values())
+        return {place: share / total for place, share in kept.items()}
+
+    def mean(self, shares: Mapping[int, float]) -> Tensor:
+        """Return the ensemble's answers (n, W)."""
+        return torch.stack([share * self.answers[place] for place, share in shares.items()]).sum(0)
+
+    def temperatures(self, mean: Tensor) -> tuple[float, ...]:
+        """Return each head's temperature for the ensemble's answers."""
+        return tuple(_temperature(*own) for own in self.problem.of_heads(mean, self.targets, self.weights))
+
+
+def _temperature(head: Head, answers: Tensor, targets: Tensor, weights: Tensor) -> float:
+    if not head.tempered or not bool((weights > 0).any()):
+        return 1.0
+    return fit_temperature(answers.clamp(min=1e-7).log(), targets, head.weighted(targets, weights).sum(1))

@@ -1,0 +1,65 @@
+"""How long to train: a search begins short, and trains longer only where that is seen to help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from poise.study.cohort import Plan
+
+__all__ = ["Lengths"]
+
+SHARES = (0.25, 0.5, 1.0)
+"""Of the full training, what a search may train for. On small tables a quarter does as well."""
+
+
+@dataclass
+class Lengths:
+    """The length of each wave's trainings, found while searching.
+
+    After a wave at one length, the next wave is at the next longer one, and its first configurations are the best of
+    all so far again, with their own seeds. Where these improve on the whole by training longer, the longer length
+    stays and the one after it is tried; else the search goes back to the shorter, for good.
+
+    >>> lengths = Lengths(Plan(steps=400, batch=32, every=16))
+    >>> lengths.plan.steps, lengths.plan_of_next_wave().steps
+    (100, 100)
+    >>> lengths.close({})
+    >>> lengths.plan_of_next_wave().steps
+    200
+    """
+
+    full: Plan
+    plans: list[Plan] = field(init=False)
+    level: int = 0
+    trying: bool = False
+    settled: bool = False
+
+    def __post_init__(self) -> None:
+        self.plans = []
+        for share in SHARES:
+            plan = self.full.cut(share)
+            if not self.plans or plan.steps > self.plans[-1].steps:
+                self.plans.append(plan)
+
+    @property
+    def plan(self) -> Plan:
+        """The length that has been found best so far."""
+        return self.plans[self.level]
+
+    def plan_of_next_wave(self) -> Plan:
+        """Return the length of the wave that comes."""
+        return self.plans[self.level + self.trying]
+
+    def only_full(self) -> None:
+        """Train at full length from the start."""
+        self.level, self.settled = len(self.plans) - 1, True
+
+    def close(self, gains: Mapping[int, float]) -> None:
+        """Learn from a wave: `gains` says by how much each configuration that was made again has improved."""
+        if self.trying:
+            if gains and sum(gains.values()) > 0:
+                self.level += 1
+            else:
+                self.settled = True
+        self.trying = not self.settled and self.level + 1 < len(self.plans)
