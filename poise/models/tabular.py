@@ -66,14 +66,36 @@ class ColumnPlan:
 
 
 def quantile_edges(inputs: np.ndarray, columns: Sequence[int], bins: int) -> Tensor:
-    """Return (n, bins + 1) edges at the training quantiles of each column, strictly increasing.
+    """Return (n, bins + 1) edges at training quantiles of each column, strictly increasing.
 
-    Equal quantiles (a column with few values) are nudged apart by a millionth of the column's range or of its largest
-    value, so that no bin has width 0 in float32.
+    A value that many rows share counts no more than one bin holds: plain quantiles of a column that is mostly 0 would
+    all be 0, and one bin would be left for all that differs. A column of at most bins + 1 values has its edges at the
+    values. Equal edges are nudged apart by a millionth of the column's range or of its largest value, so that no bin
+    has width 0 in float32.
+
+    >>> quantile_edges(np.array([[0.0]] * 6 + [[1.0], [2.0], [3.0], [4.0]]), [0], bins=2)
+    tensor([[0.0000, 0.5000, 4.0000]])
     """
-    edges = np.quantile(inputs[:, list(columns)].astype(np.float64), np.linspace(0, 1, bins + 1), axis=0).T
+    edges = np.stack([_even_quantiles(inputs[:, column].astype(np.float64), bins) for column in columns])
     width = np.maximum(np.maximum(edges[:, -1:] - edges[:, :1], np.abs(edges).max(1, keepdims=True)), 1.0) * 1e-6
     return torch.from_numpy(np.maximum.accumulate(edges, axis=1) + width * np.arange(bins + 1)).float()
+
+
+def _even_quantiles(column: np.ndarray, bins: int) -> np.ndarray:
+    """Return bins + 1 quantiles (NumPy's linear ones, without ties) with no value counted more than a bin holds."""
+    values, counts = np.unique(column, return_counts=True)
+    if len(values) <= bins + 1:
+        return np.concatenate([values, np.full(bins + 1 - len(values), values[-1])])
+    # With the `heavy` most frequent values at one bin each, the others fill the bins that are left.
+    falling = np.sort(counts)[::-1]
+    others = len(column) - np.concatenate([[0], np.cumsum(falling[:bins])])
+    held = next(
+        others[heavy] / (bins - heavy) for heavy in range(bins) if falling[heavy] * (bins - heavy) <= others[heavy]
+    )
+    weights = np.minimum(counts, held)
+    last = np.cumsum(weights) - 1
+    places = np.stack([last - weights + 1, last], axis=1).ravel()  # of each value's first and last row
+    return np.interp(np.linspace(0.0, last[-1], bins + 1), places, np.repeat(values, 2))
 
 
 class NumericEmbedding(nn.Module):

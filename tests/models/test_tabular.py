@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from poise import ArgumentError
 from poise.core.select import roles_of
@@ -104,6 +106,36 @@ def test_edges_increase_strictly_in_float32_also_for_constant_and_repeated_value
 
 def test_edges_are_the_quantiles() -> None:
     assert torch.allclose(quantile_edges(np.arange(101.0)[:, None], [0], 4), torch.arange(0, 101, 25.0), atol=1e-2)
+
+
+@pytest.mark.parametrize("bins", [2, 8, 31])
+def test_edges_of_a_column_without_ties_are_numpys_quantiles(bins: int) -> None:
+    column = np.random.default_rng(bins).exponential(size=997)
+    expected = np.quantile(column, np.linspace(0, 1, bins + 1))
+    np.testing.assert_allclose(quantile_edges(column[:, None], [0], bins)[0].numpy(), expected, atol=1e-3)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=300), st.integers(1, 9))
+def test_no_value_counts_more_than_one_bin_and_few_values_are_edges_themselves(drawn: list[int], bins: int) -> None:
+    column = np.array(drawn, dtype=float)
+    edges = quantile_edges(column[:, None], [0], bins)[0].numpy()
+    assert edges[0] == column.min()
+    values = np.unique(column)
+    if len(values) <= bins + 1:
+        np.testing.assert_allclose(edges[: len(values)], values, atol=0.01)
+    else:
+        assert edges[-1] == pytest.approx(column.max(), abs=0.01)
+        # Plain quantiles of a column with a frequent value repeat it; here every bin has a width of the data's.
+        assert bool((np.diff(edges) > 1e-3).all())
+
+
+def test_a_column_that_is_mostly_zero_has_bins_for_what_is_not() -> None:
+    draw = np.random.default_rng(0)
+    column = np.where(draw.random(10_000) < 0.92, 0.0, 1 + draw.exponential(size=10_000))
+    edges = quantile_edges(column[:, None], [0], 8)[0].numpy()
+    rest = np.quantile(column[column > 0], np.linspace(0, 1, 8))
+    assert edges[0] == 0
+    np.testing.assert_allclose(edges[2:], rest[1:], rtol=0.02)
 
 
 def test_a_table_without_numbers_or_without_categories_works() -> None:
