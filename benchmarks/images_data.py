@@ -33,7 +33,7 @@ class Setting:
 
 SETTINGS = {
     "fashion_100": Setting("fashion", 100, 30, batch=32),
-    "mnist_100": Setting("mnist", 100, 30, batch=32, flip=False),
+    "mnist_100": Setting("mnist", 100, 20, batch=32, flip=False),
     "cifar_500": Setting("cifar", 500, 12, crop=4.0),
     "fashion_1000": Setting("fashion", 1000, 6),
     "fashion_50": Setting("fashion", 50, 40, batch=32),
