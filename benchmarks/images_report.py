@@ -214,5 +214,6 @@ def order_lines(paper: Record) -> str:
 
 def write_page(records: Records, paper: Record | None) -> str:
     """Return the measured part of the page."""
-    parts = [section(records, setting) for setting in settings_of(records)]
+    picture = "![Train and test accuracy of the three arms](images/images_benchmark.svg)"
+    parts = [picture, *(section(records, setting) for setting in settings_of(records))]
     return "\n\n".join([*parts, *([paper_section(paper)] if paper else [])]) + "\n"
