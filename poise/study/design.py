@@ -40,6 +40,14 @@ class NetworkDesign(ABC):
     boosting: ClassVar[bool] = False
     """Whether gradient boosting can learn from the same inputs, and so is a rival."""
 
+    described: ClassVar[str] = "the manifest describes"
+    """What describes the networks of a saved model."""
+
+    @property
+    def pictures(self) -> bool:
+        """Whether the inputs are pictures (C, H, W) in [0, 1], C 1 or 3."""
+        return False
+
     @property
     @abstractmethod
     def choices(self) -> Choices:

@@ -38,6 +38,11 @@ class ImageDesign(NetworkDesign):
             )
 
     @property
+    def pictures(self) -> bool:
+        """Whether the inputs are pictures."""
+        return True
+
+    @property
     def choices(self) -> Choices:
         """The parts for images."""
         return IMAGE

@@ -14,16 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.blocks import Blocks
-from poise.core.errors import CheckpointError, PoiseError
+from poise.core.errors import ArgumentError, CheckpointError, PoiseError
 from poise.core.recipe import Recipe
 from poise.core.spec import from_spec
 from poise.data import Target
+from poise.data.characters import CharacterEncoder
 from poise.study.answer import Answer
 from poise.study.design import DataEncoder, NetworkDesign
 from poise.study.problem import as_inputs
 from poise.study.source import Source
 from poise.study.sources import kind_named, kind_of
 from poise.study.store import load_folder, save_folder
+from poise.study.text_scores import text_frame, write_text
 from poise.train.stack import Stack
 
 __all__ = ["StudyModel", "load_model"]
@@ -83,18 +85,31 @@ class StudyModel:
         """Return a frame with `prediction`, and for classes one `probability LABEL` column each.
 
         Of several targets, each column begins with its target's name: `price prediction`. `data`: rows of a table; of
-        an image study, pictures (N, C, H, W) uint8 in the size it learned.
+        an image study, pictures (N, C, H, W) uint8 in the size it learned; of a text, a str, which gives a row a window.
         """
         index = data.index if isinstance(data, pd.DataFrame) else None
         return self.frame_of(self.encoder.transform(data), index)
 
     def frame_of(self, inputs: np.ndarray, index: pd.Index | None = None) -> pd.DataFrame:
         """Return what `predict_frame` returns, of encoded inputs."""
+        if self.target.task == "text":
+            return text_frame(self.stack, self.shares, inputs)
         found: dict[str, np.ndarray] = {}
         for answer, outputs in zip(self.answers, self.outputs(inputs), strict=True):
             title = "" if len(self.answers) == 1 else f"{answer.target.name} "
             found |= {title + name: values for name, values in answer.columns(outputs, self.shares).items()}
         return pd.DataFrame(found, index=index)
+
+    def sample(self, prompt: str = "", characters: int = 200, *, seed: int = 0, temperature: float = 1.0) -> str:
+        """Return characters that a study of text expects after a prompt, drawn one by one.
+
+        `temperature` below 1 keeps closer to what is most probable. Raises: ArgumentError for a model of other data.
+        """
+        if not isinstance(self.encoder, CharacterEncoder):
+            raise ArgumentError(f"`StudyModel.sample` is for texts; this is a {self.kind.kind}. Use `predict_frame`.")
+        return write_text(
+            self.stack, self.shares, self.encoder, prompt, characters, seed=seed, temperature=temperature
+        )
 
     def single(self, place: int) -> StudyModel:
         """Return the model of one member."""
@@ -147,7 +162,7 @@ class StudyModel:
             named = [*module.named_parameters(), *module.named_buffers()]
             expected = {name: (len(tensors["shares"]), *tensor.shape) for name, tensor in named}
             if expected != {name: tuple(tensor.shape) for name, tensor in (weights | buffers).items()}:
-                raise CheckpointError(f"{folder}: the weights do not fit the network that the manifest describes.")
+                raise CheckpointError(f"{folder}: the weights do not fit the network that {design.described}.")
             stack = Stack(module, weights, buffers)
             return StudyModel(stack, tensors["shares"], answers, encoder, recipe, design, edges)
         except (IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:

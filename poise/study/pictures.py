@@ -22,10 +22,10 @@ _ROWS, _DRAWS = 6, 6
 def pictures_of(ready: Prepared, recipe: Recipe, seed: int) -> tuple[Picture, ...]:
     """Return one training picture of each of up to six classes with six draws of the recipe's batch stage.
 
-    Empty if the rows are no pictures, or the recipe leaves them as they are.
+    Empty if the rows are no pictures of classes, or the recipe leaves them as they are.
     """
     inputs, targets = ready.problem.rows.inputs, ready.problem.rows.targets
-    if inputs.dim() != 4 or not recipe.stage("batch"):
+    if not (ready.problem.design.pictures and ready.problem.heads[0].classes and recipe.stage("batch")):
         return ()
     codes = targets.argmax(1)
     # The first row of each class: which ones they are must not depend on what they look like.

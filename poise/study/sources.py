@@ -5,12 +5,16 @@ from __future__ import annotations
 from poise.core.errors import CheckpointError, shown
 from poise.study.source import Arguments, Source
 from poise.study.source_images import ImageSource
+from poise.study.source_own import OwnSource
 from poise.study.source_table import TableSource
+from poise.study.source_text import TextSource
 
 __all__ = ["SOURCES", "kind_named", "kind_of", "source_of"]
 
 SOURCES: tuple[type[Source], ...] = (
+    OwnSource,
     ImageSource,
+    TextSource,
     TableSource,  # the last: it takes whatever no other kind does
 )
 """Every kind, in the order in which they are asked whether the data are theirs."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time as wall
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+from torch import nn
 
 from poise.core.errors import ArgumentError, shown
 from poise.core.recipe import Recipe
@@ -31,6 +32,7 @@ from poise.study.record import Record
 from poise.study.report import write_report
 from poise.study.result import Arm, Contribution, Strength, StudyResult, Together, result_to_json
 from poise.study.source import Arguments
+from poise.study.source_own import Own
 from poise.study.sources import source_of
 from poise.study.space import Space
 from poise.study.store import write_text_atomic
@@ -55,7 +57,12 @@ class Study:
     feature. `task`: of all targets, or {target: task}. `parts`: names of regularizers to search. `class_weight`:
     "balanced" (rare classes weigh more in loss and decision; probabilities are corrected back) or None. `design`: the
     network, a `Design` or an `ImageDesign`. Of images alone: `per_class` cuts what is developed on to so many of each
-    class; `size`, `bad_images`, `cache` are `read_images`'s `size`, `bad` and `cache`.
+    class; `size`, `bad_images`, `cache` are `read_images`'s `size`, `bad` and `cache`. Of texts alone (a .txt, .md or
+    .rst file, no target; or what `poise.data.text.read_text` returned): `characters` are used, all of 300,000 if
+    None; `network` and `window` are `TextDesign`'s.
+
+    Or of a network of your own, without `source`: `model` is a function that returns a new nn.Module at each call,
+    `data` a map-style torch data set of (x, y), arrays (x, y), or two data sets (train, test).
 
     Raises: ArgumentError, DataError, StudyError, each naming what and where, before any work is done.
 
@@ -67,8 +74,10 @@ class Study:
 
     def __init__(
         self,
-        source: object,
+        source: object = None,
         *,
+        model: Callable[[], nn.Module] | None = None,
+        data: object = None,
         target: str | Sequence[str] | None = None,
         budget: str | float = "2m",
         out: str | Path | None = None,
@@ -89,6 +98,9 @@ class Study:
         size: int | tuple[int, int] | None = None,
         bad_images: str = "skip",
         cache: str | Path | None = None,
+        characters: int | None = None,
+        network: str | None = None,
+        window: int | None = None,
     ) -> None:
         self.budget = parse_budget(budget)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
@@ -110,9 +122,10 @@ class Study:
             raise ArgumentError(f"`Study.class_weight` must be None or 'balanced'; got {shown(class_weight)}.")
         self.out = None if out is None else free_folder(Path(out))
         told = Arguments(
-            target, groups, time, task, encoding, delimiter, per_class, size, design, class_weight, bad_images, cache
-        )
-        self.source = source_of(source, told)
+            target, groups, time, task, encoding, delimiter, per_class, size, design, class_weight, bad_images, cache,
+            characters, network, window,
+        )  # fmt: skip
+        self.source = source_of(_given(source, model, data), told)
         Space(parts, choices=self.source.choices)
         self.seed, self.parts, self.ablation = seed, parts, ablation
         quick = self.budget.seconds < 15 or self.budget.trials <= 30
@@ -167,7 +180,7 @@ class Study:
             _SEARCH / _FIT,
             tell=lambda message, best, share: self._tell(message, best, share * _FIT),
             on_trials=lambda trials: record.add(trials) if record is not None else None,
-            course=self._course,
+            watcher=self._course,
             folds=self.source.folds,
         )
         inner = Clock(
@@ -244,3 +257,20 @@ class Study:
         write_text_atomic(self.out / "predictions.csv", self.predictions.to_csv(index=False))
         write_text_atomic(self.out / "result.json", result_to_json(self.result))
         write_report(self.result, self.out / "report.html")
+
+
+def _given(source: object, model: object, data: object) -> object:
+    """Return what the study is of: a source, or a network of your own with its data."""
+    if model is None and data is None:
+        if source is None:
+            raise ArgumentError(
+                "`Study.source` must be a table, images or a text; got None. Give it, or `model` and `data`."
+            )
+        return source
+    if source is not None or model is None or data is None:
+        told = {"source": source, "model": model, "data": data}
+        raise ArgumentError(
+            "`Study` must be given a source, or `model` and `data` together; got "
+            f"{' and '.join(name for name, value in told.items() if value is not None)}."
+        )
+    return Own(model, data)

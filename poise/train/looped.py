@@ -20,7 +20,7 @@ from poise.core.mapped import map_members
 from poise.core.regularizer import Regularizer
 from poise.core.rng import keyed_words, stream
 
-__all__ = ["loop_members", "loops", "map_network"]
+__all__ = ["is_looped", "loop_members", "loops", "map_network", "mark_looped"]
 
 
 def map_network(
@@ -46,6 +46,16 @@ def loops(module: nn.Module, function: Callable[..., Any], *trees: Any, keys: Te
     if not any(known.values()) and module.training not in known:
         known[module.training] = _must_loop(module, function, trees, keys)
     return any(known.values())
+
+
+def is_looped(module: nn.Module) -> bool:
+    """Whether it was found out that the members of this network run one after another."""
+    return any(module.__dict__.get("_poise_loops", {}).values())
+
+
+def mark_looped(module: nn.Module) -> None:
+    """Let members of this network run one after another without finding it out again, and without a warning."""
+    module.__dict__["_poise_loops"] = {True: True, False: True}
 
 
 def _must_loop(module: nn.Module, function: Callable[..., Any], trees: Sequence[Any], keys: Tensor | None) -> bool:
