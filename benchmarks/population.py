@@ -92,7 +92,7 @@ def loop(width: int) -> Steps:
     return steps
 
 
-def population(width: int, members: int = MEMBERS) -> Steps:
+def population(width: int, members: int = MEMBERS, products: str = "float32") -> Steps:
     """The population; dropout, mixup, smoothing, decay and learning rate differ by member."""
     inputs, classes = table()
     data = Rows(inputs, F.one_hot(classes, CLASSES).float())
@@ -109,6 +109,7 @@ def population(width: int, members: int = MEMBERS) -> Steps:
             "decay.rate": 0.01 * (1 + spread),
         },
         classes=CLASSES,
+        products=products,
     )
 
     def steps(count: int) -> None:
