@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedG
 from poise.core.errors import ArgumentError, DataError, PoiseWarning
 from poise.data.arguments import choice, number, whole
 from poise.data.frames import as_vector, check_lengths, first_row
+from poise.data.target import Task
 
 __all__ = ["Split", "split"]
 
@@ -35,7 +35,7 @@ class Split:
 def split(
     target: object,
     *,
-    task: Literal["classification", "regression"],
+    task: Task,
     groups: object = None,
     time: object = None,
     seed: int = 0,

@@ -18,7 +18,7 @@ __all__ = ["Target"]
 
 FORMAT = 1
 FEW = 10  # whole numbers with more different values than this are taken for amounts, not for classes
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "text"]  # the last of a text's characters alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ class Target:
 
     classification: code = place of the label in `classes` (sorted, own dtype), `counts` rows each.
     regression: encode(y) = (y - mean) / scale in float64, then float32; scale is the deviation, 1 if that is 0.
+    text: the characters of a text, which its own encoder translates; `fit` does not return it.
 
     Raises: DataError naming the row for a missing, infinite or unknown value.
 
@@ -122,7 +123,7 @@ class Target:
             raise CheckpointError(f"a target state must have format {FORMAT}; got {shown(state.get('format'))}.")
         try:
             task, name, reason = state["task"], state["name"], state["reason"]
-            if task == "regression":
+            if task in ("regression", "text"):
                 return cls(task, name, reason, mean=float(state["mean"]), scale=float(state["scale"]))
             kind = np.dtype(object if state["dtype"] == "text" else state["dtype"])
             classes = np.array(state["classes"], dtype=kind)

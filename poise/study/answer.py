@@ -29,8 +29,8 @@ class Answer:
 
     @property
     def classes(self) -> int | None:
-        """The number of classes, None for a number."""
-        return None if self.target.task == "regression" else len(self.target.labels)
+        """The number of classes, None for a number or a text."""
+        return len(self.target.labels) if self.target.task == "classification" else None
 
     def probabilities(self, outputs: Tensor, shares: Tensor) -> np.ndarray:
         """Return (N, K) calibrated probabilities in the order of `target.labels`. Shapes: outputs (M, N, K)."""

@@ -11,7 +11,7 @@ from poise.study.clock import Clock
 from poise.study.cohort import Plan
 from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of, together
-from poise.study.metrics import Predictions, Several, bootstrap, metrics_of
+from poise.study.metrics import Found, Predictions, Several, bootstrap, metrics_of
 from poise.study.model import StudyModel
 from poise.study.prepare import Prepared
 from poise.study.result import Arm, Score
@@ -33,7 +33,7 @@ def compare(
     test = ready.parts.test
     arms = []
 
-    def add(name: str, found: Predictions | Several, seconds: float, note: str) -> None:
+    def add(name: str, found: Found, seconds: float, note: str) -> None:
         metrics = metrics_of(ready.targets)
         scores = tuple(Score(m.name, bootstrap(m.name, found, seed)[0]) for m in metrics)
         arms.append(Arm(name, scores, seconds, note))

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from poise.predict import fit_temperature
 from poise.study.bracket import Candidate
-from poise.study.heads import Head
 from poise.study.problem import Problem
 from poise.study.selection import greedy_weights
 
@@ -59,10 +57,4 @@ class Library:
 
     def temperatures(self, mean: Tensor) -> tuple[float, ...]:
         """Return each head's temperature for the ensemble's answers."""
-        return tuple(_temperature(*own) for own in self.problem.of_heads(mean, self.targets, self.weights))
-
-
-def _temperature(head: Head, answers: Tensor, targets: Tensor, weights: Tensor) -> float:
-    if not head.tempered or not bool((weights > 0).any()):
-        return 1.0
-    return fit_temperature(answers.clamp(min=1e-7).log(), targets, head.weighted(targets, weights).sum(1))
+        return tuple(head.temperature(*own) for head, *own in self.problem.of_heads(mean, self.targets, self.weights))

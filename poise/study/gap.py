@@ -12,12 +12,13 @@ from poise.data import Target
 from poise.study.answer import Answer
 from poise.study.arms import Arms
 from poise.study.folds import Folds
-from poise.study.heads import Head
 from poise.study.labels import is_known
-from poise.study.metrics import Predictions, Several, bootstrap, measure, metrics_of, over_seeds, range_of
+from poise.study.metrics import Found, Predictions, Several, bootstrap, measure, metrics_of, over_seeds, range_of
 from poise.study.model import StudyModel
 from poise.study.prepare import Prepared
+from poise.study.problem import AnyHead
 from poise.study.result import Curve, Gap, Interval
+from poise.study.text_scores import read_windows
 from poise.train.stack import Stack
 
 __all__ = ["answers_of", "curve_of", "gaps_of", "model_of", "predictions_of", "together"]
@@ -37,7 +38,9 @@ def model_of(
     return StudyModel(stack, even, answers, ready.encoder, structure or Recipe(), problem.design, problem.edges())
 
 
-def answers_of(targets: Sequence[Target], heads: Sequence[Head], temperatures: Sequence[float]) -> tuple[Answer, ...]:
+def answers_of(
+    targets: Sequence[Target], heads: Sequence[AnyHead], temperatures: Sequence[float]
+) -> tuple[Answer, ...]:
     """Return how the outputs of a problem's heads become predictions."""
     return tuple(
         Answer(
@@ -50,8 +53,10 @@ def answers_of(targets: Sequence[Target], heads: Sequence[Head], temperatures: S
     )
 
 
-def predictions_of(ready: Prepared, model: StudyModel, rows: np.ndarray) -> Predictions | Several:
+def predictions_of(ready: Prepared, model: StudyModel, rows: np.ndarray) -> Found:
     """Return a model's predictions on rows of the table, by position."""
+    if ready.targets[0].task == "text":
+        return read_windows(model.stack, model.shares, ready.inputs[rows])
     outputs = model.outputs(ready.inputs[rows])
 
     def own(place: int, known: np.ndarray) -> Predictions:
@@ -75,7 +80,7 @@ def together(ready: Prepared, rows: np.ndarray, own: Callable[[int, np.ndarray],
 
 def gaps_of(ready: Prepared, folds: Folds, arms: Arms, label: str, seed: int) -> tuple[Gap, ...]:
     """Return the gap of one arm for each metric: rows by bootstrap for the first seed, and the mean over seeds."""
-    found: list[dict[str, Predictions | Several]] = []
+    found: list[dict[str, Found]] = []
     for member, fold in zip(arms.members(label), arms.fold, strict=True):
         model = model_of(ready, arms.stack.select(torch.tensor([member])))
         places = {

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poise.data.target import Task
+from poise.predict import fit_temperature
 from poise.train.losses import CrossEntropy, SquaredError
 
 __all__ = ["Head"]
@@ -85,6 +86,12 @@ class Head:
         assert self.classes is not None
         scale = torch.ones(self.classes) if self.class_weights is None else self.class_weights
         return targets * scale * weights[:, None]
+
+    def temperature(self, answers: Tensor, targets: Tensor, weights: Tensor) -> float:
+        """Return what best divides the logarithms of probabilities (n, K) of rows with weights (n,); 1 of numbers."""
+        if not self.classes or not bool((weights > 0).any()):
+            return 1.0
+        return fit_temperature(answers.clamp(min=1e-7).log(), targets, self.weighted(targets, weights).sum(1))
 
     def answer_score(self, answers: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `score` returns, of answers (C, n, width) on the same rows: targets (n, width), weights (n,)."""

@@ -10,11 +10,13 @@ import numpy as np
 from scipy import stats
 
 from poise.data import Target
+from poise.study.readings import Readings, statistic_of_readings
 from poise.study.result import Interval, Metric
 
 __all__ = [
     "MEAN_LOSS",
     "METRICS",
+    "Found",
     "Predictions",
     "Several",
     "bootstrap",
@@ -32,6 +34,12 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     "regression": (
         Metric("rmse", "RMSE", lower_is_better=True, primary=True),
         Metric("r2", "R²", lower_is_better=False, primary=False),
+    ),
+    "text": (
+        Metric("cross_entropy", "cross-entropy", lower_is_better=True, primary=True),
+        Metric("bits", "bits/character", lower_is_better=True, primary=False),
+        Metric("perplexity", "perplexity", lower_is_better=True, primary=False),
+        Metric("accuracy", "accuracy", lower_is_better=False, primary=False),
     ),
 }
 """The metrics of each task; the first is the one that contributions are measured in."""
@@ -86,11 +94,16 @@ def metrics_of(targets: Sequence[Target]) -> tuple[Metric, ...]:
     return (MEAN_LOSS, *own)
 
 
+Found = Predictions | Several | Readings
+"""What a model predicted on rows whose truth is known."""
+
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Takes counts (R, n) of how often each row was drawn, returns the metric of each resample (R,)."""
 
 
-def _statistic(metric: str, found: Predictions | Several) -> Statistic:
+def _statistic(metric: str, found: Found) -> Statistic:
+    if isinstance(found, Readings):
+        return statistic_of_readings(metric, found)
     if isinstance(found, Several):
         return _of_several(metric, found)
     if metric == "log_loss":
@@ -154,12 +167,12 @@ def _among(known: np.ndarray, metric: str, part: Predictions) -> Statistic:
     return among
 
 
-def measure(metric: str, found: Predictions | Several) -> float:
+def measure(metric: str, found: Found) -> float:
     """Return one metric of one set of predictions."""
     return float(_statistic(metric, found)(np.ones((1, len(found))))[0])
 
 
-def bootstrap(metric: str, found: Predictions | Several, seed: int = 0) -> tuple[Interval, np.ndarray]:
+def bootstrap(metric: str, found: Found, seed: int = 0) -> tuple[Interval, np.ndarray]:
     """Return the metric with its 95 % percentile interval over rows, and the resampled values (500,).
 
     Source: Efron 1979; percentile intervals, rows drawn with replacement.

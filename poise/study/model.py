@@ -85,7 +85,7 @@ class StudyModel:
         """Return a frame with `prediction`, and for classes one `probability LABEL` column each.
 
         Of several targets, each column begins with its target's name: `price prediction`. `data`: rows of a table; of
-        an image study, pictures (N, C, H, W) uint8 in the size it learned; of a text, a str, which gives a row a window.
+        an image study, pictures (N, C, H, W) uint8 in the size it learned; of a text study, a str.
         """
         index = data.index if isinstance(data, pd.DataFrame) else None
         return self.frame_of(self.encoder.transform(data), index)
@@ -107,9 +107,7 @@ class StudyModel:
         """
         if not isinstance(self.encoder, CharacterEncoder):
             raise ArgumentError(f"`StudyModel.sample` is for texts; this is a {self.kind.kind}. Use `predict_frame`.")
-        return write_text(
-            self.stack, self.shares, self.encoder, prompt, characters, seed=seed, temperature=temperature
-        )
+        return write_text(self.stack, self.shares, self.encoder, prompt, characters, seed=seed, temperature=temperature)
 
     def single(self, place: int) -> StudyModel:
         """Return the model of one member."""

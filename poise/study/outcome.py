@@ -116,7 +116,8 @@ def with_truth(ready: Prepared, predictions: pd.DataFrame) -> pd.DataFrame:
     found = predictions.copy()
     for name in values:
         title = "" if len(values.columns) == 1 else f"{name} "
-        place = list(found).index(f"{title}prediction")
+        # A text is not predicted as a whole: it stands before what its characters cost.
+        place = list(found).index(f"{title}prediction") if f"{title}prediction" in found else 0
         found.insert(place, f"{title}truth", values[name].iloc[ready.parts.test].to_numpy())
     found.insert(0, "row", ready.origin[ready.parts.test])
     return found

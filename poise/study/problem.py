@@ -15,23 +15,28 @@ from poise.core.blocks import Blocks
 from poise.core.context import Batch
 from poise.study.design import NetworkDesign
 from poise.study.heads import Head
+from poise.study.sequence_head import SequenceHead
 from poise.train.losses import Loss, SeveralLosses
 from poise.train.population import Rows
 
-__all__ = ["Problem", "as_inputs"]
+__all__ = ["AnyHead", "Problem", "as_inputs"]
+
+AnyHead = Head | SequenceHead
+"""The answer of a network to one target."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """The development rows of a study: inputs (N, ...), targets (N, W), row weights (N,) or None.
 
-    The targets of all `heads` stand side by side: K columns of a distribution for classes, one for a number. Where
+    The targets of all `heads` stand side by side: K columns of a distribution for classes, one for a number; of a text
+    they are codes (N, T, 1). Where
     some label is missing, one more column a head says whose is known (see `poise.core.blocks`). `plan` is what the
     design's networks must know of the inputs.
     """
 
     rows: Rows
-    heads: tuple[Head, ...]
+    heads: tuple[AnyHead, ...]
     plan: Any
     design: NetworkDesign
 
@@ -77,9 +82,12 @@ class Problem:
         """Return the function that makes a new network for these rows."""
         return partial(self.design.build, self.plan, self.outputs, self.edges())
 
-    def of_heads(self, values: Tensor, targets: Tensor, weights: Tensor) -> list[tuple[Head, Tensor, Tensor, Tensor]]:
+    def of_heads(
+        self, values: Tensor, targets: Tensor, weights: Tensor
+    ) -> list[tuple[AnyHead, Tensor, Tensor, Tensor]]:
         """Return each head with its columns of values (outputs or answers) and targets, and its rows' weights."""
-        blocks, found = self.blocks, []
+        blocks = self.blocks
+        found: list[tuple[AnyHead, Tensor, Tensor, Tensor]] = []
         for place, head in enumerate(self.heads):
             known = blocks.known(targets, place)
             own = weights if known is None else weights * known

@@ -39,6 +39,9 @@ class Arguments:
     class_weight: Weighting = "balanced"
     bad_images: str = "skip"
     cache: str | Path | None = None
+    characters: int | None = None
+    network: str | None = None
+    window: int | None = None
 
 
 @dataclass(frozen=True)

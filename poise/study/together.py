@@ -13,7 +13,7 @@ from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of
 from poise.study.halt import Halt
 from poise.study.labels import is_known
-from poise.study.metrics import METRICS, Predictions, Several, measure, over_seeds
+from poise.study.metrics import METRICS, Several, measure, over_seeds
 from poise.study.prepare import Prepared
 from poise.study.result import Interval, Together
 from poise.study.space import Space
@@ -61,8 +61,6 @@ def _scores(ready: Prepared, arms: Arms, rows: np.ndarray, metric: str, target: 
     """Return the recipe's score in one target on rows that know it, (seeds,)."""
     found = []
     for member in arms.members(FULL):
-        own: Predictions | Several = predictions_of(
-            ready, model_of(ready, arms.stack.select(torch.tensor([member]))), rows
-        )
+        own = predictions_of(ready, model_of(ready, arms.stack.select(torch.tensor([member]))), rows)
         found.append(measure(metric, own.parts[target] if isinstance(own, Several) else own))
     return np.array(found)

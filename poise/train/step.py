@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from poise.core.context import Batch
 from poise.core.kinds import Penalty, Proximal, drawing, recordings
@@ -101,8 +102,16 @@ def _edited(program: Program, state: State, batch: Batch | Picked, work: Work) -
         if by_kernel is not None:
             return by_kernel
         batch = batch.batch()
+    if isinstance(program.classes, int) and isinstance(batch.targets, Tensor) and _are_codes(batch.targets):
+        # Made here, for the rows of one step: of a text, all characters as distributions would be its largest tensor.
+        batch = batch._replace(targets=F.one_hot(batch.targets.squeeze(-1), program.classes).to(state.flat.data.dtype))
     edited: Batch = fold_members(program, state, "batch", batch) if program.recipe.stage("batch") else batch
     return edited
+
+
+def _are_codes(targets: Tensor) -> bool:
+    """Whether targets are a column of class codes a row, (M, B, T, 1), and no distributions."""
+    return targets.dim() > 2 and targets.dtype == torch.int64
 
 
 Gradients = tuple[dict[str, Tensor], Tensor, dict[str, dict[str, Tensor]]]
