@@ -34,9 +34,22 @@ def encoded(model: nn.Module, inputs: Any, targets: Any, classes: Classes, dtype
 
 
 def classes_of(model: nn.Module, inputs: Any) -> Any:
-    """Return the width of the model's output, of one row in evaluation mode; by task if the output is a dict."""
+    """Return the width of the model's output, of one row in evaluation mode; by task if the output is a dict.
+
+    Raises: ArgumentError if the model takes floats and the inputs are still bytes.
+    """
     with torch.no_grad(), kept_modes(model):
-        return map_tree(lambda output: int(output.shape[-1]), model.eval()(inputs[:1]))
+        try:
+            outputs = model.eval()(inputs[:1])
+        except RuntimeError as error:
+            if not isinstance(inputs, Tensor) or inputs.dtype != torch.uint8:
+                raise
+            # Torch's own words are of two matrices' types.
+            raise ArgumentError(
+                "`Recipe.start.classes` must be the number of classes where images stay bytes (uint8) until "
+                "`to_floats`; got None, and the model does not take bytes. Write recipe.start(model, classes=10)."
+            ) from error
+    return map_tree(lambda output: int(output.shape[-1]), outputs)
 
 
 def distributions(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:

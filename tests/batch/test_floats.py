@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from poise.batch import to_floats
+from poise.batch import Flip, to_floats
 from poise.core.errors import ArgumentError
+from poise.core.recipe import Recipe
 from poise.kernels import native
 
 pytestmark = pytest.mark.usefixtures("seeded")
@@ -34,3 +35,11 @@ def test_other_images_are_refused(images: object) -> None:
 def test_numbers_that_do_not_fit_are_refused(mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
     with pytest.raises(ArgumentError, match=r"must have 1 or 3 numbers, deviations > 0; got"):
         to_floats(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), mean, deviation)
+
+
+def test_how_many_classes_there_are_must_be_said_where_bytes_stay_bytes() -> None:
+    images, labels = torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1])
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    with pytest.raises(ArgumentError, match=r"`Recipe.start.classes` must be the number of classes"):
+        Recipe(Flip()).start(model, seed=0).batch(images, labels)
+    assert Recipe(Flip()).start(model, seed=0, classes=3).batch(images, labels)[1].shape == (2, 3)
