@@ -64,14 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     study = commands.add_parser(
-        "study", help="find a recipe for a table, or for a folder of images", allow_abbrev=False
+        "study", help="find a recipe for a table, a folder of images or a text", allow_abbrev=False
     )
     study.set_defaults(command=run_study)
     study.add_argument(
         "data",
         metavar="DATA",
         help="a .csv, .parquet, .jsonl, ... file, or a built-in table: iris, wine; or images: a folder with a folder "
-        "for each class, an .npz or IDX file",
+        "for each class, an .npz or IDX file; or, without --target, a text: .txt, .md, .rst",
     )
     study.add_argument(
         "--target", metavar="COLUMN", action="append", help="the column to predict, or A,B (known for built-in tables)"
@@ -92,14 +92,20 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--per-class", type=int, metavar="N", help="of images: develop on N of each class")
     study.add_argument("--size", type=int, metavar="PIXELS", help="of image files: the side they are brought to")
     study.add_argument("--bad-images", choices=("skip", "refuse"), default="skip", help="(default: skip, and tell)")
+    study.add_argument("--text", action="store_true", help="DATA is a text, whatever its ending")
+    study.add_argument("--characters", type=int, metavar="N", help="of a text: use the first N (default: 300000)")
+    study.add_argument("--window", type=int, metavar="N", help="of a text: characters read at once (default: 64)")
+    study.add_argument("--network", metavar="NAME", help="of a text: lstm, gru or transformer (default: lstm)")
     study.add_argument("--no-cache", action="store_true", help="do not keep decoded images for the next time")
     _add_reading(study)
 
-    predict = commands.add_parser("predict", help="predict the rows of a table, or pictures", allow_abbrev=False)
+    predict = commands.add_parser(
+        "predict", help="predict the rows of a table, pictures, or a text", allow_abbrev=False
+    )
     predict.set_defaults(command=run_predict)
     predict.add_argument("model", metavar="MODEL", help="a study's folder, or the model folder in it")
     predict.add_argument(
-        "data", metavar="DATA", help="a table with the columns of the study's (others are ignored), or pictures"
+        "data", metavar="DATA", help="a table with the columns of the study's (others are ignored), pictures, or a text"
     )
     predict.add_argument("--out", metavar="FILE", help=f"{', '.join(ENDINGS)} (default: CSV to stdout)")
     _add_reading(predict)

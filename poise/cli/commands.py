@@ -26,12 +26,18 @@ ENDINGS = (".csv", ".jsonl", ".parquet")
 def run_study(arguments: argparse.Namespace) -> None:
     """Run a study into a folder of its own, and say what it found."""
     with claimed(arguments.out, arguments.data, arguments.force) as folder:
+        from poise.data.text import read_text
         from poise.study.progress import ProgressBar, Quiet
         from poise.study.report import summary
         from poise.study.study import Study
 
+        # A text of another ending is read here, because a path is known for one by its ending.
+        reading = {"encoding": arguments.encoding, "characters": arguments.characters}
+        data, given = arguments.data, reading
+        if arguments.text:
+            data, given = read_text(arguments.data, **reading), {}
         result = Study(
-            arguments.data,
+            data,
             target=arguments.target,
             budget=arguments.budget,
             out=folder,
@@ -43,8 +49,10 @@ def run_study(arguments: argparse.Namespace) -> None:
             parts=None if arguments.parts is None else [name.strip() for name in arguments.parts.split(",")],
             ablation=not arguments.no_ablation,
             progress=Quiet() if arguments.quiet else ProgressBar(),
-            encoding=arguments.encoding,
+            **given,
             delimiter=arguments.delimiter,
+            network=arguments.network,
+            window=arguments.window,
             per_class=arguments.per_class,
             size=arguments.size,
             bad_images=arguments.bad_images,

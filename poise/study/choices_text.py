@@ -70,10 +70,10 @@ RECURRENT = Choices(
     fixed=_FIXED,
     log=frozenset({"decay.rate", "clip_norm.limit", "temporal_penalty.size", "temporal_penalty.change"}),
     rare=(),
-    lr=(1e-3, 2e-2),
+    lr=(1e-3, 3e-2),
     starts=(
-        ((*_AWD, "ema", "patience"), {}, 5e-3),
-        (("locked_dropout", "clip_norm", "decay", "ema", "patience"), {}, 5e-3),
+        ((*_AWD, "ema", "patience"), {}, 1e-2),
+        (("locked_dropout", "clip_norm", "decay", "ema", "patience"), {}, 1e-2),
         (("locked_dropout", "recurrent_drop_connect", "clip_norm", "patience"), {"locked_dropout.p": 0.5}, 1e-2),
         (("clip_norm", "decay", "ema", "patience"), {"decay.rate": 0.5}, 5e-3),
         (("patience",), {}, 3e-3),
