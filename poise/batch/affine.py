@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from poise.batch.images import ImageTransform, images_of
+from poise.batch.geometry import GeometricTransform
+from poise.batch.images import images_of
 from poise.batch.resampling import affine, check_padding, map_step
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
@@ -19,7 +20,7 @@ __all__ = ["Affine"]
 
 
 @dataclass(frozen=True)
-class Affine(ImageTransform):
+class Affine(GeometricTransform):
     """Turn, scale, shear and move each image about its centre, composed into one bilinear resampling.
 
     place' = R(angle) S(shear) factor place + shift: angle uniform in -rotation .. rotation, counterclockwise; shear
@@ -70,6 +71,12 @@ class Affine(ImageTransform):
         linear = torch.stack([torch.stack([*top], -1), torch.stack([sine, cosine], -1)], -2) * shrink[:, None, None]
         offset = -(linear * torch.stack([across, down], -1)[:, None, :]).sum(-1, keepdim=True)
         return torch.cat([linear, offset], -1)
+
+    def maps(self, images: Tensor, draw: Tensor) -> Tensor:
+        return draw
+
+    def border(self) -> str:
+        return self.padding
 
     def program(self, images: Tensor, draw: Tensor) -> Tensor:
         return map_step(images, draw, self.padding)[:, None]

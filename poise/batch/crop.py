@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from poise.batch.images import ImageTransform, images_of
-from poise.batch.resampling import PADDINGS, check_padding, gather_pixels
+from poise.batch.geometry import GeometricTransform
+from poise.batch.images import images_of
+from poise.batch.resampling import PADDINGS, check_padding, gather_pixels, identity_maps
 from poise.core.context import Batch, Context
 from poise.core.dial import dial, double
 from poise.core.rng import Rng
@@ -19,7 +20,7 @@ __all__ = ["Crop"]
 
 
 @dataclass(frozen=True)
-class Crop(ImageTransform):
+class Crop(GeometricTransform):
     """Pad each image by `pixels` on every side and cut a piece of the old size out at a random place.
 
     x'_ij = padded x_i+a,j+b, a and b uniform over the integers -pixels .. pixels, drawn for each row. Makes a network
@@ -40,6 +41,7 @@ class Crop(ImageTransform):
     rank: ClassVar[int] = 11
     formula: ClassVar[str] = "x'_ij = padded x_i+a,j+b, a and b uniform in -pixels .. pixels"
     cost: ClassVar[str] = "one copy of the batch; two gathers without the kernels"
+    whole: ClassVar[str] = "shift"
 
     pixels: float = dial(4.0, neutral=0.0, low=0.0, unit="pixels", search=(0.0, 8.0))
     padding: str = "zero"
@@ -54,6 +56,13 @@ class Crop(ImageTransform):
         uniform = rng.uniform("shift", shape, torch.float64)
         largest = torch.as_tensor(double(self.pixels), dtype=torch.float64, device=uniform.device).floor()
         return ((uniform * (2 * largest + 1)).floor() - largest).to(torch.int64)
+
+    def maps(self, images: Tensor, draw: Tensor) -> Tensor:
+        offset = draw.flip(-1)[..., None].to(torch.float64)  # across comes first
+        return torch.cat([identity_maps(draw.shape[0], offset)[..., :2], offset], -1)
+
+    def border(self) -> str:
+        return self.padding
 
     def program(self, images: Tensor, draw: Tensor) -> Tensor:
         return step("move", images, draw[:, 0], draw[:, 1], 0.0, 0.0, PADDINGS.index(self.padding))[:, None]

@@ -8,7 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from poise.batch.images import ImageTransform, images_of, rows_where
+from poise.batch.geometry import GeometricTransform
+from poise.batch.images import images_of, rows_where
+from poise.batch.resampling import identity_maps
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError
@@ -22,7 +24,7 @@ Draw = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Flip(ImageTransform):
+class Flip(GeometricTransform):
     """Mirror each image left to right with probability `horizontal`, and top to bottom with probability `vertical`.
 
     x'_ij = x_i,W-1-j. Use the horizontal flip wherever a mirrored object is the same object (photographs; not digits
@@ -47,6 +49,7 @@ class Flip(ImageTransform):
     rank: ClassVar[int] = 10
     formula: ClassVar[str] = "x'_ij = x_i,W-1-j with probability horizontal, x'_ij = x_H-1-i,j with vertical"
     cost: ClassVar[str] = "one copy of the batch"
+    whole: ClassVar[str] = "mirror"
 
     horizontal: float = dial(0.5, neutral=0.0, low=0.0, high=1.0, unit="probability", search=(0.0, 0.5))
     vertical: float = dial(0.0, neutral=0.0, low=0.0, high=1.0, unit="probability", search=(0.0, 0.5))
@@ -71,6 +74,10 @@ class Flip(ImageTransform):
         first = start.uniform("places", (rows, 2))
         # 1 - u is below 1/2 exactly where u is above; both have one law.
         return torch.where((epoch % 2 == 1)[:, None].to(first.device), 1 - first, first)
+
+    def maps(self, images: Tensor, draw: Draw) -> Tensor:
+        signs = 1 - 2 * torch.stack(draw, -1).to(torch.float64)
+        return identity_maps(signs.shape[0], signs) * signs[..., None]
 
     def program(self, images: Tensor, draw: Draw) -> Tensor:
         return step("move", images, 0.0, 0.0, *draw)[:, None]

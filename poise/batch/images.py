@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from poise.core.kinds import Transform
 from poise.core.mapped import behind_vmap
 from poise.kernels import images as kernels
 
-__all__ = ["ImageTransform", "PixelTransform", "images_of", "rows_where", "run_program"]
+__all__ = ["ImageTransform", "PixelTransform", "images_of", "rows_where", "run_programs"]
 
 _LEVELS = 255  # of a byte
 
@@ -46,27 +47,50 @@ def images_of(owner: str, batch: Batch) -> Tensor:
     return inputs
 
 
-def run_program(images: Tensor, steps: Tensor, pixels_of: str = "") -> Tensor:
-    """Return the images (B, C, H, W) after their steps (B, K, 8).
+def run_programs(images: Tensor, programs: Sequence[tuple[Tensor, str]]) -> Tensor:
+    """Return the images (B, C, H, W) after some programs, each steps (B, K, 8), in one pass.
 
-    `pixels_of` names the part whose arithmetic needs floats to be pixels in [0, 1]. Raises: ArgumentError if not.
+    Beside each stands the part whose arithmetic needs floats to be pixels in [0, 1], or "". Raises: ArgumentError if
+    they are not.
     """
+    owners = [owner for _, owner in programs]
 
-    def run(images: Tensor, steps: Tensor) -> tuple[Tensor]:
-        if not pixels_of or images.dtype == torch.uint8:
-            return (kernels.edited(images, steps),)
-        ends = [math.inf, -math.inf]
-        found = kernels.edited(images, steps, ends)
-        low, high = ends
-        _check_range(pixels_of, low, high)
-        if low >= 0 and high <= 1:
-            return (found,)
-        clamped = images.clamp(0, 1)
-        found = kernels.edited(clamped, steps)
-        changed = (found != clamped).flatten(-3).any(-1)[..., None, None, None]
-        return (torch.where(changed, found, images),)
+    def run(images: Tensor, *steps: Tensor) -> tuple[Tensor]:
+        if images.dtype == torch.uint8 or not any(owners):
+            return (kernels.edited(images, torch.cat(steps, -2)),)
+        if len(steps) > 1:
+            ends = [math.inf, -math.inf]
+            found = kernels.edited(images, torch.cat(steps, -2), ends)
+            if _are_pixels(ends):
+                return (found,)
+        for own, owner in zip(steps, owners, strict=True):
+            images = _one_program(images, own, owner)
+        return (images,)
 
-    return behind_vmap(run, images, steps)[0]
+    return behind_vmap(run, images, *(steps for steps, _ in programs))[0] if programs else images
+
+
+def _are_pixels(ends: list[float]) -> bool:
+    return ends[0] >= 0 and ends[1] <= 1
+
+
+def _one_program(images: Tensor, steps: Tensor, owner: str) -> Tensor:
+    """Return floats after one part's steps: checked, and clamped where the part changes a row."""
+    ends = [math.inf, -math.inf]
+    found = kernels.edited(images, steps, ends if owner else None)
+    if not owner or _are_pixels(ends):
+        return found
+    _check_range(owner, *ends)
+    clamped = images.clamp(0, 1)
+    found = kernels.edited(clamped, steps)
+    changed = (found != clamped).flatten(-3).any(-1)[..., None, None, None]
+    return torch.where(changed, found, images)
+
+
+def _together(parts: Sequence[ImageTransform], batch: Batch, ctx: Context) -> Batch:
+    from poise.batch.together import edit_together  # which knows the kinds of images' parts, and they this page
+
+    return edit_together(parts, batch, ctx)
 
 
 def rows_where(chosen: Tensor, edited: Tensor, images: Tensor) -> Tensor:
@@ -80,8 +104,11 @@ class ImageTransform(Transform, abstract=True):
 
     Where the batch has visits, a draw is a function of seed, member, sample id, epoch and part, so that the same sample
     gets the same picture in any batch. Else it is one of seed, member, step and the row's place in the batch: the same
-    image elsewhere in a batch gets another draw. The size of the images stays, and so does their type.
+    image elsewhere in a batch gets another draw. The size of the images stays, and so does their type. Neighbours of
+    this kind in a recipe are done at once: `poise.batch.together`.
     """
+
+    together = staticmethod(_together)
 
     @abstractmethod
     def edit(self, images: Tensor, draw: Any) -> Tensor:
@@ -91,10 +118,23 @@ class ImageTransform(Transform, abstract=True):
         """Return the same edit as steps (B, K, 8) of `poise.kernels.images`, or None where only torch does it."""
         return None
 
+    def steps(self, images: Tensor, draw: Any) -> Tensor | None:
+        """Return `program` where the kernels take these images as they are, else None."""
+        return self.program(images, draw) if kernels.serves(images) else None
+
+    def check(self, images: Tensor) -> None:
+        """Raise ArgumentError for images that this part cannot edit."""
+
+    def pixels_of(self) -> str:
+        """Return the name to give where floats are no pixels in [0, 1], or "" if they may be of any scale."""
+        return ""
+
     def apply(self, batch: Batch, draw: Any, ctx: Context) -> Batch:
         images = images_of(type(self).__name__, batch)
-        steps = self.program(images, draw) if kernels.serves(images) else None
-        return batch._replace(inputs=self.edit(images, draw) if steps is None else run_program(images, steps))
+        self.check(images)
+        steps = self.steps(images, draw)
+        edited = self.edit(images, draw) if steps is None else run_programs(images, [(steps, self.pixels_of())])
+        return batch._replace(inputs=edited)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +169,11 @@ class PixelTransform(ImageTransform, abstract=True):
     def edit_pixels(self, pixels: Tensor, draw: Any) -> Tensor:
         """Return the edited pixels, in [0, 1] as given; bit for bit as given where the draw says nothing."""
 
-    def apply(self, batch: Batch, draw: Any, ctx: Context) -> Batch:
-        images = images_of(type(self).__name__, batch)
-        self.check(images)
-        steps = self.program(images, draw) if kernels.serves(images) and not self.mean else None
-        if steps is not None:
-            return batch._replace(inputs=run_program(images, steps, type(self).__name__))
-        return batch._replace(inputs=self.edit(images, draw))
+    def steps(self, images: Tensor, draw: Any) -> Tensor | None:
+        return None if self.mean else super().steps(images, draw)
+
+    def pixels_of(self) -> str:
+        return type(self).__name__
 
     def edit(self, images: Tensor, draw: Any) -> Tensor:
         pixels = self.pixels(images)
@@ -157,8 +195,8 @@ class PixelTransform(ImageTransform, abstract=True):
         return rows_where(changed, after.to(images.dtype), images)
 
     def _after(self, pixels: Tensor, draw: Any) -> Tensor:
-        steps = self.program(pixels, draw) if kernels.serves(pixels) else None
-        return self.edit_pixels(pixels, draw) if steps is None else run_program(pixels, steps)
+        steps = super().steps(pixels, draw)
+        return self.edit_pixels(pixels, draw) if steps is None else run_programs(pixels, [(steps, "")])
 
     def check(self, images: Tensor) -> None:
         """Raise ArgumentError for other than 1 or 3 channels, or a mean and deviation that do not fit."""

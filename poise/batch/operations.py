@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from poise.batch import colors
-from poise.batch.images import rows_where, run_program
+from poise.batch.images import rows_where, run_programs
 from poise.batch.resampling import affine, identity_maps
 from poise.core.rng import Rng
 from poise.kernels import images as kernels
@@ -75,7 +75,7 @@ def operate(pixels: Tensor, choice: Choice, ranges: Ranges) -> Tensor:
     tensor([[[[0.7500, 0.0000]]]])
     """
     if kernels.serves(pixels):
-        return run_program(pixels, program(pixels, choice, ranges)[:, None])
+        return run_programs(pixels, [(program(pixels, choice, ranges)[:, None], "")])
     number, signed = choice.operation, choice.magnitude.to(pixels.dtype)
     size = signed.abs()
     factor = 1 + ranges.factor * signed

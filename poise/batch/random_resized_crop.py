@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from poise.batch.boxes import first_fitting
-from poise.batch.images import ImageTransform, images_of
+from poise.batch.geometry import GeometricTransform
+from poise.batch.images import images_of
 from poise.batch.resampling import affine, map_step
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
@@ -19,7 +20,7 @@ __all__ = ["RandomResizedCrop"]
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop(ImageTransform):
+class RandomResizedCrop(GeometricTransform):
     """Cut a box of random area, shape and place out of each image and enlarge it to the image's size.
 
     The box has the area a H W, a uniform in smallest .. 1, and sides in a ratio that is `aspect` away from the image's
@@ -56,6 +57,9 @@ class RandomResizedCrop(ImageTransform):
         # A box of a share s of a side has its centre within (1 - s) / 2 of the image's.
         offset = torch.stack([place[0] * (1 - across) * width, place[1] * (1 - down) * height], -1)
         return torch.cat([torch.diag_embed(torch.stack([across, down], -1)), offset[..., None]], -1)
+
+    def maps(self, images: Tensor, draw: Tensor) -> Tensor:
+        return draw
 
     def program(self, images: Tensor, draw: Tensor) -> Tensor:
         return map_step(images, draw, "edge")[:, None]

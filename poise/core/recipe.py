@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from poise.train.run import Run
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "fold_group"]
 
 
 class Recipe:
@@ -186,10 +187,15 @@ class Recipe:
 
     def fold(self, stage: str, value: Any, memory: dict[str, Memory], ctx: Context) -> tuple[Any, dict[str, Memory]]:
         """Pass a value through the parts of one stage: the left fold of (value, memory, ctx) -> (value, memory)."""
-        for part in self.stage(stage):
-            value, own = getattr(part, stage)(value, memory[part.name], ctx.within(part.name))
-            memory = memory | {part.name: own}
+        for parts in self.groups(stage):
+            value, memory = fold_group(parts, stage, value, memory, ctx)
         return value, memory
+
+    def groups(self, stage: str) -> Iterator[tuple[Regularizer, ...]]:
+        """Yield the parts of a stage in their order; neighbours of the batch stage that are done at once, together."""
+        for together, group in groupby(self.stage(stage), lambda part: type(part).together):
+            parts = tuple(group)
+            yield from [parts] if stage == "batch" and together is not None else ((part,) for part in parts)
 
     # --- in and out ----------------------------------------------------------------------------------------------
 
@@ -244,6 +250,18 @@ class Recipe:
         from poise.train.run import Run
 
         return Run(self, model, seed=seed, columns=columns, classes=classes, teacher=teacher, loss=loss)
+
+
+def fold_group(
+    parts: tuple[Regularizer, ...], stage: str, value: Any, memory: dict[str, Memory], ctx: Context
+) -> tuple[Any, dict[str, Memory]]:
+    """Return the value and memory after one of a recipe's groups."""
+    together = type(parts[0]).together
+    if len(parts) > 1 and together is not None:
+        return together(parts, value, ctx), memory
+    (part,) = parts
+    value, own = getattr(part, stage)(value, memory[part.name], ctx.within(part.name))
+    return value, memory | {part.name: own}
 
 
 def _call(part: Regularizer) -> str:

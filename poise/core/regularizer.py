@@ -48,6 +48,8 @@ class Regularizer(ABC):
     "teacher"; see `Context`), checked when a run starts. `conditional` says that the part acts only on occasion
     (clipping, a projection, an average that begins late), so that doing nothing in the first steps is no sign of a
     mistake.
+    `together` does neighbours of the batch stage that share it at once, (parts, batch, ctx) -> batch, instead of one
+    by one; they keep no memory there.
     `detached` names what a term holds constant by definition: its gradient is then not the derivative of its value.
     """
 
@@ -60,6 +62,7 @@ class Regularizer(ABC):
     detached: ClassVar[str] = ""
     expansive: ClassVar[str] = ""
     final: ClassVar[bool] = False
+    together: ClassVar[Any] = None
 
     name: str = ""
 

@@ -14,7 +14,7 @@ from poise.core.context import Context
 from poise.core.dial import at_step, dials_of
 from poise.core.errors import PoiseWarning
 from poise.core.kinds import Inserted, Recorder, inserted_layers
-from poise.core.recipe import Recipe
+from poise.core.recipe import Recipe, fold_group
 from poise.core.regularizer import Memory, Regularizer
 
 __all__ = ["Watch"]
@@ -43,12 +43,14 @@ class Watch:
         self, recipe: Recipe, stage: str, value: Any, memory: dict[str, Memory], ctx: Context
     ) -> tuple[Any, dict[str, Memory]]:
         """Return what `recipe.fold` returns, and note which parts changed the value."""
-        for part in recipe.stage(stage):
-            new, own = getattr(part, stage)(value, memory[part.name], ctx.within(part.name))
-            memory = memory | {part.name: own}
-            if not self.acted[part.name]:
-                self.acted[part.name] = _adds(value, new) if stage == "objective" else _differ(value, new)
-            value = new
+        for parts in recipe.groups(stage):
+            new, kept = fold_group(parts, stage, value, memory, ctx)
+            for part in parts:
+                if not self.acted[part.name]:
+                    # Of parts that are done at once, what each does alone.
+                    own = new if len(parts) == 1 else fold_group((part,), stage, value, memory, ctx)[0]
+                    self.acted[part.name] = _adds(value, own) if stage == "objective" else _differ(value, own)
+            value, memory = new, kept
         return value, memory
 
     def step(self, recipe: Recipe, model: nn.Module, number: int) -> None:
