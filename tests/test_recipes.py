@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from poise import ArgumentError, Linear, Recipe, recipes
 from poise.core.conflicts import conflicts
-from poise.models import Mlp, RecurrentNet, ResNet, SmallTransformer
+from poise.models import Mlp, RecurrentNet, ResNet, SmallTransformer, VisionTransformer, WideResNet
 
 pytestmark = pytest.mark.usefixtures("seeded")
 Build = Callable[[], nn.Module]
@@ -20,19 +20,27 @@ MAKERS: dict[str, Callable[..., Recipe]] = {
     "cnn": recipes.cnn,
     "rnn": recipes.rnn,
     "transformer": recipes.transformer,
+    "resnet": recipes.resnet,
+    "wide_resnet": recipes.wide_resnet,
+    "vit": recipes.vit,
 }
+SHAPES = ("mixup_or_cut_mix.cut", "mixup_or_cut_mix.mixup_alpha", "mixup_or_cut_mix.cut_alpha")
+IMAGES = ("cnn", "resnet", "wide_resnet", "vit")
 NETS: dict[str, Build] = {
     "mlp": lambda: Mlp(4, 3, width=8),
     "cnn": lambda: ResNet(1, 3, width=4, blocks=1, stages=1),
     "rnn": lambda: RecurrentNet(5, 5, width=8, tied=True),
     "transformer": lambda: SmallTransformer(5, 5, length=6, width=8, heads=2),
+    "resnet": lambda: ResNet(1, 3, width=4, blocks=1, stages=1),
+    "wide_resnet": lambda: WideResNet(1, 3, width=1, depth=10),
+    "vit": lambda: VisionTransformer(1, 3, height=6, width=6, patch=2, features=8, heads=2, depth=1),
 }
 
 
 def batch_of(name: str) -> tuple[Tensor, Tensor]:
     if name == "mlp":
         return torch.randn(8, 4), torch.arange(8) % 3
-    if name == "cnn":
+    if name in IMAGES:
         return torch.randn(8, 1, 6, 6), torch.arange(8) % 3
     words = torch.randint(0, 5, (8, 7))
     return words[:, :-1], F.one_hot(words[:, 1:], 5).float()
@@ -40,7 +48,7 @@ def batch_of(name: str) -> tuple[Tensor, Tensor]:
 
 def trained(name: str, recipe: Recipe, steps: int = 4) -> Tensor:
     torch.manual_seed(0)
-    run = recipe.start(NETS[name](), seed=0, classes=3 if name in ("mlp", "cnn") else 5)
+    run = recipe.start(NETS[name](), seed=0, classes=3 if name in ("mlp", *IMAGES) else 5)
     optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1)
     own = torch.Generator().manual_seed(0)
     inputs, targets = batch_of(name)
@@ -83,7 +91,7 @@ def test_every_strength_is_legal_and_comes_back_from_a_file(name: str, strength:
 def test_values_lie_between_neutral_and_full_in_proportion(name: str) -> None:
     half, full, declared = MAKERS[name](0.5), MAKERS[name](1.0), MAKERS[name](1.0).declared()
     for key, value in full.dials().items():
-        if key in ("mixup.alpha", "cutout.share", "patience.minimum_change", "ema.decay"):
+        if key in ("mixup.alpha", "cutout.share", "patience.minimum_change", "ema.decay") or key in SHAPES:
             continue  # a shape; as often; a threshold that is 0; an average over half as many steps
         if declared[key].neutral == float("inf"):
             assert half.dials()[key] == pytest.approx(2 * value), key

@@ -95,7 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--text", action="store_true", help="DATA is a text, whatever its ending")
     study.add_argument("--characters", type=int, metavar="N", help="of a text: use the first N (default: 300000)")
     study.add_argument("--window", type=int, metavar="N", help="of a text: characters read at once (default: 64)")
-    study.add_argument("--network", metavar="NAME", help="of a text: lstm, gru or transformer (default: lstm)")
+    study.add_argument(
+        "--network",
+        metavar="NAME",
+        help="of images: cnn, resnet, wrn or vit (default: cnn); of a text: lstm, gru or transformer (default: lstm)",
+    )
+    study.add_argument("--width", type=int, metavar="N", help="of the network: units or channels")
+    study.add_argument("--depth", type=int, metavar="N", help="of the network: layers, stages or blocks")
     study.add_argument("--no-cache", action="store_true", help="do not keep decoded images for the next time")
     _add_reading(study)
 

@@ -53,6 +53,8 @@ def run_study(arguments: argparse.Namespace) -> None:
             delimiter=arguments.delimiter,
             network=arguments.network,
             window=arguments.window,
+            width=arguments.width,
+            depth=arguments.depth,
             per_class=arguments.per_class,
             size=arguments.size,
             bad_images=arguments.bad_images,

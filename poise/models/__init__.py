@@ -8,6 +8,8 @@ from poise.models.small_transformer import SmallTransformer
 from poise.models.tabular import Mlp, TabularNet
 from poise.models.tie import tie
 from poise.models.untied_rnn import UntiedRnn
+from poise.models.vision_transformer import VisionTransformer
+from poise.models.wide_res_net import WideResNet
 
 __all__ = [
     "LocallyConnected2d",
@@ -18,6 +20,8 @@ __all__ = [
     "SmallTransformer",
     "TabularNet",
     "UntiedRnn",
+    "VisionTransformer",
+    "WideResNet",
     "tie",
     "unshared",
 ]

@@ -8,6 +8,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from poise.study.bracket import Candidate
+from poise.study.choices import Choices
 from poise.study.cohort import Cohort, Plan
 from poise.study.fit import refit
 from poise.study.folds import Folds
@@ -23,13 +24,15 @@ _RATES = (1e-3, 3e-3, 1e-2)
 _SMALL = 5_000  # rows; below, two threads of boosting wait for each other longer than they work
 
 
-def plain_networks(problem: Problem, folds: Folds, plan: Plan, seed: int) -> dict[str, Stack]:
+def plain_networks(
+    problem: Problem, folds: Folds, plan: Plan, seed: int, choices: Choices | None = None
+) -> dict[str, Stack]:
     """Train the families of `plain_families` as one population.
 
     Of each family the network with the lowest validation score is retrained on all rows, as the study's own networks
     are, and returned. None stops early: that is a regularizer.
     """
-    space, families = plain_families(problem)
+    space, families = plain_families(problem, choices)
     configs = [config for own in families.values() for config in own]
     with one_thread():
         cohort = Cohort(problem, space.recipe, configs, folds, plan, seed=seed, fold_of=[0] * len(configs))
@@ -44,12 +47,12 @@ def plain_networks(problem: Problem, folds: Folds, plan: Plan, seed: int) -> dic
     return {name: stack.select(torch.tensor([place])) for place, name in enumerate(families)}
 
 
-def plain_families(problem: Problem) -> tuple[Space, dict[str, list[Config]]]:
-    """Return the baselines: no regularizer at three learning rates, and the rival of the design's choices.
+def plain_families(problem: Problem, choices: Choices | None = None) -> tuple[Space, dict[str, list[Config]]]:
+    """Return the baselines: no regularizer at three learning rates, and the rival of the choices, or the design's.
 
     For tables that is dropout alone at four rates by three learning rates; for images flips and crops alone.
     """
-    choices = problem.design.choices
+    choices = choices or problem.design.choices
     space = Space(tuple({name: None for on, _, _ in choices.rival.starts for name in on}), choices=choices)
     plain = [space.config(place, (), lr=lr) for place, lr in enumerate(_RATES)]
     tuned = [

@@ -50,11 +50,11 @@ def compare(
         tell("training the baselines")
         began = clock.spent()
         plan = fitted.plan
-        families = plain_families(ready.problem)[1]
+        families = plain_families(ready.problem, fitted.space.choices)[1]
         trainings = sum(map(len, families.values())) + len(families)
         room = int((clock.left() * 0.6) / max(1e-9, fitted.rate * trainings)) if fitted.rate else plan.steps
         plan = Plan(min(plan.steps, max(60, room)), plan.batch, plan.every)
-        plain_stacks = plain_networks(ready.problem, fitted.folds, plan, seed)
+        plain_stacks = plain_networks(ready.problem, fitted.folds, plan, seed, fitted.space.choices)
         took = clock.spent() - began
         for name, stack in plain_stacks.items():
             note = f"{len(families[name])} configurations, {plan.steps} steps, the best on validation; "

@@ -23,6 +23,9 @@ Weighting = Literal["balanced"] | None
 """Whether rare classes weigh more in loss and decision."""
 
 
+_OF_DESIGNS = frozenset({"network", "window", "width", "depth"})
+
+
 @dataclass(frozen=True)
 class Arguments:
     """What `poise.study.Study` was told of its data, beyond the data; see there. None is not told."""
@@ -42,6 +45,8 @@ class Arguments:
     characters: int | None = None
     network: str | None = None
     window: int | None = None
+    width: int | None = None
+    depth: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,21 @@ class Source(ABC):
     @abstractmethod
     def read_new(cls, path: str, encoder: Any, *, encoding: str | None, delimiter: str | None) -> NewRows:
         """Read what `poise predict` is to predict with a model of this kind."""
+
+    @classmethod
+    def designed(cls, told: Arguments) -> Any:
+        """Return the design that is told of, whole or by some of its fields; the usual one if nothing is told.
+
+        Raises: ArgumentError if a design is given and a field of it, too.
+        """
+        fields = {name: getattr(told, name) for name in sorted(cls.arguments & _OF_DESIGNS)}
+        fields = {name: value for name, value in fields.items() if value is not None}
+        for name, value in fields.items() if told.design is not None else ():
+            raise ArgumentError(
+                f"`Study.{name}` must be left out where a design is given; got {shown(value)}. Write "
+                f"{cls.designs.__name__}({name}={value!r}, ...)."
+            )
+        return told.design or cls.designs(**fields)
 
     @classmethod
     def check(cls, told: Arguments, others: Sequence[type[Source]]) -> None:

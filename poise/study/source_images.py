@@ -11,6 +11,7 @@ from poise.core.errors import ArgumentError, shown
 from poise.data.images import Images, holds_images, read_images, read_pictures
 from poise.data.pixels import PixelEncoder
 from poise.study.choices import Choices
+from poise.study.choices_images import for_side
 from poise.study.image_network import ImageDesign
 from poise.study.prepare import Prepared
 from poise.study.prepare_images import prepare_images
@@ -31,7 +32,7 @@ class ImageSource(Source):
     kind: ClassVar[str] = "image model"
     noun: ClassVar[str] = "images"
     plural: ClassVar[str] = "images"
-    arguments: ClassVar[frozenset[str]] = frozenset({"per_class", "size"})
+    arguments: ClassVar[frozenset[str]] = frozenset({"per_class", "size", "network", "width", "depth"})
     encoder: ClassVar[type[PixelEncoder]] = PixelEncoder
     designs: ClassVar[type[ImageDesign]] = ImageDesign
     folds: ClassVar[int | None] = 1  # a convolution costs too much to be trained three times
@@ -56,8 +57,7 @@ class ImageSource(Source):
         images = given
         if not isinstance(given, Images):
             images = read_images(str(given), size=told.size, bad=told.bad_images, cache=told.cache)
-        design = told.design if isinstance(told.design, ImageDesign) else ImageDesign()
-        return cls(images, told.class_weight, design, told.per_class)
+        return cls(images, told.class_weight, cls.designed(told), told.per_class)
 
     @property
     def name(self) -> str:
@@ -66,9 +66,10 @@ class ImageSource(Source):
 
     @property
     def choices(self) -> Choices:
-        """The parts for images; grey ones have no colours to jitter."""
-        own = self.design.choices
-        return own if self.images.pixels.shape[1] == 3 else own.without("color_jitter")
+        """The parts for such a network and pictures of this side; grey ones have no colours to jitter."""
+        _, channels, height, width = self.images.pixels.shape
+        own = for_side(self.design.choices, min(height, width))
+        return own if channels == 3 else own.without("color_jitter")
 
     def prepare(self, seed: int) -> Prepared:
         """Divide and encode the images."""

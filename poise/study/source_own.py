@@ -11,6 +11,7 @@ from torch import nn
 from poise.core.errors import ArgumentError, shown
 from poise.data.target import Task
 from poise.study.choices import Choices
+from poise.study.choices_images import for_side
 from poise.study.own_data import Examples, read_examples
 from poise.study.own_network import OwnDesign, OwnEncoder, check_network
 from poise.study.prepare import Prepared
@@ -73,7 +74,8 @@ class OwnSource(Source):
     @property
     def choices(self) -> Choices:
         """The parts for such inputs that have a place in the network."""
-        return OwnDesign(self.model, self.encoded_by.inputs).choices
+        design = OwnDesign(self.model, self.encoded_by.inputs)
+        return for_side(design.choices, min(self.encoded_by.shape[-2:])) if design.pictures else design.choices
 
     def prepare(self, seed: int) -> Prepared:
         """Divide the examples, and try the network on some."""

@@ -31,7 +31,9 @@ class TableSource(Source):
     kind: ClassVar[str] = "table model"
     noun: ClassVar[str] = "a table"
     plural: ClassVar[str] = "tables"
-    arguments: ClassVar[frozenset[str]] = frozenset({"target", "groups", "time", "task", "encoding", "delimiter"})
+    arguments: ClassVar[frozenset[str]] = frozenset(
+        {"target", "groups", "time", "task", "encoding", "delimiter", "width", "depth"}
+    )
     encoder: ClassVar[type[Encoder]] = Encoder
     designs: ClassVar[type[Design]] = Design
 
@@ -56,8 +58,7 @@ class TableSource(Source):
     def of(cls, given: Any, told: Arguments) -> Self:
         """Read the table."""
         table = read(given, target=told.target, encoding=told.encoding, delimiter=told.delimiter)
-        design = told.design if isinstance(told.design, Design) else Design()
-        return cls(table, told.task, told.groups, told.time, told.class_weight, design)
+        return cls(table, told.task, told.groups, told.time, told.class_weight, cls.designed(told))
 
     @property
     def name(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -31,7 +30,7 @@ class TextSource(Source):
     kind: ClassVar[str] = "text model"
     noun: ClassVar[str] = "a text"
     plural: ClassVar[str] = "texts"
-    arguments: ClassVar[frozenset[str]] = frozenset({"encoding", "characters", "network", "window"})
+    arguments: ClassVar[frozenset[str]] = frozenset({"encoding", "characters", "network", "window", "width", "depth"})
     encoder: ClassVar[type[CharacterEncoder]] = CharacterEncoder
     designs: ClassVar[type[TextDesign]] = TextDesign
     folds: ClassVar[int | None] = 1  # a text goes on: what comes before a fold and after it is no other text
@@ -44,22 +43,12 @@ class TextSource(Source):
     @classmethod
     def of(cls, given: Any, told: Arguments) -> Self:
         """Read the text."""
-        design = told.design if isinstance(told.design, TextDesign) else TextDesign()
-        for field in ("network", "window"):
-            value = getattr(told, field)
-            if value is not None:
-                if told.design is not None:
-                    raise ArgumentError(
-                        f"`Study.{field}` must be left out where a design is given; got {shown(value)}. Write "
-                        f"TextDesign({field}={value!r}, ...)."
-                    )
-                design = dataclasses.replace(design, **{field: value})
         text = given
         if not isinstance(given, Text):
             text = read_text(str(given), encoding=told.encoding, characters=told.characters)
         elif told.encoding is not None or told.characters is not None:
             raise ArgumentError("`Study.encoding` and `Study.characters` are for files; give them to `read_text`.")
-        return cls(text, design)
+        return cls(text, cls.designed(told))
 
     @property
     def name(self) -> str:

@@ -59,7 +59,7 @@ class Study:
     network, a `Design` or an `ImageDesign`. Of images alone: `per_class` cuts what is developed on to so many of each
     class; `size`, `bad_images`, `cache` are `read_images`'s `size`, `bad` and `cache`. Of texts alone (a .txt, .md or
     .rst file, no target; or what `poise.data.text.read_text` returned): `characters` are used, all of 300,000 if
-    None; `network` and `window` are `TextDesign`'s.
+    None. `network`, `width`, `depth` and `window` are fields of the design, told without one.
 
     Or of a network of your own, without `source`: `model` is a function that returns a new nn.Module at each call,
     `data` a map-style torch data set of (x, y), arrays (x, y), or two data sets (train, test).
@@ -101,6 +101,8 @@ class Study:
         characters: int | None = None,
         network: str | None = None,
         window: int | None = None,
+        width: int | None = None,
+        depth: int | None = None,
     ) -> None:
         self.budget = parse_budget(budget)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
@@ -123,7 +125,7 @@ class Study:
         self.out = None if out is None else free_folder(Path(out))
         told = Arguments(
             target, groups, time, task, encoding, delimiter, per_class, size, design, class_weight, bad_images, cache,
-            characters, network, window,
+            characters, network, window, width, depth,
         )  # fmt: skip
         self.source = source_of(_given(source, model, data), told)
         Space(parts, choices=self.source.choices)

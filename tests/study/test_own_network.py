@@ -19,9 +19,11 @@ from poise.core.recipe import Recipe
 from poise.data import Target
 from poise.study import IMAGE, Study, load_model
 from poise.study.choices_own import own_choices
+from poise.study.cohort import Plan
 from poise.study.own_network import OwnDesign, OwnEncoder, check_network, check_step
 from poise.study.problem import Problem
-from poise.study.source_own import OwnSource
+from poise.study.source import Arguments
+from poise.study.source_own import Own, OwnSource
 from poise.train.losses import CrossEntropy
 from poise.train.population import Population, Rows
 
@@ -175,15 +177,11 @@ def test_a_network_that_vmap_cannot_map_is_found_out_once_and_said() -> None:
     assert check_step(problem)[1] == ()
 
 
-def _own(model: object, x: object, y: object) -> object:
-    from poise.study.source_own import Own
-
+def _own(model: object, x: object, y: object) -> Own:
     return Own(model, (x, y))
 
 
-def _told() -> object:
-    from poise.study.source import Arguments
-
+def _told() -> Arguments:
     return Arguments()
 
 
@@ -196,8 +194,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     rows = np.arange(600)
     data = TensorDataset(PICTURES[rows], torch.tensor(Y[rows]))
     with pytest.MonkeyPatch.context() as patch:
-        from poise.study.cohort import Plan
-
         patch.setattr("poise.study.fit.plan_for", lambda rows, **_: Plan(100, min(rows, 64), 25))
         study = Study(model=Cnn, data=data, budget="2trials", jobs=1, out=out, parts=["cut_mix", "decay"])
         study.run()
@@ -255,8 +251,6 @@ def test_numbers_are_learned_in_their_own_units() -> None:
         return nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 1))
 
     with pytest.MonkeyPatch.context() as patch:
-        from poise.study.cohort import Plan
-
         patch.setattr("poise.study.fit.plan_for", lambda rows, **_: Plan(120, min(rows, 64), 20))
         study = Study(
             model=build, data=((x * 20)[:300], y[:300]), budget="2trials", parts=["mixup", "patience"], ablation=False
