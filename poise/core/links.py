@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["Beside", "Columns", "Features", "Levels", "Link", "Linked", "Piecewise", "Through"]
+__all__ = ["Beside", "Columns", "Features", "Levels", "Link", "Linked", "Periodic", "Piecewise", "Through"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,18 @@ class Piecewise:
 
 
 @dataclass(frozen=True)
+class Periodic:
+    """Some of the input's columns, each followed by cos(2 pi (x frequency + phase)) for each of its frequencies.
+
+    `frequency` and `phase` are the paths of parameters (columns, size).
+    """
+
+    columns: tuple[int, ...]
+    frequency: str
+    phase: str
+
+
+@dataclass(frozen=True)
 class Levels:
     """Adjacent columns of the input, from `first`, times the parameter of that path (columns, size)."""
 
@@ -55,7 +67,7 @@ class Levels:
 class Features:
     """hidden <- features of the input, side by side; a chain may begin so."""
 
-    parts: tuple[Columns | Piecewise | Levels, ...]
+    parts: tuple[Columns | Piecewise | Periodic | Levels, ...]
 
 
 Link = Through | Beside | Features

@@ -55,6 +55,9 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
         case PIECEWISE:
             piecewise(net->rows, member, its, from, to);
             break;
+        case PERIODIC:
+            periodic(net->rows, its, from, to, scratch + its->kept, params + its->weight, params + its->bias);
+            break;
         case LEVELS: {
             const matrix left = {from, its->source_stride, 1}, right = {params + its->weight, its->outputs, 1};
             product(net->rows, its->outputs, its->inputs, left, right, to, its->target_stride, 0, 0, narrow,
@@ -82,8 +85,10 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
                     narrow, scratch);
             if (its->bias >= 0) sum_rows(net->rows, its->outputs, back, its->target_stride, grads + its->bias);
             if (its->source_grad >= 0) {
-                product(net->rows, its->inputs, its->outputs, straight, weight, scratch + its->source_grad,
-                        its->source_stride, 0, (int)its->add, narrow, scratch);
+                const matrix part = {weight.data + its->learned, weight.row, 1};
+                product(net->rows, its->inputs - its->learned, its->outputs, straight, part,
+                        scratch + its->source_grad + its->learned, its->source_stride, 0, (int)its->add, narrow,
+                        scratch);
             }
             break;
         }
@@ -103,13 +108,16 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
             for (int64_t n = 0; n < net->rows * its->outputs; n++) to[n] = its->add ? to[n] + back[n] : back[n];
             break;
         }
+        case PERIODIC:
+            periodic_back(net->rows, its, from, back, scratch + its->kept, grads + its->weight, grads + its->bias);
+            break;
         case LEVELS: {
             const matrix turned = {from, 1, its->source_stride}, value = {back, its->target_stride, 1};
             product(its->inputs, its->outputs, net->rows, turned, value, grads + its->weight, its->outputs, 0, 0,
                     narrow, scratch);
             break;
         }
-        default: /* noise passes the gradient on; features of the input take none */
+        default: /* noise passes the gradient on; fixed features of the input take none */
             break;
         }
     }

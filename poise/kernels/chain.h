@@ -5,8 +5,8 @@
 #include "native.h"
 #include "product.h"
 
-enum layer_kind { LINEAR, BATCH_NORM, FIXED_NORM, ACTIVATION, DROPOUT, NOISE, ADD, COLUMNS, PIECEWISE, LEVELS };
-enum activation_kind { RELU, SILU, MISH, SELU, TANH };
+enum layer_kind { LINEAR, BATCH_NORM, FIXED_NORM, ACTIVATION, DROPOUT, NOISE, ADD, COLUMNS, PIECEWISE, LEVELS, PERIODIC };
+enum activation_kind { RELU, SILU, MISH, SELU, TANH, GELU };
 enum loss_kind { CROSS_ENTROPY, SQUARED_ERROR };
 
 /* One layer, the same for all members. Places are counted in floats: of values, gradients and what is kept for the
@@ -19,6 +19,7 @@ typedef struct {
     int64_t target, target_stride;   /* the value that comes out; the source itself, if that is changed in place */
     int64_t source_grad, target_grad; /* their gradients, with the strides of the values */
     int64_t add;                     /* whether the source's gradient is added to what is there already */
+    int64_t learned;                 /* the first of the source's columns of which a product owes the gradient */
     int64_t weight, bias;            /* parameters */
     int64_t kept;                    /* what the forward pass leaves for the backward pass */
     uint64_t stream;                 /* of random words */

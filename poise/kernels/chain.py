@@ -18,10 +18,11 @@ _NAMES = (
     "columns",
     "piecewise",
     "levels",
+    "periodic",
 )
 KINDS = {name: number for number, name in enumerate(_NAMES)}
 """The layers that kernels know, as chain.h numbers them."""
-ACTIVATIONS = {name: number for number, name in enumerate(("relu", "silu", "mish", "selu", "tanh"))}
+ACTIVATIONS = {name: number for number, name in enumerate(("relu", "silu", "mish", "selu", "tanh", "gelu"))}
 """The activations, as chain.h numbers them."""
 LOSSES = {"cross_entropy": 0, "squared_error": 1}
 """The losses, as chain.h numbers them."""
@@ -33,8 +34,8 @@ class Layer(ctypes.Structure):
 
     _fields_ = (
         *((name, c_int64) for name in ("kind", "detail", "inputs", "outputs", "source", "source_stride", "target",
-                                       "target_stride", "source_grad", "target_grad", "add", "weight", "bias",
-                                       "kept")),
+                                       "target_stride", "source_grad", "target_grad", "add", "learned", "weight",
+                                       "bias", "kept")),
         ("stream", c_uint64),
         *((name, c_void_p) for name in ("dial", "running_mean", "running_var", "low", "slope", "columns")),
         ("momentum", c_float),

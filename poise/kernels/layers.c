@@ -45,6 +45,7 @@ POISE_CLONES void batch_norm(int64_t rows, int64_t width, float *x, float *kept,
             running_mean[first + n] = running_mean[first + n] * (1.0f - momentum) + momentum * mean[n];
             running_var[first + n] = running_var[first + n] * (1.0f - momentum) + momentum * (var[n] * unbiased);
         }
+        if (share == 0) continue; /* the statistics move all the same */
         for (int64_t r = 0; r < rows; r++) {
             float *row = x + r * width + first, *own_kept = kept + r * width + first;
             for (int64_t n = 0; n < own; n++) {
@@ -58,6 +59,11 @@ POISE_CLONES void batch_norm(int64_t rows, int64_t width, float *x, float *kept,
 
 POISE_CLONES void batch_norm_back(int64_t rows, int64_t width, const float *kept, float *back, const float *weight,
                                   float share, float *weight_grad, float *bias_grad) {
+    if (share == 0) {
+        memset(weight_grad, 0, sizeof(float) * (size_t)width);
+        memset(bias_grad, 0, sizeof(float) * (size_t)width);
+        return;
+    }
     const float *root = kept + rows * width;
     const float rest = 1.0f - share, part = 1.0f / (float)rows;
     for (int64_t first = 0; first < width; first += BLOCK) {
@@ -136,6 +142,13 @@ POISE_CLONES void activate(int64_t count, float *x, float *kept, int64_t kind) {
         }
         break;
     }
+    case GELU:
+        for (int64_t i = 0; i < count; i++) {
+            const float bell = exponential(-0.5f * x[i] * x[i]), share = normal_share(x[i], bell);
+            kept[i] = share + x[i] * bell * 0.398942280401f;
+            x[i] = x[i] * share;
+        }
+        break;
     default: /* TANH */
         for (int64_t i = 0; i < count; i++) {
             const float t = tanhf(x[i]);
@@ -161,6 +174,7 @@ POISE_INLINE float scale_of(float p) {
 }
 
 POISE_CLONES void drop(int64_t count, float *x, float *kept, float p, philox_key key) {
+    if (p == 0) return;
     uint8_t *gate = (uint8_t *)kept;
     const float limit = rintf(p * 65536);
     /* Signed 16 bits, as `Rng.margin` reads them; at p = 1 nothing stays. */
@@ -182,28 +196,14 @@ POISE_CLONES void drop(int64_t count, float *x, float *kept, float p, philox_key
 }
 
 POISE_CLONES void drop_back(int64_t count, const float *kept, float *back, float p) {
+    if (p == 0) return;
     const uint8_t *gate = (const uint8_t *)kept;
     const float scale = scale_of(p);
     for (int64_t i = 0; i < count; i++) back[i] = gate[i] ? back[i] * scale : 0;
 }
 
-/* sqrt(2) erfinv(y) within 2e-6 of itself. Source: Giles 2010, "Approximating the erfinv function", single precision. */
-POISE_INLINE float normal_of(float y) {
-    const float w = -logarithm((1 - y) * (1 + y));
-    const float near = w - 2.5f, far = sqrtf(w) - 3.0f;
-    float p = 2.81022636e-08f, q = -0.000200214257f;
-    p = 3.43273939e-07f + p * near, q = 0.000100950558f + q * far;
-    p = -3.5233877e-06f + p * near, q = 0.00134934322f + q * far;
-    p = -4.39150654e-06f + p * near, q = -0.00367342844f + q * far;
-    p = 0.00021858087f + p * near, q = 0.00573950773f + q * far;
-    p = -0.00125372503f + p * near, q = -0.0076224613f + q * far;
-    p = -0.00417768164f + p * near, q = 0.00943887047f + q * far;
-    p = 0.246640727f + p * near, q = 1.00167406f + q * far;
-    p = 1.50140941f + p * near, q = 2.83297682f + q * far;
-    return (w < 5 ? p : q) * y * 1.41421356237f;
-}
-
 POISE_CLONES void add_noise(int64_t count, float *x, float scale, philox_key key) {
+    if (scale == 0) return;
     uint64_t words[64];
     uint32_t numbers[128];
     for (int64_t first = 0; first < count; first += 128) {
@@ -238,6 +238,44 @@ POISE_CLONES void piecewise(int64_t rows, int64_t member, const layer *its, cons
             for (int64_t i = 0; i < size - 1; i++) {
                 const float way = (value - low[i]) * slope[i];
                 features[i + 1] = way < 0 ? 0 : way > 1 ? 1 : way;
+            }
+        }
+    }
+}
+
+POISE_CLONES void periodic(int64_t rows, const layer *its, const float *from, float *to, float *kept,
+                           const float *frequency, const float *phase) {
+    const int64_t size = its->outputs / its->inputs - 1;
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t n = 0; n < its->inputs; n++) {
+            const float value = from[r * its->source_stride + its->columns[n]];
+            const float *own = frequency + n * size, *begin = phase + n * size;
+            float *features = to + r * its->target_stride + n * (size + 1), *slope = kept + (r * its->inputs + n) * size;
+            features[0] = value;
+            for (int64_t i = 0; i < size; i++) {
+                const turned part = turn(value * own[i] + begin[i]);
+                features[i + 1] = part.cosine;
+                slope[i] = -6.28318530718f * part.sine;
+            }
+        }
+    }
+}
+
+POISE_CLONES void periodic_back(int64_t rows, const layer *its, const float *from, const float *back, const float *kept,
+                                float *frequency_grad, float *phase_grad) {
+    const int64_t size = its->outputs / its->inputs - 1;
+    memset(frequency_grad, 0, sizeof(float) * (size_t)(its->inputs * size));
+    memset(phase_grad, 0, sizeof(float) * (size_t)(its->inputs * size));
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t n = 0; n < its->inputs; n++) {
+            const float value = from[r * its->source_stride + its->columns[n]];
+            const float *own = back + r * its->target_stride + n * (size + 1) + 1;
+            const float *slope = kept + (r * its->inputs + n) * size;
+            float *first = frequency_grad + n * size, *second = phase_grad + n * size;
+            for (int64_t i = 0; i < size; i++) {
+                const float grad = own[i] * slope[i];
+                first[i] += grad * value;
+                second[i] += grad;
             }
         }
     }

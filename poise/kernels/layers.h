@@ -1,4 +1,5 @@
-/* The layers of a chain but for its products: passes over one member's activations (rows, width), row by row. */
+/* The layers of a chain but for its products: passes over one member's activations (rows, width), row by row. Where a
+   member's dial is neutral, they are left out. */
 #ifndef POISE_LAYERS_H
 #define POISE_LAYERS_H
 
@@ -35,6 +36,13 @@ void take_columns(int64_t rows, const layer *its, const float *from, float *to);
 
 /* For each column: itself, then clamp((x - low) slope, 0, 1) of each bin. */
 void piecewise(int64_t rows, int64_t member, const layer *its, const float *from, float *to);
+
+/* For each column: itself, then cos(2 pi (x frequency + phase)) of each of its frequencies (columns, size). `kept` receives
+   -2 pi sin of the same (rows, columns, size). */
+void periodic(int64_t rows, const layer *its, const float *from, float *to, float *kept, const float *frequency,
+              const float *phase);
+void periodic_back(int64_t rows, const layer *its, const float *from, const float *back, const float *kept,
+                   float *frequency_grad, float *phase_grad);
 
 /* One task's loss, the mean over rows divided by the number of tasks; its gradient goes to its columns of `back`. */
 float task_loss(int64_t rows, const loss *its, int64_t tasks, const float *outputs, int64_t outputs_stride,

@@ -12,7 +12,12 @@ import torch
 from poise.kernels.library import address, function
 from poise.kernels.threads import in_threads
 
-__all__ = ["Batch", "Job", "Order", "Segment", "Update", "run_jobs"]
+__all__ = ["EDITS", "Batch", "Edit", "Group", "Job", "Order", "Report", "Segment", "Span", "Update", "run_jobs"]
+
+EDITS = {
+    name: number for number, name in enumerate(("input_noise", "swap_noise", "cut_mix", "mixup", "label_smoothing"))
+}
+"""The parts of the batch stage that kernels know, as rows.h numbers them."""
 
 
 class Job(ctypes.Structure):
@@ -35,16 +40,36 @@ class _Jobs(ctypes.Structure):
     )
 
 
+class Edit(ctypes.Structure):
+    """`edit` of rows.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("kind", "majority")),
+        *((name, c_void_p) for name in ("dial", "share")),
+        ("streams", c_uint64 * 5),
+    )
+
+
+class Group(ctypes.Structure):
+    """`group` of rows.h."""
+
+    _fields_ = tuple((name, c_int64) for name in ("id", "first", "past"))
+
+
+class Span(ctypes.Structure):
+    """`span` of rows.h."""
+
+    _fields_ = tuple((name, c_int64) for name in ("first", "width", "known"))
+
+
 class Batch(ctypes.Structure):
     """`batch` of rows.h."""
 
     _fields_ = (
         *((name, c_int64) for name in ("rows", "columns", "targets_width", "index_stride")),
         *((name, c_void_p) for name in ("index", "keys", "inputs", "targets", "weights", "own_inputs", "own_targets",
-                                        "own_weights", "alpha", "share")),
-        ("majority", c_int64),
-        *((name, c_uint64) for name in ("lambda_u", "lambda_v", "mixed", "partner")),
-        ("amount", c_void_p),
+                                        "own_weights", "edits", "groups", "order", "noised", "spans")),
+        *((name, c_int64) for name in ("edits_count", "groups_count", "noised_count", "spans_count")),
     )  # fmt: skip
 
 
@@ -70,6 +95,15 @@ class Update(ctypes.Structure):
                                         "threshold", "gain", "lr", "step")),
         *((name, c_float) for name in ("new_first", "keep_second", "new_second", "corrected", "eps")),
     )  # fmt: skip
+
+
+class Report(ctypes.Structure):
+    """`report` of update.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("parameters", "segments_count")),
+        *((name, c_void_p) for name in ("segments", "params", "weight", "terms")),
+    )
 
 
 _members = function("poise_members", c_void_p)

@@ -23,4 +23,13 @@ typedef struct {
     float new_first, keep_second, new_second, corrected, eps;
 } update;
 
+/* The penalty of a soft threshold, for the log: weight sum |w|. */
+typedef struct {
+    int64_t parameters, segments_count;
+    const segment *segments;
+    const float *params; /* (members, parameters) */
+    const float *weight; /* (members,) */
+    float *terms;        /* (members,) */
+} report;
+
 #endif

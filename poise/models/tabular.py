@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError, shown
-from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Piecewise, Through
+from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Periodic, Piecewise, Through
 
 __all__ = ["ColumnPlan", "Mlp", "TabularNet", "quantile_edges"]
 
@@ -214,11 +214,11 @@ class TabularNet(Linked):
         return self.head(hidden)  # type: ignore[no-any-return]  # nn.Module's call is untyped
 
     def links(self) -> tuple[Link, ...]:
-        if self.numeric.kind == "periodic":
-            return ()
-        parts: list[Columns | Piecewise | Levels] = []
+        parts: list[Columns | Piecewise | Periodic | Levels] = []
         if self.numeric_columns and self.numeric.kind == "piecewise":
             parts.append(Piecewise(tuple(self.numeric_columns), "numeric.low", "numeric.slope"))
+        elif self.numeric_columns and self.numeric.kind == "periodic":
+            parts.append(Periodic(tuple(self.numeric_columns), "numeric.frequency", "numeric.phase"))
         elif self.numeric_columns:
             parts.append(Columns(tuple(self.numeric_columns)))
         if self.plain_columns:

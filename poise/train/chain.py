@@ -7,8 +7,9 @@ step then goes by `torch.vmap`, which is the definition of both. Results agree t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from poise.core.inserted import Aside, Inserted, begin_pass
-from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Piecewise, Through
+from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Periodic, Piecewise, Through
 from poise.core.rng import stream
 from poise.kernels.chain import ACTIVATIONS, KINDS, SCRATCH, Layer
 from poise.network.attach import child_of, through
@@ -26,7 +27,7 @@ from poise.network.hidden_noise import HiddenNoiseLayer
 
 __all__ = ["ChainPlan", "read_chain"]
 
-_ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Mish: "mish", nn.SELU: "selu", nn.Tanh: "tanh"}
+_ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Mish: "mish", nn.SELU: "selu", nn.Tanh: "tanh", nn.GELU: "gelu"}
 _ALIGNED = 16  # floats: values begin at whole cache lines
 
 
@@ -42,6 +43,7 @@ class _Value:
     stride: int
     width: int
     grad: int = -1
+    learned: int = 0  # the first of its columns that a gradient is asked of, by a product alone
 
 
 @dataclass
@@ -119,7 +121,7 @@ class _Reader:
         kind = type(module)
         if kind is nn.Linear:
             self._linear(path, module)  # type: ignore[arg-type]  # asked for just now
-        elif kind in _ACTIVATIONS:
+        elif kind in _ACTIVATIONS and getattr(module, "approximate", "none") == "none":  # GELU's by tanh is another
             self._in_place("activation", self._bytes() if kind is nn.ReLU else self.value.width * self.plan.rows,
                            detail=ACTIVATIONS[_ACTIVATIONS[kind]])  # fmt: skip
         elif kind is nn.Sequential:
@@ -137,6 +139,8 @@ class _Reader:
             self._features(path, link)
             return
         child = module.get_submodule(link.path)
+        if isinstance(link, Beside):
+            self.value = replace(self.value, learned=0)
         before = self.value
         if isinstance(link, Beside):
             if not _begins_with_product(child):  # else a layer would change the value that is still to be added
@@ -162,7 +166,7 @@ class _Reader:
         self.value = _Value(self._floats(self.plan.rows * width), width, width, self._next_grad())
         # The gradient of a value that goes round the product is there before the product's own.
         self._layer("linear", source=before, target=self.value, inputs=before.width, outputs=width, weight=weight,
-                    bias=bias, add=before is self.beside)  # fmt: skip
+                    bias=bias, add=before is self.beside, learned=before.learned)  # fmt: skip
 
     def _inserted(self, layer: Inserted) -> None:
         kind, path = type(layer), self._path_of(layer)
@@ -195,33 +199,44 @@ class _Reader:
         total = sum(widths)
         if total > self.widest:
             raise _UnknownError
-        learned = any(isinstance(part, Levels) for part in link.parts)
-        whole, grad = self._floats(self.plan.rows * total), self._next_grad() if learned else -1
+        own = [start for start, part in zip(accumulate(widths, initial=0), link.parts, strict=False)
+               if isinstance(part, (Levels, Periodic))]  # fmt: skip
+        learned = own[0] if own else 0
+        whole, grad = self._floats(self.plan.rows * total), self._next_grad() if own else -1
         start = 0
         for part, width in zip(link.parts, widths, strict=True):
-            target = _Value(whole + start, total, width, grad + start if learned else -1)
+            target = _Value(whole + start, total, width, grad + start if own else -1)
             if isinstance(part, Levels):
                 place, shape = self.places.pop(_join(path, part.parameter))
                 source = _Value(-1 - part.first, self.plan.columns, shape[0])
                 self._layer("levels", source=source, target=target, inputs=shape[0], outputs=width, weight=place)
             else:
-                buffers = {}
-                if isinstance(part, Piecewise):
-                    buffers = {"low": _join(path, part.low), "slope": _join(path, part.slope)}
-                columns = torch.tensor(part.columns)
-                self.plan.constants.append(columns)
-                kind = "piecewise" if isinstance(part, Piecewise) else "columns"
-                self._layer(kind, buffers, source=self.value, target=target, inputs=len(part.columns), outputs=width,
-                            columns=columns.data_ptr())  # fmt: skip
+                self._feature(path, part, target)
             start += width
-        self.value = _Value(whole, total, total, grad)
+        self.value = _Value(whole, total, total, grad, learned)
 
-    def _width_of(self, path: str, part: Columns | Piecewise | Levels) -> int:
-        if isinstance(part, Levels):
-            name = _join(path, part.parameter)
+    def _feature(self, path: str, part: Columns | Piecewise | Periodic, target: _Value) -> None:
+        """Read features of single columns."""
+        columns, rest, buffers = torch.tensor(part.columns), {}, {}
+        self.plan.constants.append(columns)
+        kind = "columns"
+        if isinstance(part, Piecewise):
+            kind, buffers = "piecewise", {"low": _join(path, part.low), "slope": _join(path, part.slope)}
+        elif isinstance(part, Periodic):
+            kind, shape = "periodic", (len(part.columns), target.width // len(part.columns) - 1)
+            rest = {"weight": self._parameter(_join(path, part.frequency), shape),
+                    "bias": self._parameter(_join(path, part.phase), shape),
+                    "kept": self._floats(self.plan.rows * shape[0] * shape[1])}  # fmt: skip
+        self._layer(kind, buffers, source=self.value, target=target, inputs=len(part.columns), outputs=target.width,
+                    columns=columns.data_ptr(), **rest)  # fmt: skip
+
+    def _width_of(self, path: str, part: Columns | Piecewise | Periodic | Levels) -> int:
+        if isinstance(part, (Levels, Periodic)):
+            name = _join(path, part.parameter if isinstance(part, Levels) else part.frequency)
             if name not in self.places:
                 raise _UnknownError
-            return int(self.places[name][1][1])
+            size = int(self.places[name][1][1])
+            return size if isinstance(part, Levels) else len(part.columns) * (1 + size)
         if isinstance(part, Piecewise):
             return len(part.columns) * (1 + self.module.get_buffer(_join(path, part.low)).shape[1])
         return len(part.columns)
@@ -250,6 +265,7 @@ class _Reader:
     def _in_place(self, kind: str, kept: int, buffers: dict[str, str] | None = None, **rest: Any) -> None:
         if self.value.place < 0 or self.value.stride != self.value.width:
             raise _UnknownError
+        self.value = replace(self.value, learned=0)  # the layer asks for the gradient of all columns
         self._layer(kind, buffers, source=self.value, target=self.value, inputs=self.value.width,
                     outputs=self.value.width, kept=self._floats(kept) if kept else 0, **rest)  # fmt: skip
 

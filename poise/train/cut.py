@@ -19,6 +19,7 @@ from poise.core.trees import leaves, map_tree
 from poise.train.optimizers import Flat
 from poise.train.rows import Picked, Rows
 from poise.train.step import Program, State, step
+from poise.train.work import Work
 
 __all__ = ["Cut", "step_by_cut"]
 
@@ -70,9 +71,18 @@ class Cut:
 
 
 def step_by_cut(
-    cut: Cut, program: Program, state: State, data: Rows, index: Tensor, epoch: int | None = None
+    cut: Cut,
+    program: Program,
+    state: State,
+    data: Rows,
+    index: Tensor,
+    epoch: int | None = None,
+    later: Work | None = None,
 ) -> dict[str, Tensor]:
-    """Train every member for one step on its rows `index` (M, B), as `step` does, some members at a time."""
+    """Train every member for one step on its rows `index` (M, B), as `step` does, some members at a time.
+
+    With `later`, what kernels do of it waits on that list, if all members go at once: see `step`.
+    """
     members = len(state.keys)
     parts: list[State] = []
     kept: list[_Kept] = []
@@ -81,7 +91,7 @@ def step_by_cut(
         whole = places.stop - places.start == members
         part = state if whole else _part(state, places)
         kept[:] = [_Kept(program, part)]
-        terms = step(program, part, Picked(data, index[places], epoch))
+        terms = step(program, part, Picked(data, index[places], epoch), later if whole else None)
         parts.append(part)
         return terms
 

@@ -21,7 +21,7 @@ from poise.train.optimizers import Adam
 from poise.train.work import Work, is_plain
 from poise.update import L1, Decay
 
-__all__ = ["add_update", "stages_of_update"]
+__all__ = ["add_update", "reports_by_kernel", "stages_of_update"]
 
 _KNOWN: dict[str, type[Regularizer]] = {"gradient": ClipNorm, "shrink": Decay, "update": L1, "average": Ema}
 
@@ -68,7 +68,7 @@ def add_update(work: Work, program: Any, state: Any, now: Recipe, grads: Tensor,
         ema = parts["average"]
         gain = torch.as_tensor(1 - double(ema.decay), dtype=torch.float64)
         job.gain = work.dial(gain.clamp(min=9 / (10 + state.step)) if ema.warmup else gain)
-        shadow = _shadow(state, ema.name)
+        shadow = _shadow(program, state, ema.name)
         job.shadow = work.hold(shadow)
         work.changed.append(shadow)
         state.averaged = {name: state.memory[ema.name][f"shadow/{name}"] for name in flat.shapes}
@@ -81,15 +81,44 @@ def add_update(work: Work, program: Any, state: Any, now: Recipe, grads: Tensor,
     work.add("poise_update", job)
 
 
-def _shadow(state: Any, part: str) -> Tensor:
+def reports_by_kernel(work: Work, program: Any, state: Any, now: Recipe) -> dict[str, Tensor] | None:
+    """Put on the list what the objective's parts report; return the terms (M,) to come, or None if there is no kernel.
+
+    That is so of parts that act by soft threshold: the term is for the log, and has no gradient. `now` is the recipe
+    with this step's dials.
+    """
+    parts = [part for part in now.stage("objective") if isinstance(part, L1) and not part.subgradient]
+    if len(parts) < len(now.stage("objective")) or not available() or not is_plain(state.flat.data):
+        return None
+    terms = torch.empty(len(parts), work.members)
+    for part, term in zip(parts, terms, strict=True):
+        key = ("report", part.name)
+        if key not in program.found:
+            program.found[key] = _segments(program, state, {"update": part})
+        segments = program.found[key]
+        job = kernels.Report(
+            parameters=state.flat.data.shape[1], segments_count=len(segments), segments=ctypes.addressof(segments),
+            params=work.hold(state.flat.data), weight=work.dial(part.weight), terms=term.data_ptr(),
+        )  # fmt: skip
+        work.held += [segments, terms]
+        work.add("poise_report", job)
+    return {part.name: term for part, term in zip(parts, terms, strict=True)}
+
+
+def _shadow(program: Any, state: Any, part: str) -> Tensor:
     """Return the average's memory as one tensor (M, P); the first time, it is moved into one."""
     memory = state.memory[part]
+    known: tuple[Any, Tensor] | None = program.found.get("shadow")
+    if known is not None and known[0] is memory:
+        return known[1]
     own = {name: memory[f"shadow/{name}"] for name in state.flat.shapes}
     found: Tensor | None = state.flat.whole(own)
     if found is None:
         found = torch.cat([tensor.reshape(len(tensor), -1) for tensor in own.values()], dim=1)
         views = state.flat.named(found)
-        state.memory = state.memory | {part: memory | {f"shadow/{name}": view for name, view in views.items()}}
+        memory = memory | {f"shadow/{name}": view for name, view in views.items()}
+        state.memory = state.memory | {part: memory}
+    program.found["shadow"] = (memory, found)
     return found
 
 

@@ -20,7 +20,6 @@ from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import key
 from poise.core.schedule import Schedule
-from poise.core.terms import data_keys
 from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_members
 from poise.train.columns import check_columns
 from poise.train.cut import Cut, step_by_cut
@@ -38,6 +37,7 @@ from poise.train.rows import Rows, epoch_order, rows_of, shared_rows, take
 from poise.train.saved import load_state, saved_state
 from poise.train.stack import Stack, map_stack
 from poise.train.step import Program, State, fold_members, with_dials
+from poise.train.tally import Tally
 
 __all__ = ["Population", "Rows", "Score", "member_seed"]
 
@@ -156,19 +156,19 @@ class Population:
         plan_cut(self, data, batch_size, rows)
         size = min(batch_size, count)
         per_epoch = max(1, count // size)
-        sums: dict[str, Tensor] = {}
-        for _ in range(steps):
-            epoch, place = divmod(self.state.step, per_epoch)
-            order = self._order(epoch, count)
-            index = order[:, place * size : (place + 1) * size]
-            if rows is not None:
-                index = torch.gather(rows, 1, index)
-            if self.schedule is not None:
-                self.state.lr = self.base_lr * self.schedule(self.state.step)
-            terms = step_by_cut(self.cut, self.program, self.state, data, index, epoch)
-            self.diverged |= ~torch.stack([torch.isfinite(terms[name]) for name in data_keys(terms)]).all(0)
-            sums = {name: sums.get(name, 0) + term for name, term in terms.items()}
-        return {name: total / max(1, steps) for name, total in sums.items()}
+        tally = Tally(self.diverged)
+        try:
+            for _ in range(steps):
+                epoch, place = divmod(self.state.step, per_epoch)
+                index = self._order(epoch, count)[:, place * size : (place + 1) * size]
+                if rows is not None:
+                    index = torch.gather(rows, 1, index)
+                if self.schedule is not None:
+                    self.state.lr = self.base_lr * self.schedule(self.state.step)
+                tally.add(step_by_cut(self.cut, self.program, self.state, data, index, epoch, tally.later))
+        finally:
+            tally.settle()
+        return {name: total / max(1, steps) for name, total in tally.sums.items()}
 
     def _order(self, epoch: int, count: int) -> Tensor:
         if self.epoch_order is None or self.epoch_order[0] != epoch or self.epoch_order[1].shape != (len(self), count):

@@ -122,14 +122,15 @@ def resolved(program: Program, state: State) -> Recipe:
 
 def with_dials(program: Program, state: State) -> dict[str, Tensor]:
     """Return the buffers with this step's dials and keys in the inserted layers."""
-    members = state.keys.shape[0]
-    buffers = dict(state.buffers)
-    now = resolved(program, state).dials()
-    for path, layer in program.inserted:
-        buffers[f"{path}.key"] = state.keys
-        for key, value in now.items():
+    members, device = state.keys.shape[0], state.keys.device
+    now = resolved(program, state)
+    known, count, dials = program.found.get("dials", (None, 0, {}))
+    if known is not now or count != members:
+        dials = {}
+        for key, value in now.dials().items():
             owner, name = key.rsplit(".", 1)
-            if owner == layer.part:
-                dial = torch.as_tensor(value, dtype=torch.float32, device=state.keys.device)
-                buffers[f"{path}.{name}"] = dial.expand(members)
-    return buffers
+            own = torch.as_tensor(value, dtype=torch.float32, device=device).expand(members).contiguous()
+            dials |= {f"{path}.{name}": own for path, layer in program.inserted if layer.part == owner}
+        program.found["dials"] = (now, members, dials)
+    keys = {f"{path}.key": state.keys for path, _ in program.inserted}
+    return {**state.buffers, **keys, **dials}

@@ -34,7 +34,7 @@ from poise.core.mapped import map_members
 from poise.core.terms import data_keys, data_terms, task_of
 from poise.core.trees import Tree
 from poise.train.fast_batch import batch_by_kernel
-from poise.train.fast_update import add_update, stages_of_update
+from poise.train.fast_update import add_update, reports_by_kernel, stages_of_update
 from poise.train.homes import forward
 from poise.train.looped import map_network
 from poise.train.program import Program, State, member_context, resolved, stage_numbers, with_dials
@@ -45,15 +45,18 @@ from poise.train.work import Work
 __all__ = ["Program", "State", "fold_members", "step", "with_dials"]
 
 
-def step(program: Program, state: State, batch: Batch | Picked) -> dict[str, Tensor]:
+def step(program: Program, state: State, batch: Batch | Picked, later: Work | None = None) -> dict[str, Tensor]:
     """Train every member for one step on its own batch; the state advances, and the terms (M,) are returned.
 
     Where kernels know a piece, it goes on the list `work` and is done later, member by member; what follows by torch
-    has the list run first. The two ways agree to rounding; random numbers are the same.
+    has the list run first. The two ways agree to rounding; random numbers are the same. With `later`, a step that is
+    kernels alone is left on that list, for the caller to run before it reads anything: a member then takes several
+    steps before the next member begins, and finds its weights where it left them.
 
     Shapes: batch.inputs (M, B, ...), batch.targets (M, B, ...), batch.weights (M, B).
     """
-    recipe, work = program.recipe, Work(len(state.keys))
+    recipe, work = program.recipe, Work(len(state.keys)) if later is None else later
+    begun = work.runs
     params = state.flat.views()
     buffers = with_dials(program, state)
 
@@ -78,18 +81,24 @@ def step(program: Program, state: State, batch: Batch | Picked) -> dict[str, Ten
 
         if "optimizer" in taken:
             add_update(work, program, state, resolved(program, state), grads, taken)
-        work.run()
-        if "optimizer" not in taken:
+        else:
+            work.run()
             program.optimizer.step(state.flat, grads, state.optimizer, state.lr, state.step)
 
         if recipe.stage("update") and "update" not in taken:
+            work.run()
             scale: dict[str, Tensor] = {}
             if any("scale" in part.needs for part in recipe.stage("update")):
                 scale = state.flat.named(program.optimizer.scale(state.flat, state.optimizer, state.lr, state.step))
             state.flat.set(fold_members(program, state, "update", params, params=params, scale=scale))
         if recipe.stage("average") and "average" not in taken:
+            work.run()
             state.averaged = fold_members(program, state, "average", dict(params), params=params)
 
+    if later is None or work.runs > begun:
+        work.run()
+    elif work.jobs:
+        state.keys = state.keys.clone()  # what waits holds those of its own step
     state.step += 1
     state.keys[:, 2] += 1
     return terms
@@ -105,6 +114,7 @@ def _edited(program: Program, state: State, batch: Batch | Picked, work: Work) -
     if isinstance(program.classes, int) and isinstance(batch.targets, Tensor) and _are_codes(batch.targets):
         # Made here, for the rows of one step: of a text, all characters as distributions would be its largest tensor.
         batch = batch._replace(targets=F.one_hot(batch.targets.squeeze(-1), program.classes).to(state.flat.data.dtype))
+    work.run()
     edited: Batch = fold_members(program, state, "batch", batch) if program.recipe.stage("batch") else batch
     return edited
 
@@ -143,13 +153,15 @@ def _gradients_by_kernels(
     if asked:
         work.run()
         tasks = {task_of(name): state.flat.named(grads.clone()) for name in terms}
-    if parts:
+    if parts and (reported := reports_by_kernel(work, program, state, resolved(program, state))) is not None:
+        terms = terms | reported
+    elif parts:
+        work.run()
         leaves = {name: view.detach().requires_grad_() for name, view in state.flat.views().items()}
         terms = fold_members(program, state, "objective", terms, params=leaves)
         added = [term.sum() for term in terms.values() if term.requires_grad]
         if added:
             found = torch.autograd.grad(torch.stack(added).sum(), list(leaves.values()), allow_unused=True)
-            work.run()
             grads = grads + state.flat.gather(_filled(leaves, found))
     return {name: term.detach() for name, term in terms.items()}, grads, tasks
 

@@ -26,6 +26,8 @@ class Work:
         self.scratch = 1
         self.held: list[Any] = []
         self.changed: list[Tensor] = []
+        self.runs = 0  # how often something was done
+        self._rooms: dict[Any, Tensor] = {}
 
     def add(self, kernel: str, arguments: ctypes.Structure, scratch: int = 1) -> None:
         """Put a kernel on the list, with the floats that it works in."""
@@ -42,9 +44,16 @@ class Work:
         """Return the address of a number a member, (members,) float32."""
         return self.hold(torch.as_tensor(value, dtype=torch.float32).expand(self.members))
 
+    def room(self, name: str, *shape: int) -> Tensor:
+        """Return a tensor for jobs to fill; all steps share it, as a member is done with one before the next."""
+        if (name, shape) not in self._rooms:
+            self._rooms[name, shape] = torch.empty(shape)
+        return self._rooms[name, shape]
+
     def run(self) -> None:
         """Do what is on the list, and clear it."""
         if self.jobs:
+            self.runs += 1
             run_jobs(self.jobs, self.members, self.scratch, torch.get_num_threads())
             torch.autograd.graph.increment_version(self.changed)  # torch did not see the kernels write
         self.jobs, self.held, self.changed = [], [], []

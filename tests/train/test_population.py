@@ -97,9 +97,9 @@ def batches_of(population: Population, data: Rows, steps: int, size: int, rows: 
 
     seen, step = [], module.step
 
-    def spy(program: Any, state: Any, picked: Picked) -> Any:
+    def spy(program: Any, state: Any, picked: Picked, *later: Any) -> Any:
         seen.append(picked.batch().inputs[..., 0])
-        return step(program, state, picked)
+        return step(program, state, picked, *later)
 
     monkeypatch.setattr(module, "step", spy)
     population.train(data, steps, size, rows)
