@@ -45,6 +45,7 @@ class Settings:
     checkpoint: str | Path | None = None  # a folder to keep the course in; needs a budget in configurations
     tell: Callable[[str, float | None, float], None] = lambda message, best, share: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
+    on_plan: Callable[[Plan, int], None] = lambda plan, rows: None  # the longest training, where time cut it short
     watcher: Watcher | None = None  # is told of the search's cohorts
     search: str = "halving"  # or "pbt"
 
@@ -103,6 +104,8 @@ def fit(
         plan = plan_for(size, seconds=clock.left(), rate=rate, trainings=trainings)
         if plan.steps >= full.steps * 0.5:
             break
+    if plan.steps < full.steps:
+        settings.on_plan(plan, size)
     kept = None
     if settings.checkpoint is not None:
         facts = {"data": (problem.rows, folds), "network": (problem.heads, problem.plan, problem.design),

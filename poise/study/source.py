@@ -88,6 +88,9 @@ class Source(ABC):
     folds: ClassVar[int | None] = None
     """In how many folds the development rows are divided; None goes by their number."""
 
+    advice: ClassVar[str] = ""
+    """What to do where the budget lets networks train for few epochs; empty where nobody need be told."""
+
     @staticmethod
     @abstractmethod
     def takes(given: object, told: Arguments) -> bool:

@@ -36,6 +36,10 @@ class ImageSource(Source):
     encoder: ClassVar[type[PixelEncoder]] = PixelEncoder
     designs: ClassVar[type[ImageDesign]] = ImageDesign
     folds: ClassVar[int | None] = 1  # a convolution costs too much to be trained three times
+    advice: ClassVar[str] = (
+        "Give a larger budget, fewer images of each class (per_class), smaller pictures (size) or a narrower network "
+        "(width)."
+    )
 
     def __post_init__(self) -> None:
         if self.per_class is not None and (

@@ -46,6 +46,7 @@ class OwnSource(Source):
     encoder: ClassVar[type[OwnEncoder]] = OwnEncoder
     designs: ClassVar[type[OwnDesign]] = OwnDesign
     folds: ClassVar[int | None] = 1  # what a step of it costs is not known
+    advice: ClassVar[str] = "Give a larger budget, fewer rows or a smaller network."
 
     @staticmethod
     def takes(given: object, told: Arguments) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time as wall
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,14 +13,16 @@ from typing import Literal
 import pandas as pd
 from torch import nn
 
-from poise.core.errors import ArgumentError, shown
+from poise.core.errors import ArgumentError, PoiseWarning, shown
 from poise.core.recipe import Recipe
 from poise.data.target import Task
 from poise.study.ablation import ablate, arms_plan
 from poise.study.clock import Clock, parse_budget
+from poise.study.cohort import Plan
 from poise.study.compare import compare
 from poise.study.course import COURSE, Course
 from poise.study.design import NetworkDesign
+from poise.study.epochs import few_epochs
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folder import free_folder, made_folder
 from poise.study.gap import model_of
@@ -134,6 +138,7 @@ class Study:
         self.jobs = jobs or (1 if quick else default_jobs())
         self.progress: Progress = progress or Quiet()
         self._course: Course | None = None
+        self._notes: tuple[str, ...] = ()
         self.model: StudyModel | None = None
         self.recipe: Recipe | None = None
         self.result: StudyResult | None = None
@@ -174,6 +179,7 @@ class Study:
         return facts | {"metric": metric.label, "lower_is_better": metric.lower_is_better}
 
     def _run(self, ready: Prepared, clock: Clock, record: Record | None) -> StudyResult:
+        self._notes = ()
         classes = any(head.classes for head in ready.problem.heads)
         space = Space(self.parts, classification=classes, choices=self.source.choices)
         settings = Settings(
@@ -182,6 +188,7 @@ class Study:
             _SEARCH / _FIT,
             tell=lambda message, best, share: self._tell(message, best, share * _FIT),
             on_trials=lambda trials: record.add(trials) if record is not None else None,
+            on_plan=self._warn_of_few_epochs,
             watcher=self._course,
             folds=self.source.folds,
         )
@@ -224,7 +231,7 @@ class Study:
         except KeyboardInterrupt:
             interrupted = True
         self.result = outcome_of(
-            ready,
+            dataclasses.replace(ready, warnings=(*ready.warnings, *self._notes)),
             fitted,
             self.recipe,
             self.model,
@@ -240,6 +247,12 @@ class Study:
         )
         self._write(ready)
         return self.result
+
+    def _warn_of_few_epochs(self, plan: Plan, rows: int) -> None:
+        note = few_epochs(plan, rows, self.source.advice) if self.source.advice else ""
+        if note:
+            self._notes = (*self._notes, note)
+            warnings.warn(note, PoiseWarning, stacklevel=2)
 
     def _model(self, ready: Prepared, space: Space, fitted: Fitted) -> StudyModel:
         structure = Recipe(*space.recipe.stage("network"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from poise import recipes
 from poise.cli import main
-from poise.core.errors import ArgumentError
+from poise.core.errors import ArgumentError, PoiseWarning
 from poise.core.recipe import Recipe
 from poise.data.images import Images
 from poise.data.pixels import PixelEncoder
@@ -19,7 +20,8 @@ from poise.models import ResNet, SmallCnn, VisionTransformer, WideResNet
 from poise.study import IMAGE, Study, load_model
 from poise.study.baselines import plain_families
 from poise.study.choices_images import BY_NETWORK, for_side
-from poise.study.cohort import Plan
+from poise.study.cohort import Plan, plan_for
+from poise.study.epochs import few_epochs
 from poise.study.image_network import IMAGE_NETWORKS, ImageDesign, ImageNetwork
 from poise.study.source_images import ImageSource
 from poise.study.space import Space
@@ -139,3 +141,27 @@ def test_a_size_beside_a_design_and_a_network_for_a_table_are_refused() -> None:
         Study("iris", network="wrn")
     with pytest.raises(ArgumentError, match=r"`Study.design` must be an ImageDesign for images"):
         Study(pictures(), design=Design())
+
+
+# ---- an honest budget ----
+
+
+def test_a_budget_of_few_epochs_is_said_with_their_number_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if a step took 8 seconds: 40 pictures are trained on 28 a fold, in batches of 28.
+    monkeypatch.setattr("poise.study.fit.measured_rate", lambda *_: 8.0)
+    monkeypatch.setattr("poise.study.search.Search.rate", lambda _: 8.0)
+    real = plan_for
+
+    def at_least_three(rows: int, **rest: float) -> Plan:
+        return dataclasses.replace(real(rows, **rest), steps=3 if rest else 100, every=1)
+
+    monkeypatch.setattr("poise.study.fit.plan_for", at_least_three)
+    study = Study(pictures(), budget="4s", jobs=1, parts=["crop"], ablation=False, design=ImageDesign(width=2, depth=1))
+    with pytest.warns(PoiseWarning, match=r"for 3.0 epochs at most \(3 steps of 22 of 22 rows\)"):
+        result = study.run()
+    assert [note for note in result.warnings if "per_class" in note and "half-trained" in note]
+
+
+def test_enough_epochs_and_budgets_in_trials_are_no_matter() -> None:
+    assert few_epochs(Plan(steps=100, batch=20, every=5), 400, "x") == ""
+    assert few_epochs(Plan(steps=99, batch=20, every=5), 400, "Do.").endswith("half-trained networks. Do.")
