@@ -23,7 +23,8 @@ TITLES = {"fashion": "Fashion-MNIST", "mnist": "MNIST", "cifar": "CIFAR-10 (JPEG
 PAIRS = (("augmentation", "none"), ("found", "none"), ("found", "augmentation"))
 
 STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#16202a}.tick,.muted{fill:#4d5a66}.grid{stroke:#e6eaee}"
+    "svg{overflow:visible}text{font:13px system-ui,sans-serif;fill:#16202a}"
+    ".tick{fill:#4d5a66}.grid{stroke:#e6eaee}"
     ".band{fill:#cfd8e0}.train{fill:#0072b2}.test{fill:#c24e00}line.test{stroke:#c24e00;stroke-width:2}"
     ".strong{font-weight:650}"
 )
@@ -159,9 +160,10 @@ def figure(records: Records) -> str:
             drawing.mark(scale.at(train), y, "train", title=f"train {train:.2f}")
             drawing.mark(scale.at(test.value), y, "test", shape="diamond", title=f"test {test.value:.2f}")
             drawing.text(0, y + 4, ARMS[arm], "")
-    alone = str(drawing.svg()).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    alone = alone.replace('width="100%"', 'width="760"', 1)
-    return alone.replace(">", f'><style>{STYLE}</style><rect width="100%" height="100%" fill="#ffffff"/>', 1) + "\n"
+    # Alone, without the report's page around it: its own style, and a margin that marks may reach into.
+    inner = str(drawing.svg()).replace('width="100%"', 'x="16" width="760"', 1)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="792" height="{drawing.height:.0f}">'
+    return f'{head}<style>{STYLE}</style><rect width="100%" height="100%" fill="#ffffff"/>{inner}</svg>\n'
 
 
 def paper_section(paper: Record) -> str:
