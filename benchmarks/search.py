@@ -1,12 +1,13 @@
-"""Which search finds a good configuration sooner: poise's populations, or Optuna over plain torch loops.
+"""Which search reaches a validation loss sooner: poise's populations, or Optuna over plain torch loops.
 
-Both have the same network, space, folds, number of steps, sampler (TPE) and rungs (a quarter of the steps, then all),
-on the same number of processes of one thread. Every configuration that was the best so far is then retrained by one and
-the same code with the same seeds and scored on rows that neither search saw, so that a lucky validation score is told
-from a good configuration.
+Both have the same network, space, folds, full training, sampler (TPE), rungs (successive halving after an eighth, a
+quarter and half of the steps) and patience, in the same number of processes of one thread. The clock of both starts
+when the processes are up. A configuration counts, for both, from the evaluation on at which its kept weights have the
+loss. Of both, an ensemble is selected afterwards by the same code. The test rows take part in nothing but test curves.
 
-    python -m benchmarks.search                  # measure (about 25 minutes), print, write results/search.jsonl
+    python -m benchmarks.search                  # measure what is missing (about 20 minutes), print
     python -m benchmarks.search --show           # print what is stored
+    python -m benchmarks.search --page           # write docs/search.md and its figures
 """
 
 from __future__ import annotations
@@ -15,35 +16,37 @@ import argparse
 import json
 import math
 import multiprocessing
+import os
+import platform
 import statistics
 import tempfile
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from benchmarks.search_loops import search_with_loops
+from benchmarks.search_page import page
+from benchmarks.search_watch import Notes, alone, ensembles, test_rows
 from poise.data import read
-from poise.study.arms import train_arms
 from poise.study.clock import Budget, Clock
 from poise.study.cohort import plan_for
 from poise.study.folds import make_folds
-from poise.study.gap import model_of, predictions_of
-from poise.study.metrics import measure, metrics_of
 from poise.study.prepare import Prepared, prepare
-from poise.study.search import Search
-from poise.study.space import Config, Space
+from poise.study.search import METHODS, Search
+from poise.study.space import Space
 from poise.study.table_network import Design
+from poise.study.workers import run_all
 
-STORED = Path(__file__).parent / "results" / "search.jsonl"
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tables"
+ROOT = Path(__file__).resolve().parents[1]
+STORED = ROOT / "benchmarks" / "results" / "search.jsonl"
+DATA = ROOT.parent / "shared" / "data" / "tables"
 TABLES = ("credit_g", "vehicle", "concrete", "phoneme", "spambase", "abalone")
 PARTS = ("batch_norm", "dropout", "mixup", "label_smoothing", "decay", "patience")
-JOBS = 2
-Found = list[tuple[float, float, Config]]
+ARMS = ("population", "loops")
 
 
 def prepared(table: str, seed: int, width: int) -> Prepared:
@@ -56,134 +59,134 @@ def prepared(table: str, seed: int, width: int) -> Prepared:
 
 
 def setting(ready: Prepared, seed: int) -> tuple[Space, Any, Any]:
-    """Return the space, the folds and the plan that both searches have."""
+    """Return the space, the folds and the full training that both searches have."""
     space = Space(PARTS, classification=ready.problem.heads[0].task == "classification")
     count = 3 if len(ready.problem.rows) < 1_500 else 1
     folds = make_folds(ready.strata, task=ready.problem.heads[0].task, count=count, seed=seed)
     return space, folds, plan_for(int(folds.train.shape[1]))
 
 
-def with_population(ready: Prepared, seed: int, seconds: float) -> Found:
-    """Run poise's search for the time; a configuration counts when it has trained to its end."""
+def come_up() -> int:
+    """Wait long enough that the other worker must take a task of its own, with everything imported."""
+    time.sleep(1.0)
+    return os.getpid()
+
+
+def with_population(
+    ready: Prepared, seed: int, seconds: float, folder: Path, jobs: int, method: str
+) -> tuple[Notes, int]:
+    """Run poise's search for the time; return what was noted, and how many configurations it trained."""
     space, folds, plan = setting(ready, seed)
-    found: Found = []
-    began = time.time()
-    search = Search(ready.problem, space, folds, plan, seed, JOBS)
-    known: set[int] = set()
-
-    def on_trials(trials: list[Any]) -> None:
-        own = {candidate.config.number: candidate.config for candidate in search.candidates}
-        for trial in trials:
-            if trial.state == "finished" and trial.number not in known:
-                known.add(trial.number)
-                found.append((time.time() - began, trial.validation, own[trial.number]))
-
-    search.on_trials = on_trials
+    while len(set(run_all(come_up, [()] * jobs, jobs))) < jobs:
+        pass
+    notes = Notes(folder, time.time(), test_rows(ready)[0])
+    search = Search(ready.problem, space, folds, plan, seed, jobs, method=method, early=False, watcher=notes)
     search.run(Clock(Budget(seconds, math.inf, f"{seconds:g}s")), 1.0)
-    return found
+    return notes, len(search.trials)
 
 
-def with_loops(ready: Prepared, seed: int, seconds: float) -> Found:
+def with_loops(ready: Prepared, seed: int, seconds: float, folder: Path, jobs: int) -> tuple[Notes, int]:
     """Run Optuna over plain loops in as many processes, for the time."""
     space, folds, plan = setting(ready, seed)
-    with tempfile.TemporaryDirectory() as folder:
-        storage = Path(folder) / "journal"
-        tasks = [(ready.problem, space, folds, plan, seed, seconds, storage, worker) for worker in range(JOBS)]
-        with multiprocessing.get_context("spawn").Pool(JOBS) as pool:
-            return sorted(
-                (one for found in pool.starmap(search_with_loops, tasks) for one in found), key=lambda f: f[0]
-            )
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as other:
+        barrier = context.Barrier(jobs + 1)
+        with context.Pool(jobs, initializer=_wait, initargs=(barrier,)) as pool:
+            barrier.wait()
+            notes = Notes(folder, time.time(), test_rows(ready)[0])
+            tasks = [
+                (ready.problem, space, folds, plan, seed, seconds, Path(other) / "journal", notes, worker)
+                for worker in range(jobs)
+            ]
+            return notes, sum(pool.starmap(search_with_loops, tasks, chunksize=1))
 
 
-def incumbents(found: Found) -> Found:
-    """Return those that were the best so far."""
-    best, kept = math.inf, []
-    for when, score, config in sorted(found, key=lambda one: one[0]):
-        if score < best:
-            best = score
-            kept.append((when, score, config))
-    return kept
+def _wait(barrier: Barrier) -> None:
+    barrier.wait()
 
 
-def losses_on_test(ready: Prepared, seed: int, configs: list[Config], seeds: int) -> list[float]:
-    """Return the mean test loss of each configuration, retrained by the same code with the same seeds."""
-    space, folds, plan = setting(ready, seed)
-    arms = {str(place): config for place, config in enumerate(configs)}
-    trained = train_arms(ready.problem, space.recipe, arms, folds, plan, seeds=seeds, seed=seed + 7, jobs=JOBS)
-    metric = metrics_of(ready.targets)[0].name
-    losses = []
-    for label in trained.labels:
-        own = [
-            measure(
-                metric,
-                predictions_of(ready, model_of(ready, trained.stack.select(torch.tensor([m]))), ready.parts.test),
-            )
-            for m in trained.members(label)
-        ]
-        losses.append(float(np.mean(own)))
-    return losses
-
-
-def cell(table: str, seed: int, seconds: float, width: int) -> dict[str, Any]:
-    """Return the course of both searches on one table and split: (seconds, validation, test) of each incumbent."""
+def cell(table: str, seed: int, seconds: float, width: int, jobs: int, method: str) -> dict[str, Any]:
+    """Return the courses of both searches on one table and split."""
     ready = prepared(table, seed, width)
-    row: dict[str, Any] = {"table": table, "seed": seed, "seconds": seconds, "width": width}
-    order = ("population", "loops") if seed % 2 == 0 else ("loops", "population")
-    for name in order:
-        found = (with_population if name == "population" else with_loops)(ready, seed, seconds)
-        best = incumbents(found)
-        scores = losses_on_test(ready, seed, [config for _, _, config in best], seeds=3) if best else []
-        row[name] = {
-            "finished": len(found),
-            "course": [[round(w, 2), s, t] for (w, s, _), t in zip(best, scores, strict=True)],
-        }
+    row: dict[str, Any] = {"table": table, "seed": seed, "seconds": seconds, "width": width, "jobs": jobs,
+                           "method": method, "load": os.getloadavg()[0], "torch": torch.__version__,
+                           "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
+    for name in ARMS if seed % 2 == 0 else ARMS[::-1]:
+        with tempfile.TemporaryDirectory() as folder:
+            place, began = Path(folder), time.process_time()
+            notes, trained = (
+                with_population(ready, seed, seconds, place, jobs, method)
+                if name == "population"
+                else with_loops(ready, seed, seconds, place, jobs)
+            )
+            events = notes.events()
+        parent = time.process_time() - began
+        courses = {"alone": alone(ready, events), "ensemble": ensembles(ready, events)}
+        row[name] = {"configurations": trained, "parent": parent, **courses}
     return row
 
 
-def when(course: list[list[float]], goal: float) -> float:
+def reached(course: list[list[float]], goal: float) -> float:
     """Return the seconds after which a course has reached a validation loss."""
     return next((seconds for seconds, score, _ in course if score <= goal), math.inf)
 
 
+def ratios(row: dict[str, Any]) -> dict[str, float]:
+    """Return by how much sooner poise had the loops' best validation loss of a single configuration."""
+    (last, goal, _), ours = row["loops"]["alone"][-1], row["population"]
+    return {kind: last / reached(ours[kind], goal) for kind in ("alone", "ensemble")}
+
+
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print, per table and split: configurations finished, the time to the rival's best, and the test loss."""
-    print(f"{'table':<14}{'seed':>4} {'finished':>16} {'validation':>17} {'test':>17} {'time to its best':>17} ratio")
-    ratios, wins = [], 0
+    """Print, per table: the configurations trained, last losses, and the time to the loops' best validation loss."""
+    print(f"{'table':<12}{'seed':>4} {'trained':>11} | validation: poise, ensemble, loops, theirs |"
+          " test: the same | seconds to loops' best: poise, ensemble, loops; ratios")  # fmt: skip
     for row in rows:
         ours, loops = row["population"], row["loops"]
-        (last, goal, test), mine = loops["course"][-1], ours["course"][-1]
-        reached = when(ours["course"], goal)
-        ratio = last / reached
-        ratios.append(ratio)
-        wins += mine[2] <= test
+        ends = [course[-1] for course in (ours["alone"], ours["ensemble"], loops["alone"], loops["ensemble"])]
+        last, goal, _ = loops["alone"][-1]
+        times = [reached(ours[kind], goal) for kind in ("alone", "ensemble")]
         print(
-            f"{row['table']:<14}{row['seed']:>4} {ours['finished']:>7} /{loops['finished']:>7} "
-            f"{mine[1]:>8.4f}/{goal:>8.4f} {mine[2]:>8.4f}/{test:>8.4f} {reached:>7.1f} /{last:>7.1f} {ratio:>6.2f}"
+            f"{row['table']:<12}{row['seed']:>4} {ours['configurations']:>5}/{loops['configurations']:>5} | "
+            f"{' '.join(f'{end[1]:.4f}' for end in ends)} | {' '.join(f'{end[2]:.4f}' for end in ends)} | "
+            f"{times[0]:.1f} {times[1]:.1f} {last:.1f}; {' '.join(f'{r:.1f}' for r in ratios(row).values())}"
         )
-    print(f"poise / Optuna over loops. Time to the loops' best: median ratio {statistics.median(ratios):.2f}; "
-          f"poise's last incumbent has the lower test loss in {wins} of {len(rows)}.")  # fmt: skip
+    if rows:
+        for kind, said in (("alone", "best single"), ("ensemble", "ensemble")):
+            found = [ratios(row)[kind] for row in rows]
+            print(f"{said}: the loops' best validation loss {statistics.median(found):.1f} times sooner (median)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--show", action="store_true", help="print what is stored")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each search")
+    parser.add_argument("--page", action="store_true", help="write docs/search.md from what is stored")
+    parser.add_argument("--seconds", type=float, default=75.0, help="of each search")
     parser.add_argument("--tables", nargs="*", default=list(TABLES))
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--search", choices=sorted(METHODS), default="halving")
+    parser.add_argument("--stored", type=Path, default=STORED)
     options = parser.parse_args()
-    stored = [json.loads(line) for line in STORED.read_text().splitlines()] if STORED.exists() else []
-    if not options.show:
-        done = {(row["table"], row["seed"], row["width"], row["seconds"]) for row in stored}
+    stored = [json.loads(line) for line in options.stored.read_text().splitlines()] if options.stored.exists() else []
+    how = {"width": options.width, "seconds": options.seconds, "jobs": options.jobs, "method": options.search}
+    if not (options.show or options.page):
+        done = [(row["table"], row["seed"]) for row in stored if how.items() <= row.items()]
         for table in options.tables:
             for seed in options.seeds:
-                if (table, seed, options.width, options.seconds) in done:
+                if (table, seed) in done:
                     continue
-                stored.append(cell(table, seed, options.seconds, options.width))
-                with STORED.open("a") as file:
+                stored.append(
+                    cell(table, seed, options.seconds, options.width, jobs=options.jobs, method=options.search)
+                )
+                with options.stored.open("a") as file:
                     file.write(json.dumps(stored[-1]) + "\n")
                 show(stored[-1:])
-    show(stored)
+    chosen = [row for row in stored if how.items() <= row.items()]
+    show(chosen)
+    if options.page:
+        page(chosen, ROOT / "docs")
 
 
 if __name__ == "__main__":

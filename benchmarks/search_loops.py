@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.search_watch import Notes
 from poise.study.cohort import Plan
 from poise.study.folds import Folds
 from poise.study.problem import Problem
-from poise.study.space import Config, Space
+from poise.study.space import Space
 
 __all__ = ["search_with_loops"]
 
@@ -57,20 +58,26 @@ class Training:
         fall = (1 + math.cos(math.pi * max(0.0, share - WARM_UP) / (1 - WARM_UP))) / 2
         return min(1.0, rise, fall)
 
-    def advance(self, until: int) -> None:
-        """Train to step `until`, looking at the stop rows every `plan.every` steps."""
-        while self.step < until and not self.stopped:
-            self.model.train()
-            for _ in range(min(self.plan.every, until - self.step)):
-                self._one()
-                self.step += 1
-            score = self.loss_on(*self.held[0])
-            if score < self.best:
-                self.best, self.waited, self.kept = score, 0, copy.deepcopy(self.model.state_dict())
-            else:
-                self.waited += 1
-                self.stopped = self.waited >= 12
-            self.stopped |= not math.isfinite(score)
+    def advance(self, until: int) -> bool:
+        """Train to the next evaluation or step `until`, look at the stop rows; returns whether they were never better.
+
+        A network that has stopped does nothing.
+        """
+        if self.stopped or self.step >= until:
+            return False
+        self.model.train()
+        for _ in range(min(self.plan.every, until - self.step)):
+            self._one()
+            self.step += 1
+        score = self.loss_on(*self.held[0])
+        better = score < self.best
+        if better:
+            self.best, self.waited, self.kept = score, 0, copy.deepcopy(self.model.state_dict())
+        else:
+            self.waited += 1
+            self.stopped = self.waited >= 12
+        self.stopped |= not math.isfinite(score)
+        return better
 
     def _one(self) -> None:
         if self.place + self.plan.batch > len(self.order):
@@ -104,13 +111,20 @@ class Training:
             )
         return float(total[0] / rows[0])
 
-    def score(self) -> float:
-        """Return the validation loss of the best weights."""
+    def answers(self, *inputs: Tensor) -> list[Tensor]:
+        """Return the best weights' outputs."""
         now = copy.deepcopy(self.model.state_dict())
         self.model.load_state_dict(self.kept)
-        found = self.loss_on(*self.held[1])
+        self.model.eval()
+        with torch.no_grad():
+            found = [self.model(part) for part in inputs]
         self.model.load_state_dict(now)
         return found
+
+    def judge(self, outputs: Tensor) -> float:
+        """Return the loss of outputs on the validation rows."""
+        total, rows = self.problem.heads[0].score(outputs[None], self.held[1][1][None], torch.ones(1, len(outputs)))
+        return float(total[0] / rows[0])
 
 
 def regularized(problem: Problem, on: dict[str, float]) -> nn.Module:
@@ -125,15 +139,15 @@ def regularized(problem: Problem, on: dict[str, float]) -> nn.Module:
 
 
 def search_with_loops(
-    problem: Problem, space: Space, folds: Folds, plan: Plan, seed: int, seconds: float, storage: Path, worker: int
-) -> list[tuple[float, float, Config]]:
-    """Search in this process until the time is up; returns (seconds since the start, validation loss, configuration).
+    problem: Problem, space: Space, folds: Folds, plan: Plan, seed: int, seconds: float, storage: Path, notes: Notes,
+    worker: int,
+) -> int:  # fmt: skip
+    """Search in this process until the time is up; returns how many configurations trained to their end.
 
     Several workers share one study through `storage`.
     """
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    began, found = time.time(), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sampler = optuna.samplers.TPESampler(
@@ -147,24 +161,41 @@ def search_with_loops(
             sampler=sampler,
             pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2, bootstrap_count=0),
         )
+    finished = [0]
 
     def objective(trial: Any) -> float:
         config = space.suggest(trial, trial.number)
         on = {key: value for key, value in config.dials.items() if key.split(".")[0] in config.on}
         on |= {"lr": config.lr} | ({"batch_norm": 1.0} if "batch_norm" in config.on else {})
         runs = [Training(problem, folds, fold, plan, on, seed + trial.number) for fold in range(len(folds))]
-        for rung, share in enumerate((0.25, 1.0)):
-            for run in runs:
-                run.advance(round(plan.steps * share))
-            score = float(np.mean([run.score() for run in runs]))
+        score = math.inf
+        for rung, until in enumerate((*plan.rungs, plan.steps)):
+            while not all(run.stopped or run.step >= until for run in runs):
+                better = [run.advance(until) for run in runs]
+                if any(better):
+                    score = _looked_at(problem, folds, runs, trial.number, notes)
+                if time.time() > notes.began + seconds:
+                    raise optuna.TrialPruned
             if not math.isfinite(score):
                 raise optuna.TrialPruned
-            if rung == 0:
-                trial.report(score, 1)
+            if until < plan.steps:
+                trial.report(score, 2**rung)
                 if trial.should_prune():
                     raise optuna.TrialPruned
-        found.append((time.time() - began, score, config))
+        finished[0] += 1
         return score
 
-    study.optimize(objective, timeout=seconds)
-    return found
+    study.optimize(objective, timeout=max(0.0, notes.began + seconds - time.time()))
+    return finished[0]
+
+
+def _looked_at(problem: Problem, folds: Folds, runs: list[Training], number: int, notes: Notes) -> float:
+    """Return the configuration's loss on the validation rows, and note it where it counts."""
+    outputs = [run.answers(run.held[1][0], notes.inputs) for run in runs]
+    score = float(np.mean([run.judge(own) for run, (own, _) in zip(runs, outputs, strict=True)]))
+    if notes.counts(number, score):
+        held = torch.full((len(problem.rows), problem.outputs), torch.nan)
+        for fold, (own, _) in enumerate(outputs):
+            held[folds.validation[fold] > 0] = own
+        notes.write(number, score, held, torch.stack([test for _, test in outputs]))
+    return score

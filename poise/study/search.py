@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-import optuna
 
 from poise.study.bracket import Candidate, Watcher, bracket
 from poise.study.checkpoint import Checkpoint
@@ -22,6 +18,7 @@ from poise.study.halt import Halt, halt_at_ctrl_c
 from poise.study.lengths import Lengths
 from poise.study.problem import Problem
 from poise.study.result import Trial
+from poise.study.sampler import Sampler
 from poise.study.space import Config, Space
 from poise.study.workers import run_all
 
@@ -41,8 +38,7 @@ KEPT = 64
 class Search:
     """The state of a search; `run` may be interrupted at any time and leaves the candidates found so far.
 
-    `plan` is the full training; `lengths` finds out how much of it is needed. A search in time ends before it where
-    `ending` sees no gain any more.
+    `plan` is the full training; `lengths` finds out how much of it is needed.
     """
 
     problem: Problem
@@ -53,6 +49,7 @@ class Search:
     jobs: int = 1
     widest: int = 16  # configurations of a bracket
     method: str = "halving"
+    early: bool = True  # a search in time ends before it where `ending` says so
     tell: Callable[[str, float | None], None] = lambda message, best: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
     checkpoint: Checkpoint | None = None
@@ -81,7 +78,7 @@ class Search:
                 raise KeyboardInterrupt
 
     def _waves(self, clock: Clock, share: float, halt: Halt) -> None:
-        study, number = self._sampler(), 0
+        sampler, number = Sampler(self.space, self.seed), 0
         if clock.budget.trials <= self.widest * self.jobs:
             self.lengths.only_full()  # nothing could be learned from a first wave that is the only one
         while number < clock.budget.trials and not halt.asked():
@@ -91,14 +88,13 @@ class Search:
                 break
             width = max(4, math.floor(self.widest * min(1.0, clock.left(share) / wave))) if wave else self.widest
             again = self._again(plan, width)
-            tasks, asked = [], {}
+            tasks, first = [], number
             for place in range(self.jobs):
                 room = int(min(width, clock.budget.trials - number))
                 if room > 0:
                     same = again[:room] if place == 0 else []
-                    proposals = self._propose(study, number, room, same)
-                    asked.update({config.number: trial for config, trial in proposals})
-                    configs = [config for config, _ in proposals]
+                    start = self.space.portfolio(0)[:room] if number == 0 else [self._known[twin][0] for twin in same]
+                    configs = sampler.propose(number, room, start)
                     identities = [self._known[twin][1] for twin in same] + [c.number for c in configs[len(same) :]]
                     self._known |= {c.number: (c, own) for c, own in zip(configs, identities, strict=True)}
                     end = halt.by(time.time() + clock.left(share))
@@ -106,14 +102,15 @@ class Search:
                     tasks.append((self.problem, self.space, configs, *how))
                     number += room
             best = min((c.score for c in self.candidates), default=None)
-            self.tell(f"configurations {number - len(asked)} to {number - 1}", best)
+            self.tell(f"configurations {first} to {number - 1}", best)
             for trials, candidates in run_all(METHODS[self.method], tasks, self.jobs):
-                self._close(study, asked, trials)
+                sampler.tell(trials)
+                self.trials += trials
                 self.candidates = sorted([*self.candidates, *candidates], key=lambda one: one.score)[:KEPT]
                 self.on_trials(trials)
-            gains = self._gains(number - len(asked), again)
+            gains = self._gains(first, again)
             self.lengths.close(gains)
-            if math.isfinite(clock.budget.seconds) and not self.lengths.trying:
+            if self.early and math.isfinite(clock.budget.seconds) and not self.lengths.trying:
                 self.ending.close(self.candidates)
             self.seconds += time.monotonic() - began
 
@@ -133,39 +130,3 @@ class Search:
         """Return the seconds that a step of one network took a worker, evaluation and start-up counted in."""
         steps = len(self.folds) * sum(trial.steps for trial in self.trials)
         return self.seconds * self.jobs / steps if steps else 0.0
-
-    def _sampler(self) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(
-                multivariate=True, group=True, constant_liar=True, n_startup_trials=16, seed=self.seed
-            )
-            return optuna.create_study(sampler=sampler)
-
-    def _propose(
-        self, study: optuna.Study, number: int, room: int, again: list[int] | None = None
-    ) -> list[tuple[Config, Any]]:
-        """Return the next configurations with their Optuna trials: the portfolio first, then the sampler's.
-
-        `again` are the numbers of earlier configurations that come before the sampler's. A bracket switches only some
-        of the rarer parts on, because a part costs its time for every member as soon as one member uses it.
-        """
-        fixed = self.space.rare_off(number, self.seed)
-        start = self.space.portfolio(0)[:room] if number == 0 else [self._known[twin][0] for twin in again or []]
-        for place in range(room):
-            study.enqueue_trial(self.space.as_trial(start[place]) if place < len(start) else fixed)
-        found = []
-        for place in range(room):
-            trial = study.ask()
-            found.append((self.space.suggest(trial, number + place), trial))
-        return found
-
-    def _close(self, study: optuna.Study, asked: dict[int, Any], trials: list[Trial]) -> None:
-        """Report configurations to the sampler and to the records."""
-        for trial in trials:
-            if trial.state == "diverged":
-                study.tell(asked[trial.number], state=optuna.trial.TrialState.FAIL)
-            else:
-                study.tell(asked[trial.number], trial.validation)
-        self.trials += trials

@@ -1,0 +1,174 @@
+"""The page of `search.py`: a table of times and losses, and the curves as SVG files."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+__all__ = ["page"]
+
+WIDE, HIGH, LEFT, TOP = 340, 190, 56, 34
+ENDS = (1.0, 10.0, 60.0)
+CURVES = (
+    ("population", "ensemble", "poise, ensemble", "ours"),
+    ("population", "alone", "poise, best single", "ours dash"),
+    ("loops", "ensemble", "loops, ensemble", "theirs"),
+    ("loops", "alone", "loops, best single", "theirs dash"),
+)
+STYLE = """<style>
+text { font: 12px system-ui, sans-serif; fill: #1f2328 } .soft { fill: #59636e } .title { font-weight: 600 }
+.grid { stroke: #d1d9e0 } path { fill: none; stroke-width: 2 } .dash { stroke-dasharray: 5 3 }
+.ours { stroke: #0969da } .theirs { stroke: #bc4c00 }
+@media (prefers-color-scheme: dark) { text { fill: #f0f6fc } .soft { fill: #9198a1 } .grid { stroke: #3d444d }
+.ours { stroke: #58a6ff } .theirs { stroke: #f0883e } }
+</style>"""
+HEAD = """\
+# Time to a validation loss
+
+poise's search against Optuna over plain torch loops, as `benchmarks/search.py` measures it: same network, space, folds,
+full training, sampler (TPE), rungs and patience, in {jobs} processes of one thread each, {seconds:g} seconds an arm.
+The clock of both starts when their processes are up. A configuration counts from the evaluation on at which the weights
+that early stopping keeps for it have the loss; the ensemble is selected by the same code for both, at sixteen times.
+What poise does besides: it trains populations, begins with a few fixed configurations, and finds out how long training
+has to be. Measured on {machine}, torch {torch}.
+
+```console
+python -m benchmarks.search && python -m benchmarks.search --page
+```
+
+![Validation loss over time](images/search-validation.svg)
+
+![Test loss over time](images/search-test.svg)
+
+## Seconds to the loops' best validation loss
+
+Goal: the lowest validation loss of a single configuration that the loops had in the time. *Times sooner* is their time
+to it over poise's.
+"""
+PIECES = (
+    ("rungs", "bracket", "after an eighth, a quarter and half of the full training, the better half of a bracket goes "
+     "on; who has run out of patience, or is dropped, is cut out of the population"),
+    ("lengths", "lengths", "the first wave trains for a quarter; the next is twice as long, with the three best again "
+     "under the same seeds: where these improve on the whole it stays longer, else it goes back for good"),
+    ("proposals", "sampler", "Optuna's TPE, a bracket at a time, from the best and the latest trials"),
+    ("ensemble", "ensemble", "bagged greedy selection on held-out rows"),
+    ("early end", "ending", "of a budget in time: where the ensemble's gain over four waves, on ten parts of the "
+     "held-out rows, is below its standard error"),
+    ("`--search pbt`", "evolution", "instead of rungs: the worst quarter takes over weights and dials of the best, "
+     "seven times in a training"),
+)  # fmt: skip
+TAIL = """
+The early end is switched off in this measurement, so that the curves have the whole time. Validation losses are those
+of the best of many looks at the same rows, and an ensemble is chosen on them too; the test curves say what is left.
+"""
+
+
+def page(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write `search.md` and its figures from the rows of one setting."""
+    if not rows:
+        return
+    (folder / "images").mkdir(exist_ok=True)
+    for column, name in ((1, "validation"), (2, "test")):
+        (folder / "images" / f"search-{name}.svg").write_text(figure(rows, column, name))
+    first = rows[0]
+    text = HEAD.format(jobs=first["jobs"], seconds=first["seconds"], machine=first["machine"], torch=first["torch"])
+    (folder / "search.md").write_text("\n".join([text, *_times(rows), "", *_losses(rows), "", *_pieces(), TAIL]))
+
+
+def _times(rows: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| table | configurations, poise / loops | loops s | poise single s | times sooner | poise ensemble s "
+        "| times sooner |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
+    ]
+    all_ratios: list[list[float]] = [[], []]
+    for row in rows:
+        last, goal, _ = row["loops"]["alone"][-1]
+        cells = []
+        for place, kind in enumerate(("alone", "ensemble")):
+            course = row["population"][kind]
+            took = next((seconds for seconds, score, _ in course if score <= goal), math.inf)
+            all_ratios[place].append(last / took)
+            cells += ["not reached" if math.isinf(took) else f"{took:.1f}", f"{last / took:.1f}"]
+        counts = f"{row['population']['configurations']} / {row['loops']['configurations']}"
+        lines.append(f"| {row['table']} | {counts} | {last:.1f} | {' | '.join(cells)} |")
+    medians = [f"{statistics.median(own):.1f}" for own in all_ratios]
+    return [*lines, f"| median | | | | **{medians[0]}** | | **{medians[1]}** |"]
+
+
+def _losses(rows: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [
+        "## Losses at the end",
+        "",
+        "| table | validation: poise single | ensemble | loops single | ensemble | test: poise single | ensemble "
+        "| loops single | ensemble |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    order = [("population", "alone"), ("population", "ensemble"), ("loops", "alone"), ("loops", "ensemble")]
+    for row in rows:
+        ends = [row[arm][kind][-1] for arm, kind in order]
+        cells = [f"{end[column]:.4f}" for column in (1, 2) for end in ends]
+        lines.append(f"| {row['table']} | {' | '.join(cells)} |")
+    return lines
+
+
+def _pieces() -> list[str]:
+    lines = ["## What the search does", "", "| piece | rule | code |", "| --- | --- | --- |"]
+    return lines + [f"| {name} | {rule} | `poise/study/{file}.py` |" for name, file, rule in PIECES]
+
+
+def figure(rows: Sequence[dict[str, Any]], column: int, name: str) -> str:
+    """Draw a panel a table: losses against seconds on a logarithmic axis, as steps."""
+    across, parts = 2, []
+    for place, row in enumerate(rows):
+        left, top = LEFT + (place % across) * (WIDE + 40), TOP + (place // across) * (HIGH + 56)
+        parts += _panel(row, column, left, top)
+    high = TOP + math.ceil(len(rows) / across) * (HIGH + 56)
+    for place, (_, _, said, kind) in enumerate(CURVES):
+        x = LEFT + place * 165
+        parts.append(f'<path class="{kind}" d="M{x} {high}h26"/>')
+        parts.append(_text(x + 32, high + 4, said))
+    title = f"{name.capitalize()} loss against wall clock, lower is better"
+    box = f'viewBox="0 0 {LEFT + across * (WIDE + 40)} {high + 20}" role="img" aria-label="{title}"'
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {box}>', STYLE, *parts, "</svg>\n"])
+
+
+def _panel(row: dict[str, Any], column: int, left: float, top: float) -> list[str]:
+    courses = [(row[arm][kind], said, look) for arm, kind, said, look in CURVES]
+    end = row["seconds"]
+    begin = min(0.5, *(course[0][0] for course, _, _ in courses if course))
+    values = [point[column] for course, _, _ in courses for point in course]
+    low = min(values)
+    # What the first seconds had is far off: the panel shows what happens near the end.
+    lasts = [course[-1][column] for course, _, _ in courses]
+    high = low + 4 * max(max(lasts) - low, 1e-3 * abs(low))
+    width, height = WIDE - 30, HIGH - 24
+
+    def x(seconds: float) -> float:
+        return left + width * math.log(min(max(seconds, begin), end) / begin) / math.log(end / begin)
+
+    def y(value: float) -> float:
+        return top + 14 + height * (1 - (min(value, high) - low) / (high - low))
+
+    parts = [_text(left, top, row["table"], kind="title")]
+    for seconds in (*ENDS, end):
+        if begin <= seconds <= end:
+            parts.append(f'<line class="grid" x1="{x(seconds):.1f}" x2="{x(seconds):.1f}" y1="{top + 14}" '
+                         f'y2="{top + 14 + height}"/>')  # fmt: skip
+            if seconds == end or seconds < 0.7 * end:
+                parts.append(_text(x(seconds), top + height + 30, f"{seconds:g} s", kind="soft", anchor="middle"))
+    for value in (low, high):
+        parts.append(_text(left - 6, y(value) + 4, f"{value:.3g}", kind="soft", anchor="end"))
+    for course, said, look in courses:
+        path = f"M{x(course[0][0]):.1f} {y(course[0][column]):.1f}"
+        path += "".join(f"H{x(point[0]):.1f}V{y(point[column]):.1f}" for point in course[1:]) + f"H{x(end):.1f}"
+        parts.append(f'<path class="{look}" d="{path}"><title>{escape(said)}</title></path>')
+    return parts
+
+
+def _text(x: float, y: float, text: str, *, kind: str = "", anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
