@@ -15,6 +15,10 @@ from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Pe
 
 __all__ = ["ColumnPlan", "Mlp", "TabularNet", "quantile_edges"]
 
+ROWS_OF_BIN = 128
+"""Rows that a bin of a numeric embedding needs, before frequent values make room for others; measured by
+benchmarks/tables_backbone.py: with fewer rows, steps at a frequent value are worth more than bins of the few others."""
+
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "selu": nn.SELU,
@@ -68,13 +72,14 @@ class ColumnPlan:
 def quantile_edges(inputs: np.ndarray, columns: Sequence[int], bins: int) -> Tensor:
     """Return (n, bins + 1) edges at training quantiles of each column, strictly increasing.
 
-    A value that many rows share counts no more than one bin holds: plain quantiles of a column that is mostly 0 would
-    all be 0, and one bin would be left for all that differs. A column of at most bins + 1 values has its edges at the
-    values. Equal edges are nudged apart by a millionth of the column's range or of its largest value, so that no bin
-    has width 0 in float32.
+    Of a column that is mostly 0, plain quantiles are mostly 0, and few bins are left for all that differs. So, from
+    `ROWS_OF_BIN` rows a bin on, a value that many rows share counts as fewer: as one bin's, if the other rows are
+    enough for the other bins; and a column of at most bins + 1 values has its edges at the values. Equal edges are
+    nudged apart by a millionth of the column's range or of its largest value, so that no bin has width 0 in float32.
 
-    >>> quantile_edges(np.array([[0.0]] * 6 + [[1.0], [2.0], [3.0], [4.0]]), [0], bins=2)
-    tensor([[0.0000, 0.5000, 4.0000]])
+    >>> column = np.array([0.0] * 4000 + [i / 999 for i in range(1000)])
+    >>> quantile_edges(column[:, None], [0], bins=4).round(decimals=2)
+    tensor([[0.0000, 0.0000, 0.3300, 0.6700, 1.0000]])
     """
     edges = np.stack([_even_quantiles(inputs[:, column].astype(np.float64), bins) for column in columns])
     width = np.maximum(np.maximum(edges[:, -1:] - edges[:, :1], np.abs(edges).max(1, keepdims=True)), 1.0) * 1e-6
@@ -82,20 +87,25 @@ def quantile_edges(inputs: np.ndarray, columns: Sequence[int], bins: int) -> Ten
 
 
 def _even_quantiles(column: np.ndarray, bins: int) -> np.ndarray:
-    """Return bins + 1 quantiles (NumPy's linear ones, without ties) with no value counted more than a bin holds."""
+    """Return bins + 1 quantiles (NumPy's linear ones) of a column whose frequent values count less than they occur."""
+    grid = np.linspace(0.0, 1.0, bins + 1)
+    least = ROWS_OF_BIN * bins
+    if len(column) <= least:
+        return np.quantile(column, grid)
     values, counts = np.unique(column, return_counts=True)
     if len(values) <= bins + 1:
         return np.concatenate([values, np.full(bins + 1 - len(values), values[-1])])
-    # With the `heavy` most frequent values at one bin each, the others fill the bins that are left.
     falling = np.sort(counts)[::-1]
     others = len(column) - np.concatenate([[0], np.cumsum(falling[:bins])])
-    held = next(
-        others[heavy] / (bins - heavy) for heavy in range(bins) if falling[heavy] * (bins - heavy) <= others[heavy]
-    )
-    weights = np.minimum(counts, held)
+    # What the `heavy` most frequent values count each: what a bin of the others holds, but `least` must be left in all.
+    for heavy in range(bins):
+        most = max(others[heavy] / (bins - heavy), (least - others[heavy]) / max(1, heavy))
+        if falling[heavy] <= most:
+            break
+    weights = np.minimum(counts, most)
     last = np.cumsum(weights) - 1
     places = np.stack([last - weights + 1, last], axis=1).ravel()  # of each value's first and last row
-    return np.interp(np.linspace(0.0, last[-1], bins + 1), places, np.repeat(values, 2))
+    return np.interp(grid * last[-1], places, np.repeat(values, 2))
 
 
 class NumericEmbedding(nn.Module):

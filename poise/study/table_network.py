@@ -60,6 +60,8 @@ class Design(NetworkDesign):
         numeric = plan.numeric()
         if self.embedding != "piecewise" or not numeric:
             return None
-        # Wide tables get fewer bins: 512 embedded features are enough, and the first layer pays for each.
-        bins = max(2, min(self.bins, 512 // len(numeric)))
+        # More rows can fill more bins: up to four times as many, one for each thousand rows. Wide tables get fewer:
+        # 512 embedded features are enough, and the first layer pays for each.
+        bins = max(self.bins, min(4 * self.bins, len(inputs) // 1000))
+        bins = max(2, min(bins, 512 // len(numeric)))
         return quantile_edges(inputs.numpy(), numeric, bins)
