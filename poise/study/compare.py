@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from poise.data.characters import CharacterEncoder
 from poise.study.baselines import boosting, plain_families, plain_networks
 from poise.study.clock import Clock
 from poise.study.cohort import Plan
@@ -13,7 +14,9 @@ from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of, together
 from poise.study.metrics import Found, Predictions, Several, bootstrap, metrics_of
 from poise.study.model import StudyModel
+from poise.study.ngrams import NGrams, best_order
 from poise.study.prepare import Prepared
+from poise.study.readings import Readings
 from poise.study.result import Arm, Score
 
 __all__ = ["compare"]
@@ -65,11 +68,22 @@ def compare(
             add(name, predictions_of(ready, model_of(ready, stack), test), took, note)
     if ready.problem.design.boosting:
         add_boosting()
+    if isinstance(ready.encoder, CharacterEncoder):
+        began = clock.spent()
+        found, order = _of_counts(ready, fitted, ready.encoder)
+        add(f"{order}-grams", found, clock.spent() - began, "Witten-Bell, the best order on validation")
     spent = clock.spent()
     add("poise network", predictions_of(ready, model.single(0), test), spent, "the best recipe, one network")
     many = f"{len(fitted.stack)} networks of {len(fitted.chosen)} recipes"
     add("poise ensemble", predictions_of(ready, model, test), spent, many)
     return tuple(arms)
+
+
+def _of_counts(ready: Prepared, fitted: Fitted, encoder: CharacterEncoder) -> tuple[Readings, int]:
+    """Return how n-grams of the development stretches read the test stretch, and their order."""
+    rows, folds = ready.inputs[ready.development], fitted.folds
+    order = best_order(rows[folds.train[0].numpy()], rows[folds.validation[0].numpy() > 0], encoder.size)
+    return NGrams.fit(rows, order=order, size=encoder.size).read(ready.inputs[ready.parts.test]), order
 
 
 def _weighted(ready: Prepared) -> bool:
