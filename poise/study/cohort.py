@@ -43,7 +43,9 @@ class Plan:
 
     def cut(self, share: float) -> Plan:
         """Return the plan of a share of the steps, twenty at least; rungs stay where they are."""
-        steps = min(self.steps, max(20, round(self.steps * share)))
+        steps = max(20, round(self.steps * share))
+        if steps >= self.steps:
+            return self
         return replace(self, steps=steps, every=max(1, steps // 24), rungs=tuple(r for r in self.rungs if r < steps))
 
     def work(self, configurations: int, until: int | None = None) -> int:
@@ -209,16 +211,25 @@ class Cohort:
         return self._means(self.history[-1][1] if self.history else torch.full((len(self.owner),), torch.nan))
 
 
-def plan_for(rows: int, *, seconds: float = math.inf, rate: float = 0.0, trainings: float = 1.0) -> Plan:
-    """Return how long to train on `rows` training rows: more epochs for fewer rows.
+def plan_for(
+    rows: int,
+    *,
+    effort: tuple[int, int] | None = None,
+    seconds: float = math.inf,
+    rate: float = 0.0,
+    trainings: float = 1.0,
+) -> Plan:
+    """Return how long to train on `rows` training rows: more epochs for fewer rows, or the design's own effort.
 
     `rate` is the measured seconds of one step of one network. `trainings` full trainings must fit into `seconds`: a
     short budget gets a shorter training rather than no comparison.
     """
-    batch = min(rows, 64 if rows < 800 else 128 if rows < 8_000 else 256)
-    per_epoch = max(1, rows // batch)
-    epochs = 100 if rows < 1_000 else 60 if rows < 5_000 else 30 if rows < 20_000 else 16
-    steps = epochs * per_epoch
+    batch, epochs = effort or (
+        64 if rows < 800 else 128 if rows < 8_000 else 256,
+        100 if rows < 1_000 else 60 if rows < 5_000 else 30 if rows < 20_000 else 16,
+    )
+    batch = min(rows, batch)
+    steps = epochs * max(1, rows // batch)
     if rate > 0 and math.isfinite(seconds):
         steps = min(steps, int(seconds / (rate * trainings)))
     steps = max(steps, 20)
@@ -228,7 +239,8 @@ def plan_for(rows: int, *, seconds: float = math.inf, rate: float = 0.0, trainin
 
 def measured_rate(problem: Problem, recipe: Recipe, configs: Sequence[Config], folds: Folds) -> float:
     """Return the seconds of one step of one network, measured on a few steps of a small population."""
-    plan = plan_for(int(folds.train.shape[1]))
+    size = int(folds.train.shape[1])
+    plan = plan_for(size, effort=problem.design.effort(size))
     cohort = Cohort(problem, recipe, configs, folds, plan, seed=0)
     rows = folds.train[cohort.fold]
     cohort.population.train(problem.rows, 1, plan.batch, rows)

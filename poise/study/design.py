@@ -65,6 +65,10 @@ class NetworkDesign(ABC):
         """Return the group of each input column, (F,) int64, for batch parts; None where inputs are no columns."""
         return None
 
+    def effort(self, rows: int) -> tuple[int, int] | None:
+        """Return the rows of a step and the epochs of a full training on `rows`; None for what is usual of tables."""
+        return None
+
     def edges(self, plan: Any, inputs: Tensor) -> Tensor | None:
         """Return what the networks take from the training inputs beyond the plan, saved with the model; or None."""
         return None

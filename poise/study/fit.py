@@ -97,11 +97,12 @@ def fit(
         rate = measured_rate(problem, space.recipe, space.portfolio(0), folds) if timed else 0.0
     # A wave at each length, on every fold, must fit into the search's time; where they do not, fewer configurations
     # train longer rather than many too short, down to half of the epochs that the table deserves.
-    full = plan_for(size)
+    effort = problem.design.effort(size)
+    full = plan_for(size, effort=effort)
     lengths = Lengths(full).plans
     for widest in (16, 12, 8, 6) if count == 1 else (12, 8, 6):
         trainings = count * sum(plan.work(widest) for plan in lengths) / full.steps / settings.search_share
-        plan = plan_for(size, seconds=clock.left(), rate=rate, trainings=trainings)
+        plan = plan_for(size, effort=effort, seconds=clock.left(), rate=rate, trainings=trainings)
         if plan.steps >= full.steps * 0.5:
             break
     if plan.steps < full.steps:

@@ -15,6 +15,7 @@ from poise.core.errors import ArgumentError
 from poise.core.recipe import Recipe
 from poise.data.characters import START, CharacterEncoder
 from poise.network import LockedDropout, RecurrentDropConnect, TemporalPenalty
+from poise.study.cohort import plan_for
 from poise.study.sequence_head import SequenceHead
 from poise.study.space import Space
 from poise.study.text_network import TEXT_NETWORKS, TextDesign, TextNetwork
@@ -85,6 +86,14 @@ def test_the_output_layer_is_the_embedding_if_they_are_tied() -> None:
 def test_a_wrong_design_is_refused(field: str, value: object, message: str) -> None:
     with pytest.raises(ArgumentError, match=f"`TextDesign.{field}` {message}"):
         TextDesign(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_training_on_a_text_takes_many_short_steps() -> None:
+    design = TextDesign()
+    plan = plan_for(500, effort=design.effort(500))
+    assert (plan.batch, plan.steps) == (16, 40 * (500 // 16))
+    assert plan_for(5, effort=design.effort(5)).batch == 5
+    assert plan_for(10_000, effort=design.effort(10_000)).steps == 16 * (10_000 // 16)
 
 
 def test_a_transformer_needs_a_width_that_its_heads_divide() -> None:
