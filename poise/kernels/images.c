@@ -28,6 +28,17 @@ typedef uint16_t bytes_pair; /* the left one is the low byte */
 #define SUMMAND(x) ((x) << 7)
 #define RESULT(x, lost) ((uint8_t)(((x) + (lost) + 64) >> 7)) /* each product is rounded down, in two passes */
 #define LEVELS_OF levels_of_bytes
+
+POISE_CLONES static void bytes_grey_of(
+    const uint8_t *restrict red, const uint8_t *restrict green, const uint8_t *restrict blue, uint8_t *restrict out,
+    int64_t count
+) {
+    uint16_t level[CHUNK]; /* in 1/256; the weights sum to 1 */
+    for (int64_t k = 0; k < count; k++)
+        level[k] = (uint16_t)(PART(red[k] << 8, 19595) + PART(green[k] << 8, 38470) + PART(blue[k] << 8, 7471));
+    for (int64_t k = 0; k < count; k++) out[k] = (uint8_t)((level[k] + 129) >> 8); /* each product is rounded down */
+}
+
 #include "images_stretch.h"
 #include "images_places.h"
 #include "images_pixels.h"
@@ -74,6 +85,12 @@ typedef struct {
 #define SUMMAND(x) (x)
 #define RESULT(x, lost) (x)
 #define LEVELS_OF levels_of_floats
+
+POISE_CLONES static void floats_grey_of(
+    const float *restrict red, const float *restrict green, const float *restrict blue, float *restrict out, int64_t count
+) {
+    for (int64_t k = 0; k < count; k++) out[k] = LUMA(red[k], green[k], blue[k]);
+}
 
 /* Floats are interpolated along a line as they are read. */
 typedef int floats_stretch;

@@ -13,11 +13,6 @@ POISE_CLONES static void away_from(float *restrict x, int64_t count, float base,
     for (int64_t k = 0; k < count; k++) x[k] = clamped(x[k] + (factor - 1.0f) * (x[k] - base), top);
 }
 
-/* The luma in the place of red. */
-POISE_CLONES static void luma_of(Pixels *p, int64_t count) {
-    for (int64_t k = 0; k < count; k++) p->red[k] = LUMA(p->red[k], p->green[k], p->blue[k]);
-}
-
 POISE_CLONES static void saturate(Pixels *p, int64_t count, float factor, float top) {
     for (int64_t k = 0; k < count; k++) {
         float base = LUMA(p->red[k], p->green[k], p->blue[k]);

@@ -83,13 +83,12 @@ static void NAME(color)(const PIXEL *in, PIXEL *out, Shape s, const float *step,
 
 static void NAME(gray)(const PIXEL *in, PIXEL *out, Shape s) {
     int64_t plane = s.height * s.width;
-    Pixels p;
-    for (int64_t k = 0; k < plane; k += CHUNK) {
+    if (s.channels == 1 && in != out) memcpy(out, in, (size_t)plane * sizeof(PIXEL));
+    for (int64_t k = 0; k < plane && s.channels == 3; k += CHUNK) {
         int64_t count = least(CHUNK, plane - k);
-        NAME(load_pixels)(in, &p, k, count, s.channels, plane);
-        if (s.channels == 3) luma_of(&p, count);
-        NAME(store)(p.red, out + k, count);
-        for (int64_t c = 1; c < s.channels; c++) memcpy(out + c * plane + k, out + k, (size_t)count * sizeof(PIXEL));
+        PIXEL grey[CHUNK];
+        NAME(grey_of)(in + k, in + plane + k, in + 2 * plane + k, grey, count);
+        for (int64_t c = 0; c < 3; c++) memcpy(out + c * plane + k, grey, (size_t)count * sizeof(PIXEL));
     }
 }
 
