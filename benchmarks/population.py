@@ -5,7 +5,8 @@ of 128 without replacement, every configuration with its own rates. The loop is 
 (`nn.BatchNorm1d`, `nn.Dropout`, `F.cross_entropy(label_smoothing=)`, one beta draw a batch, `AdamW(fused=True)`); the
 population is `poise.train.population.Population`. First on one core, in turns in one process, by processor time.
 Then on all cores: one population in as many threads, one loop, and one loop a core in processes of their own, again in
-turns. Last, where a member's step goes, kernel by kernel.
+turns. Then a study's bracket of a table, with everything that a search tries (`population_study.py`). Last, where a
+member's step goes, kernel by kernel.
 
     python -m benchmarks.population             # measure, print, write results/population.json
     python -m benchmarks.population --show      # print what was stored
@@ -244,6 +245,9 @@ def shown(stored: dict[str, Any]) -> str:
         lines.append(f"{row['width']:>7}{row['members']:>9}{row['loop_us']:>8.0f}{row['loops_us']:>8.0f}"
                      f"{row['population_us']:>11.0f}{row['steps_a_second']:>9}{told(row['ratio']):>20}"
                      f"{told(row['ratio_to_loops']):>20}{told(row['ratio_of_processor_time']):>21}")  # fmt: skip
+    from benchmarks.population_study import told as told_of_studies
+
+    lines += told_of_studies(stored["study"])
     tables = stored["pieces"]
     lines += ["", "where a member's step goes: microseconds on one core",
               f"{'width':>36}" + "".join(f"{row['width']:>8}" for row in tables)]  # fmt: skip
@@ -280,8 +284,11 @@ def main() -> None:
     stored["all_cores"] = [
         all_cores(width, members, given.rounds) for members in (MEMBERS, MANY) for width in given.widths
     ]
-    from benchmarks.population_pieces import pieces  # which measures what stands here
+    # which measure what stands here, or with it
+    from benchmarks.population_pieces import pieces
+    from benchmarks.population_study import TABLES, study
 
+    stored["study"] = [study(table, given.rounds) for table in TABLES]
     stored["pieces"] = [pieces(width) for width in given.widths] if available() else []
     if not given.dry:
         STORED.parent.mkdir(exist_ok=True)

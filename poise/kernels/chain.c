@@ -147,6 +147,7 @@ POISE_EXPORT void poise_chain(const void *its, int64_t member, float *scratch) {
 /* The job of one member: its outputs. */
 POISE_EXPORT void poise_answers(const void *given, int64_t member, float *scratch) {
     const answers *its = given;
+    if (its->chosen && !its->chosen[member]) return;
     for (int64_t first = 0; first < its->total; first += its->net->rows) {
         chain net = *its->net;
         if (its->total - first < net.rows) net.rows = its->total - first;

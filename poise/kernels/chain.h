@@ -59,6 +59,7 @@ typedef struct {
     const chain *net;     /* of `rows` rows at most; its inputs are the data (n, columns) */
     int64_t total;        /* rows to answer for */
     const int64_t *index; /* (members, total) places in the data, or null: the first `total`, for every member */
+    const uint8_t *chosen; /* (members,) whether a member answers, or null: all do */
     int64_t spare;        /* the place in the scratch where picked rows are put */
     float *outputs;       /* (members, total, outputs_width), or null if only statistics are wanted */
 } answers;

@@ -71,6 +71,7 @@ class Answers(ctypes.Structure):
         ("net", c_void_p),
         ("total", c_int64),
         ("index", c_void_p),
+        ("chosen", c_void_p),
         ("spare", c_int64),
         ("outputs", c_void_p),
     )

@@ -28,11 +28,12 @@ def outputs_by_kernels(
     rows: Tensor | None = None,
     *,
     at_once: bool = False,
+    chosen: Tensor | None = None,
 ) -> Tensor | None:
     """Return every member's outputs (M, n, K), None where something has no kernel.
 
     On the same inputs (n, F), or each on its own `rows` (M, n) of them. `at_once`: not some rows at a time, as batch
-    statistics need it.
+    statistics need it. Members that are not `chosen` (M,) bool have no outputs: what stands there means nothing.
     """
     if not available() or module.training or not weights or not is_plain(inputs, *weights.values()):
         return None
@@ -54,8 +55,8 @@ def outputs_by_kernels(
         inputs=work.hold(inputs),
     )  # fmt: skip
     job = kernels.Answers(
-        net=ctypes.addressof(chain), total=total, index=None if rows is None else work.hold(rows), spare=plan.size,
-        outputs=outputs.data_ptr(),
+        net=ctypes.addressof(chain), total=total, index=None if rows is None else work.hold(rows),
+        chosen=None if chosen is None else work.hold(chosen), spare=plan.size, outputs=outputs.data_ptr(),
     )  # fmt: skip
     work.held += [chain, plan]
     work.add("poise_answers", job, plan.size + plan.rows * plan.columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -23,7 +24,8 @@ def restated_buffers(program: Program, state: State, inputs: Tensor) -> dict[str
     """Return the buffers with the statistics of one pass of the averaged weights over `inputs` (M, n, ...).
 
     Dropout and noise are off, each norm normalises by the rows it sees, and its statistics become those of these
-    rows. Members that no part averages keep their running statistics, whatever their neighbours do.
+    rows. Members that no part averages, or that no norm normalises, keep their running statistics, whatever their
+    neighbours do.
 
     Source: Izmailov et al. 2018, "Averaging weights leads to wider optima", section 3.2.
     """
@@ -32,6 +34,7 @@ def restated_buffers(program: Program, state: State, inputs: Tensor) -> dict[str
     if state.averaged is None or not norms:
         return state.buffers
     buffers = {name: buffer.clone() for name, buffer in with_dials(program, state).items()}
+    needed = _averages(program, state) & _normalises(program, norms, buffers, len(state.keys))
     momenta = [norm.momentum for norm in norms]
     program.module.eval()
     try:
@@ -39,22 +42,35 @@ def restated_buffers(program: Program, state: State, inputs: Tensor) -> dict[str
             norm.training = True
             norm.momentum = 1.0
         with torch.no_grad():
-            _pass(program, state.averaged, buffers, inputs)
+            _pass(program, state.averaged, buffers, inputs, needed)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         program.module.eval()
     own = {name: buffers[name] for name in state.buffers}
-    return where_members(_averages(program, state), own, state.buffers)  # type: ignore[no-any-return]  # a dict like its inputs
+    return where_members(needed, own, state.buffers)  # type: ignore[no-any-return]  # a dict like its inputs
 
 
-def _pass(program: Program, weights: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> None:
-    """Pass each member's inputs (M, n, ...) through its network once; norms that train move their statistics."""
+def _pass(
+    program: Program, weights: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, needed: Tensor
+) -> None:
+    """Pass each needed member's inputs (M, n, ...) through its network once; norms that train move their statistics."""
     members, rows = inputs.shape[:2]
     own = torch.arange(members * rows, device=inputs.device).view(members, rows)
-    if outputs_by_kernels(program.module, weights, buffers, inputs.flatten(0, 1), own, at_once=True) is None:
+    if (
+        outputs_by_kernels(program.module, weights, buffers, inputs.flatten(0, 1), own, at_once=True, chosen=needed)
+        is None
+    ):
         given = (weights, buffers, inputs)
         map_network(program.module, partial(forward, program.module, program.homes), members, *given)
+
+
+def _normalises(program: Program, norms: Sequence[nn.Module], buffers: dict[str, Tensor], members: int) -> Tensor:
+    """Return (M,) whether some norm does anything to the member: all but inserted ones of share 0."""
+    shares = [buffers[f"{path}.share"] for path, layer in program.inserted if layer in norms]
+    if len(shares) < len(norms):
+        return torch.ones(members, dtype=torch.bool, device=next(iter(buffers.values())).device)
+    return torch.stack(shares).ne(0).any(0)
 
 
 def _averages(program: Program, state: State) -> Tensor:

@@ -235,3 +235,17 @@ def test_gradients_are_those_of_float64(activation: str, embedding: str) -> None
         for name, parameter in twin.named_parameters():
             own = one.state.flat.named(grads)[name][member]
             torch.testing.assert_close(own.double(), parameter.grad, rtol=2e-5, atol=2e-6)
+
+
+def test_batch_statistics_are_counted_anew_only_where_they_matter() -> None:
+    dials = {"batch_norm.share": torch.tensor([1.0, 0.0, 1.0, 0.0]), "ema.decay": torch.tensor([0.9, 0.9, 0.0, 0.0])}
+    one = population(Recipe(BatchNorm(), Ema(0.9, warmup=False)), dials)
+    one.train(Rows(X, Y), 5, 20)
+    found = one.buffers()
+    one.restore(None)
+    one._sample = (Rows(X, Y), torch.arange(70).expand(MEMBERS, -1))
+    with native(False):
+        twins = one.buffers()
+    for name, buffer in one.state.buffers.items():
+        assert (found[name] != buffer).flatten(1).any(1).tolist() == [True, False, False, False]
+        torch.testing.assert_close(found[name], twins[name], rtol=1e-5, atol=1e-6)
