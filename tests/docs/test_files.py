@@ -10,7 +10,6 @@ LONGER: dict[str, str] = {
     "poise/lab/scene.py": "the records that web/src/scene.ts mirrors one by one, each a few lines",
     # Mostly one parametrized table of cases, whose ids are the items of a list: split, it is hard to read against it.
     "tests/data/test_bad_inputs.py": "the bad inputs of a table, one case an item",
-    "benchmarks/augment.py": "one call of each library for each operation, side by side",
     "tests/train/test_looped.py": "networks that vmap cannot map, one of a kind, and what must hold of each",
     "tests/test_bad_arguments.py": "the bad arguments of a recipe, one case an item",
     "tests/study/test_report.py": "two whole study results as fixtures, and the report's tests on them",
