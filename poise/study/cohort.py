@@ -22,11 +22,15 @@ from poise.study.space import Config
 from poise.train.optimizers import Adam
 from poise.train.population import Population
 
-__all__ = ["Cohort", "Plan", "measured_rate", "plan_for"]
+__all__ = ["SHORTEST", "Cohort", "Plan", "measured_rate", "plan_for"]
 
 RUNGS = (0.125, 0.25, 0.5)
 """Shares of the full training after which the better half of a bracket goes on. On seven tables other than the
 benchmark's, the rank of a configuration after an eighth agreed with that at the end by 0.6 to 0.9, earlier by less."""
+
+
+SHORTEST = 20
+"""The steps that every training has, however short the budget."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Plan:
 
     def cut(self, share: float) -> Plan:
         """Return the plan of a share of the steps, twenty at least; rungs stay where they are."""
-        steps = max(20, round(self.steps * share))
+        steps = max(SHORTEST, round(self.steps * share))
         if steps >= self.steps:
             return self
         return replace(self, steps=steps, every=max(1, steps // 24), rungs=tuple(r for r in self.rungs if r < steps))
@@ -232,7 +236,7 @@ def plan_for(
     steps = epochs * max(1, rows // batch)
     if rate > 0 and math.isfinite(seconds):
         steps = min(steps, int(seconds / (rate * trainings)))
-    steps = max(steps, 20)
+    steps = max(steps, SHORTEST)
     rungs = tuple(rung for part in RUNGS if (rung := round(steps * part)) >= 10)
     return Plan(steps, batch, max(1, steps // 24), rungs)
 

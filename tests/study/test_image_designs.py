@@ -165,3 +165,5 @@ def test_a_budget_of_few_epochs_is_said_with_their_number_and_what_to_do(monkeyp
 def test_enough_epochs_and_budgets_in_trials_are_no_matter() -> None:
     assert few_epochs(Plan(steps=100, batch=20, every=5), 400, "x") == ""
     assert few_epochs(Plan(steps=99, batch=20, every=5), 400, "Do.").endswith("half-trained networks. Do.")
+    # Many epochs of few rows, but no fewer steps are possible: there is not enough time for them.
+    assert "It takes longer than its budget, too" in few_epochs(Plan(steps=20, batch=64, every=1), 128, "Do.")
