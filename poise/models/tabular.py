@@ -74,8 +74,8 @@ def quantile_edges(inputs: np.ndarray, columns: Sequence[int], bins: int) -> Ten
 
     Of a column that is mostly 0, plain quantiles are mostly 0, and few bins are left for all that differs. So, from
     `ROWS_OF_BIN` rows a bin on, a value that many rows share counts as fewer: as one bin's, if the other rows are
-    enough for the other bins; and a column of at most bins + 1 values has its edges at the values. Equal edges are
-    nudged apart by a millionth of the column's range or of its largest value, so that no bin has width 0 in float32.
+    enough for the other bins. Equal edges, as of a column of few values, are nudged apart by a millionth of the
+    column's range or of its largest value, so that no bin has width 0 in float32.
 
     >>> column = np.array([0.0] * 4000 + [i / 999 for i in range(1000)])
     >>> quantile_edges(column[:, None], [0], bins=4).round(decimals=2)
@@ -93,15 +93,15 @@ def _even_quantiles(column: np.ndarray, bins: int) -> np.ndarray:
     if len(column) <= least:
         return np.quantile(column, grid)
     values, counts = np.unique(column, return_counts=True)
-    if len(values) <= bins + 1:
-        return np.concatenate([values, np.full(bins + 1 - len(values), values[-1])])
     falling = np.sort(counts)[::-1]
     others = len(column) - np.concatenate([[0], np.cumsum(falling[:bins])])
     # What the `heavy` most frequent values count each: what a bin of the others holds, but `least` must be left in all.
-    for heavy in range(bins):
+    for heavy in range(min(bins, len(values))):
         most = max(others[heavy] / (bins - heavy), (least - others[heavy]) / max(1, heavy))
         if falling[heavy] <= most:
             break
+    else:  # all values are frequent: every one of them has a bin already
+        return np.quantile(column, grid)
     weights = np.minimum(counts, most)
     last = np.cumsum(weights) - 1
     places = np.stack([last - weights + 1, last], axis=1).ravel()  # of each value's first and last row
