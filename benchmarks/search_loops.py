@@ -142,7 +142,7 @@ def search_with_loops(
     problem: Problem, space: Space, folds: Folds, plan: Plan, seed: int, seconds: float, storage: Path, notes: Notes,
     worker: int,
 ) -> int:  # fmt: skip
-    """Search in this process until the time is up; returns how many configurations trained to their end.
+    """Search in this process until the time is up; returns how many configurations it has tried.
 
     Several workers share one study through `storage`.
     """
@@ -161,9 +161,10 @@ def search_with_loops(
             sampler=sampler,
             pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2, bootstrap_count=0),
         )
-    finished = [0]
+    tried = [0]
 
     def objective(trial: Any) -> float:
+        tried[0] += 1
         config = space.suggest(trial, trial.number)
         on = {key: value for key, value in config.dials.items() if key.split(".")[0] in config.on}
         on |= {"lr": config.lr} | ({"batch_norm": 1.0} if "batch_norm" in config.on else {})
@@ -182,11 +183,10 @@ def search_with_loops(
                 trial.report(score, 2**rung)
                 if trial.should_prune():
                     raise optuna.TrialPruned
-        finished[0] += 1
         return score
 
     study.optimize(objective, timeout=max(0.0, notes.began + seconds - time.time()))
-    return finished[0]
+    return tried[0]
 
 
 def _looked_at(problem: Problem, folds: Folds, runs: list[Training], number: int, notes: Notes) -> float:

@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--time", metavar="COLUMN", help="rows are divided along it: the test rows are the latest")
     study.add_argument("--task", choices=("classification", "regression"), help="(default: by the target's values)")
     study.add_argument("--parts", metavar="A,B,C", help="regularizers to search among (default: all)")
+    study.add_argument("--search", choices=("halving", "pbt"), default="halving", help="(default: halving)")
     study.add_argument("--no-ablation", action="store_true", help="do not measure what each part is worth")
     study.add_argument("--quiet", action="store_true", help="no progress on stderr")
     study.add_argument("--per-class", type=int, metavar="N", help="of images: develop on N of each class")

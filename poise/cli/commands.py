@@ -47,6 +47,7 @@ def run_study(arguments: argparse.Namespace) -> None:
             time=arguments.time,
             task=arguments.task,
             parts=None if arguments.parts is None else [name.strip() for name in arguments.parts.split(",")],
+            search=arguments.search,
             ablation=not arguments.no_ablation,
             progress=Quiet() if arguments.quiet else ProgressBar(),
             **given,

@@ -27,8 +27,8 @@ class Ending:
 
     After each wave an ensemble is selected among all candidates, as it would be at the end. Its gain over the ensemble
     of four waves before is measured on ten disjoint parts of the held-out rows: the gain is their mean, the noise its
-    standard error. Where the gain is below the noise, the search ends. Both ensembles are chosen on these rows, so
-    the gain is too large rather than too small: the rule ends late rather than early.
+    standard error. Where the gain is no more than the noise, the search ends. Both ensembles are chosen on these rows,
+    so the gain is too large rather than too small: the rule ends late rather than early.
     """
 
     problem: Problem
@@ -57,7 +57,7 @@ class Ending:
         losses = torch.stack([library.loss(both, rows) for both, rows in zip(pair, parts, strict=True)])
         gains = losses[:, 0] - losses[:, 1]
         gain, noise = float(gains.mean()), float(gains.std()) / BLOCKS**0.5
-        if gain < noise:
+        if gain <= noise:
             self.said = (
                 f"The search ended early, after {len(self.means)} waves: over the last {WAVES} the ensemble gained "
                 f"{max(gain, 0.0):.2g} on held-out rows, within the noise of {noise:.2g}."

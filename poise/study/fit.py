@@ -67,7 +67,7 @@ class Fitted:
     temperatures: tuple[float, ...]  # one a head; 1 for numbers
     interrupted: bool = False
     chosen: dict[int, float] = field(default_factory=dict)  # configuration number -> share of the ensemble
-    ending: str = ""  # why the search ended before its time, if it did
+    notes: tuple[str, ...] = ()  # what the report should say of the search
 
 
 def fit(
@@ -154,7 +154,7 @@ def fit(
     return Fitted(
         space, folds, best.plan, rate, best.config, best.best_step, candidates, search.trials, stack, weights,
         temperatures, interrupted, {candidates[place].config.number: share for place, share in shares.items()},
-        search.ending.said,
+        (search.ending.said,) if search.ending.reached else (),
     )  # fmt: skip
 
 

@@ -22,10 +22,13 @@ from poise.study.sampler import Sampler
 from poise.study.space import Config, Space
 from poise.study.workers import run_all
 
-__all__ = ["METHODS", "Search"]
+__all__ = ["METHODS", "SEARCH_HINT", "Search"]
 
 METHODS = {"halving": bracket, "pbt": evolve}
 """How the configurations of a wave are trained: by successive halving, or with weights and dials that are inherited."""
+
+SEARCH_HINT = "halving drops the worse half of a bracket at each rung; pbt lets weights and dials be inherited."
+"""What an error about a method's name adds."""
 
 AGAIN = 3
 """Configurations that are made again where a longer training is tried."""

@@ -15,6 +15,7 @@ from torch import nn
 
 from poise.core.errors import ArgumentError, PoiseWarning, shown
 from poise.core.recipe import Recipe
+from poise.data.arguments import choice
 from poise.data.target import Task
 from poise.study.ablation import ablate, arms_plan
 from poise.study.clock import Clock, parse_budget
@@ -35,6 +36,7 @@ from poise.study.progress import Progress, Quiet
 from poise.study.record import Record
 from poise.study.report import write_report
 from poise.study.result import Arm, Contribution, Strength, StudyResult, Together, result_to_json
+from poise.study.search import METHODS, SEARCH_HINT
 from poise.study.source import Arguments
 from poise.study.source_own import Own
 from poise.study.sources import source_of
@@ -59,11 +61,12 @@ class Study:
     or "50trials"; the search, retraining, ablation and baselines share it. `out`: the folder to write, or None to write
     nothing. `groups`, `time`: columns that rows must not be divided across, or must be divided along; neither is a
     feature. `task`: of all targets, or {target: task}. `parts`: names of regularizers to search. `class_weight`:
-    "balanced" (rare classes weigh more in loss and decision; probabilities are corrected back) or None. `design`: the
-    network, a `Design` or an `ImageDesign`. Of images alone: `per_class` cuts what is developed on to so many of each
-    class; `size`, `bad_images`, `cache` are `read_images`'s `size`, `bad` and `cache`. Of texts alone (a .txt, .md or
-    .rst file, no target; or what `poise.data.text.read_text` returned): `characters` are used, all of 300,000 if
-    None. `network`, `width`, `depth` and `window` are fields of the design, told without one.
+    "balanced" (rare classes weigh more in loss and decision; probabilities are corrected back) or None. `search`:
+    "halving", or "pbt" (weights and dials are inherited). `design`: the network, a `Design` or an `ImageDesign`. Of
+    images alone: `per_class` cuts what is developed on to so many of each class; `size`, `bad_images`, `cache` are
+    `read_images`'s `size`, `bad` and `cache`. Of texts alone (a .txt, .md or .rst file, no target; or what
+    `poise.data.text.read_text` returned): `characters` are used, all of 300,000 if None. `network`, `width`, `depth`
+    and `window` are fields of the design, told without one.
 
     Or of a network of your own, without `source`: `model` is a function that returns a new nn.Module at each call,
     `data` a map-style torch data set of (x, y), arrays (x, y), or two data sets (train, test).
@@ -94,6 +97,7 @@ class Study:
         ablation: bool = True,
         class_weight: Literal["balanced"] | None = "balanced",
         jobs: int | None = None,
+        search: str = "halving",
         progress: Progress | None = None,
         encoding: str | None = None,
         delimiter: str | None = None,
@@ -124,6 +128,7 @@ class Study:
             raise ArgumentError(
                 f"`Study.device` must be auto or cpu; got {shown(device)}. Populations on a GPU are not supported yet."
             )
+        choice("Study.search", search, tuple(METHODS), SEARCH_HINT)
         if class_weight not in (None, "balanced"):
             raise ArgumentError(f"`Study.class_weight` must be None or 'balanced'; got {shown(class_weight)}.")
         self.out = None if out is None else free_folder(Path(out))
@@ -133,7 +138,7 @@ class Study:
         )  # fmt: skip
         self.source = source_of(_given(source, model, data), told)
         Space(parts, choices=self.source.choices)
-        self.seed, self.parts, self.ablation = seed, parts, ablation
+        self.seed, self.parts, self.ablation, self.search = seed, parts, ablation, search
         quick = self.budget.seconds < 15 or self.budget.trials <= 30
         self.jobs = jobs or (1 if quick else default_jobs())
         self.progress: Progress = progress or Quiet()
@@ -191,6 +196,7 @@ class Study:
             on_plan=self._warn_of_few_epochs,
             watcher=self._course,
             folds=self.source.folds,
+            search=self.search,
         )
         inner = Clock(
             type(self.budget)(self.budget.seconds * _FIT, self.budget.trials, self.budget.text), clock.started
@@ -231,7 +237,7 @@ class Study:
         except KeyboardInterrupt:
             interrupted = True
         self.result = outcome_of(
-            dataclasses.replace(ready, warnings=(*ready.warnings, *self._notes)),
+            dataclasses.replace(ready, warnings=(*ready.warnings, *self._notes, *fitted.notes)),
             fitted,
             self.recipe,
             self.model,

@@ -42,6 +42,7 @@ def inherit(population: Population, donors: Sequence[int], lr: Tensor, dials: Ma
             f"are {sorted(own.keys() - state.dials.keys())}."
         )
     population.base_lr = rates.to(population.base_lr.device)
+    state.lr = population.base_lr.clone()  # a schedule, if there is one, scales it at the next step
     state.flat = state.flat.select(chosen)
     state.dials = {name: value.to(device) for name, value in own.items()}
     state.buffers = select_members(state.buffers, chosen)

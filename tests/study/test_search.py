@@ -1,90 +1,30 @@
-"""Brackets and the search: halving, deadlines, exact numbers of trials, the same result again."""
+"""The search: exact numbers of trials, the same result again, lengths, interrupts."""
 
-import math
 import os
 import signal
 import time
 from dataclasses import replace
 
 import pytest
-import torch
 
-from poise.study import search as module
+from poise.study.bracket import Candidate
 from poise.study.clock import Clock, parse_budget
-from poise.study.cohort import Cohort, Plan
+from poise.study.cohort import Plan
 from poise.study.folds import Folds
-from poise.study.halt import Halt
 from poise.study.prepare import Prepared
 from poise.study.result import Trial
-from poise.study.search import Search, bracket
-from poise.study.space import Config, Space
+from poise.study.search import Search
+from poise.study.space import Space
 
 SPACE = Space(["dropout", "decay", "patience", "l1"])
-PLAN = Plan(steps=16, batch=16, every=4)
-
-
-def configs(count: int) -> list[Config]:
-    rates = [1e-3, 3e-3, 1e-2, 5e-4, 2e-3]
-    return [SPACE.config(10 + n, ("dropout", "decay", "patience"), lr=rates[n]) for n in range(count)]
+PLAN = Plan(steps=16, batch=16, every=4, rungs=(4,))
+LONG = Plan(steps=96, batch=16, every=4, rungs=(12, 24, 48))
 
 
 def searched(ready: Prepared, folds: Folds, trials: int, **rest: object) -> Search:
     search = Search(ready.problem, SPACE, folds, PLAN, 0, widest=4, **rest)  # type: ignore[arg-type]
     search.run(Clock(parse_budget(f"{trials}trials")), 0.7)
     return search
-
-
-def test_half_of_a_bracket_goes_on_and_each_configuration_is_told_of_once(ready: Prepared, folds: Folds) -> None:
-    trials, candidates = bracket(ready.problem, SPACE, configs(5), folds, PLAN, 0)
-    assert sorted(trial.number for trial in trials) == [10, 11, 12, 13, 14]
-    pruned = [trial for trial in trials if trial.state == "pruned"]
-    finished = [trial for trial in trials if trial.state == "finished"]
-    assert (len(pruned), len(finished)) == (2, 3)
-    assert {(trial.rung, trial.steps) for trial in pruned} == {(0, 4)}
-    assert {(trial.rung, trial.steps) for trial in finished} == {(1, 16)}
-    assert {c.config.number: c.score for c in candidates} == {t.number: t.validation for t in finished}
-    assert [c.score for c in candidates] == sorted(c.score for c in candidates)
-    wanted = {config.number: config.dials | {"lr": config.lr} for config in configs(5)}
-    assert all(trial.dials == wanted[trial.number] for trial in trials)
-
-
-def test_the_survivors_of_the_first_rung_are_the_better_half_of_it(ready: Prepared, folds: Folds) -> None:
-    trials, _ = bracket(ready.problem, SPACE, configs(5), folds, PLAN, 0)
-    cohort = Cohort(ready.problem, SPACE.recipe, configs(5), folds, PLAN, seed=0)
-    cohort.train(4)
-    order = torch.argsort(cohort.validation()[0]).tolist()
-    assert {t.number for t in trials if t.state == "finished"} == {10 + place for place in order[:3]}
-
-
-def test_a_survivor_ends_where_it_would_have_ended_without_rivals(ready: Prepared, folds: Folds) -> None:
-    _, candidates = bracket(ready.problem, SPACE, configs(4), folds, PLAN, 0)
-    best = candidates[0]
-    alone = Cohort(ready.problem, SPACE.recipe, [best.config], folds, PLAN, seed=0)
-    alone.train(16)
-    scores, outputs = alone.validation()
-    assert best.score == pytest.approx(float(scores[0]), rel=1e-5)
-    torch.testing.assert_close(best.outputs, outputs[0], atol=2e-5, rtol=2e-5, equal_nan=True)
-    assert best.best_step == int(alone.best_steps()[0])
-
-
-def test_at_a_deadline_that_is_past_each_rung_is_one_evaluation_and_still_gives_candidates(
-    ready: Prepared, folds: Folds
-) -> None:
-    trials, candidates = bracket(ready.problem, SPACE, configs(4), folds, PLAN, 0, Halt(time.time() - 1))
-    assert sorted(trial.number for trial in trials) == [10, 11, 12, 13]
-    assert len(candidates) == 2
-    assert {trial.steps for trial in trials if trial.rung == 0} == {4}
-    assert {trial.steps for trial in trials if trial.rung == 1} == {8}
-
-
-def test_configurations_that_diverge_are_told_of_and_never_candidates(ready: Prepared, folds: Folds) -> None:
-    good, *wild = configs(3)
-    trials, candidates = bracket(ready.problem, SPACE, [good, *(replace(c, lr=1e30) for c in wild)], folds, PLAN, 0)
-    assert {trial.number: trial.state for trial in trials} == {10: "finished", 11: "diverged", 12: "diverged"}
-    assert [candidate.config.number for candidate in candidates] == [10]
-    trials, candidates = bracket(ready.problem, SPACE, [replace(c, lr=1e30) for c in wild], folds, PLAN, 0)
-    assert [trial.state for trial in trials] == ["diverged", "diverged"]
-    assert candidates == []
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
@@ -95,7 +35,10 @@ def test_a_budget_in_trials_is_spent_exactly_and_each_trial_recorded_once(
     search = searched(ready, folds, count, on_trials=recorded.extend)
     assert sorted(trial.number for trial in search.trials) == list(range(count))
     assert recorded == search.trials
-    assert len(search.candidates) == len([trial for trial in search.trials if trial.state == "finished"]) > 0
+    assert {one.config.number for one in search.candidates} == {
+        t.number for t in search.trials if t.state == "finished"
+    }
+    assert [one.score for one in search.candidates] == sorted(one.score for one in search.candidates)
 
 
 def test_the_same_seed_searches_the_same_and_begins_with_the_portfolio(ready: Prepared, folds: Folds) -> None:
@@ -137,17 +80,46 @@ def test_ctrl_c_ends_training_at_the_next_evaluation_and_what_was_training_count
     search = Search(ready.problem, SPACE, folds, PLAN, 0, widest=4, tell=tell)
     with pytest.raises(KeyboardInterrupt):
         search.run(Clock(parse_budget("12trials")), 0.7)
-    assert {(trial.rung, trial.steps) for trial in search.trials} == {(0, 4), (1, 8)}
-    assert len(search.candidates) == 2
+    assert {(trial.rung, trial.steps) for trial in search.trials} == {(0, 4)}
+    assert len(search.candidates) == 4
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_waves_after_the_first_one_switch_few_rare_parts_on(ready: Prepared, folds: Folds) -> None:
-    space = Space()
-    search = Search(ready.problem, space, folds, PLAN, 0)
-    study = search._sampler()
-    found = [config for config, _ in search._propose(study, 16, 12)]
-    on = {name for config in found for name in config.on}
-    assert len(on & {"hidden_noise", "input_noise", "swap_noise", "cut_mix", "l1", "clip_norm"}) <= 2
-    assert [config.number for config in found] == list(range(16, 28))
-    assert math.isclose(module.RUNGS[-1], 1.0)
+def test_a_search_that_has_one_wave_trains_at_full_length(ready: Prepared, folds: Folds) -> None:
+    search = Search(ready.problem, SPACE, folds, LONG, 0, widest=4)
+    search.run(Clock(parse_budget("4trials")), 0.7)
+    assert max(trial.steps for trial in search.trials) == 96
+
+
+def test_the_second_wave_is_longer_and_makes_the_best_of_the_first_again(ready: Prepared, folds: Folds) -> None:
+    search = Search(ready.problem, SPACE, folds, LONG, 0, widest=4)
+    seen: list[list[Candidate]] = []
+    search.tell = lambda message, best: seen.append(list(search.candidates))
+    search.run(Clock(parse_budget("8trials")), 0.7)
+    first, second = search.trials[:4], search.trials[4:]
+    assert max(trial.steps for trial in first) == 24
+    assert max(trial.steps for trial in second) == 48
+    best = {one.config.number for one in seen[1][:2]}
+    dials = {trial.number: trial.dials for trial in search.trials}
+    assert [dials[4], dials[5]] == [dials[number] for number in [one.config.number for one in seen[1][:2]]]
+    assert {search._known[4][1], search._known[5][1]} == best  # with their own seeds
+
+
+def test_a_search_that_gains_nothing_ends_before_its_time_and_says_why(
+    ready: Prepared, folds: Folds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poise.study.ending.WAVES", 1)
+    frozen = replace(SPACE.choices, lr=(1e-30, 2e-30), starts=())
+    space = Space(["patience"], choices=frozen)
+    search = Search(ready.problem, space, folds, PLAN, 0, widest=4)
+    search.run(Clock(parse_budget("600s")), 1.0)
+    assert search.ending.reached
+    assert "within the noise" in search.ending.said
+    assert len(search.trials) <= 6 * 4
+
+
+def test_a_method_that_inherits_spends_its_trials_exactly_too(ready: Prepared, folds: Folds) -> None:
+    search = searched(ready, folds, 7, method="pbt")
+    assert sorted(trial.number for trial in search.trials) == list(range(7))
+    again = searched(ready, folds, 7, method="pbt")
+    assert search.trials == again.trials

@@ -1,0 +1,46 @@
+"""Which lengths of training a search goes through, by what it sees."""
+
+import math
+
+import pytest
+
+from poise.study.cohort import Plan
+from poise.study.lengths import Lengths
+
+FULL = Plan(steps=400, batch=32, every=16, rungs=(50, 100, 200))
+
+
+@pytest.mark.parametrize(
+    ("gains", "steps"),
+    [
+        ([{}, {0: 1.0}, {0: 1.0}, {}], [100, 200, 400, 400, 400]),  # longer helps, twice
+        ([{}, {0: 1.0}, {0: -1.0}, {}], [100, 200, 400, 200, 200]),  # once
+        ([{}, {0: -1.0}, {}, {}], [100, 200, 100, 100, 100]),  # never
+        ([{}, {0: 1.0, 1: -2.0}, {}, {}], [100, 200, 100, 100, 100]),  # not on the whole
+        ([{}, {0: 1.0, 1: -math.inf}, {}, {}], [100, 200, 100, 100, 100]),  # one diverged
+        ([{}, {}, {}, {}], [100, 200, 100, 100, 100]),  # nothing was there to make again
+    ],
+)
+def test_longer_trainings_stay_where_they_help(gains: list[dict[int, float]], steps: list[int]) -> None:
+    lengths, seen = Lengths(FULL), []
+    for gain in gains:
+        seen.append(lengths.plan_of_next_wave().steps)
+        lengths.close(gain)
+    assert [*seen, lengths.plan_of_next_wave().steps] == steps
+
+
+def test_a_short_training_keeps_the_rungs_that_lie_within_it() -> None:
+    assert [plan.rungs for plan in Lengths(FULL).plans] == [(50,), (50, 100), (50, 100, 200)]
+    assert [plan.every for plan in Lengths(FULL).plans] == [4, 8, 16]
+
+
+def test_lengths_that_would_be_the_same_are_one() -> None:
+    assert [plan.steps for plan in Lengths(Plan(20, 8, 1)).plans] == [20]
+    assert [plan.steps for plan in Lengths(Plan(40, 8, 1)).plans] == [20, 40]
+
+
+def test_full_length_from_the_start_stays() -> None:
+    lengths = Lengths(FULL)
+    lengths.only_full()
+    lengths.close({})
+    assert lengths.plan_of_next_wave().steps == 400
