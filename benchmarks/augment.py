@@ -133,7 +133,10 @@ def tables(stored: dict[str, Any]) -> str:
             lines += [f"| {head} |", "|---|" + "---:|" * (len(known) + 1)]
             for name, cell in cells.items():
                 peers = [cell[column] for column in known if not column.startswith("poise") and column in cell]
-                shown = [f"{cell[column]:,.0f}" if column in cell else "" for column in known]
+                shown = [
+                    (f"{cell[column]:,.0f}" if cell[column] >= 10 else f"{cell[column]:.1f}") if column in cell else ""
+                    for column in known
+                ]
                 ratio = min(peers) / cell["poise"] if peers else None
                 lines.append(f"| {name} | " + " | ".join(shown) + f" | {'' if ratio is None else f'{ratio:.1f}'} |")
                 if ratio is not None and ratio < 1:
