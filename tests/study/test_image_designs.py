@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,13 +148,13 @@ def test_a_size_beside_a_design_and_a_network_for_a_table_are_refused() -> None:
 
 
 def test_a_budget_of_few_epochs_is_said_with_their_number_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As if a step took 8 seconds: 40 pictures are trained on 28 a fold, in batches of 28.
+    # As if a step took 8 seconds; of 40 pictures a fold trains on 22, in batches of 22.
     monkeypatch.setattr("poise.study.fit.measured_rate", lambda *_: 8.0)
     monkeypatch.setattr("poise.study.search.Search.rate", lambda _: 8.0)
     real = plan_for
 
-    def at_least_three(rows: int, **rest: float) -> Plan:
-        return dataclasses.replace(real(rows, **rest), steps=3 if rest else 100, every=1)
+    def at_least_three(rows: int, **rest: Any) -> Plan:
+        return dataclasses.replace(real(rows, **rest), steps=3 if rest.get("rate") else 100, every=1)
 
     monkeypatch.setattr("poise.study.fit.plan_for", at_least_three)
     study = Study(pictures(), budget="4s", jobs=1, parts=["crop"], ablation=False, design=ImageDesign(width=2, depth=1))
