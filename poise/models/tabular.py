@@ -91,7 +91,7 @@ def _even_quantiles(column: np.ndarray, bins: int) -> np.ndarray:
     grid = np.linspace(0.0, 1.0, bins + 1)
     least = ROWS_OF_BIN * bins
     if len(column) <= least:
-        return np.quantile(column, grid)
+        return np.asarray(np.quantile(column, grid))
     values, counts = np.unique(column, return_counts=True)
     falling = np.sort(counts)[::-1]
     others = len(column) - np.concatenate([[0], np.cumsum(falling[:bins])])
@@ -101,11 +101,11 @@ def _even_quantiles(column: np.ndarray, bins: int) -> np.ndarray:
         if falling[heavy] <= most:
             break
     else:  # all values are frequent: every one of them has a bin already
-        return np.quantile(column, grid)
+        return np.asarray(np.quantile(column, grid))
     weights = np.minimum(counts, most)
     last = np.cumsum(weights) - 1
     places = np.stack([last - weights + 1, last], axis=1).ravel()  # of each value's first and last row
-    return np.interp(grid * last[-1], places, np.repeat(values, 2))
+    return np.asarray(np.interp(grid * last[-1], places, np.repeat(values, 2)))
 
 
 class NumericEmbedding(nn.Module):
