@@ -112,7 +112,8 @@ def warn_of_idle_parts(recipe: Recipe, memory: Mapping[str, Any], steps: int, ev
 
 def warn_of_mixed_targets(recipe: Recipe, targets: object, classes: object) -> None:
     """Warn if the first batch's targets are mixed or smoothed already and a part does it again; torch is silent."""
-    again = [part.name for part in recipe if type(part).__name__ in ("CutMix", "LabelSmoothing", "Mixup")]
+    mixing = ("CutMix", "LabelSmoothing", "Mixup", "MixupOrCutMix")
+    again = [part.name for part in recipe if type(part).__name__ in mixing]
     if not again or classes is None or not isinstance(targets, Tensor) or targets.dim() != 2 or targets.numel() == 0:
         return
     soft = int((targets.amax(1) < 1).sum())
