@@ -19,6 +19,7 @@ from poise.study.halt import Halt
 from poise.study.look import Look
 from poise.study.problem import Problem
 from poise.study.space import Config
+from poise.train.inherit import inherit
 from poise.train.optimizers import Adam
 from poise.train.population import Population
 
@@ -194,7 +195,7 @@ class Cohort:
         places = {(owner, fold): m for m, (owner, fold) in enumerate(zip(self.owner, self.fold.tolist(), strict=True))}
         chosen = [places[donors[owner], fold] for owner, fold in zip(self.owner, self.fold.tolist(), strict=True)]
         self.configs = list(configs)
-        self.population.inherit(chosen, lr=self._rates(), dials=self._dials())
+        inherit(self.population, chosen, lr=self._rates(), dials=self._dials())
         index = torch.tensor(chosen)
         self.history = [(step, train[index], stop[index]) for step, train, stop in self.history]
 

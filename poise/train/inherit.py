@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["inherit"]
 
 
-def inherit(population: Population, donors: Sequence[int], lr: Tensor, dials: Mapping[str, Tensor]) -> None:
+def inherit(population: Population, donors: Sequence[int], *, lr: Tensor, dials: Mapping[str, Tensor]) -> None:
     """Give each member the weights, optimizer's state, memory and kept weights of the member at its donor's place.
 
     A member that is its own donor keeps them. All get new learning rates and dials (M,); ids, and with them the random
-    draws, stay each member's own.
+    draws, stay each member's own. Train on before the next evaluation.
 
     Raises: ArgumentError if there is not one donor a member, and as the population's constructor does.
     """
     count = len(population)
     if len(donors) != count or not set(donors) <= set(range(count)):
         raise ArgumentError(
-            f"`Population.inherit` must get a donor's place in 0 .. {count - 1} for each of the {count} members; got "
+            f"`inherit` must get a donor's place in 0 .. {count - 1} for each of the {count} members; got "
             f"{shown(list(donors))}. A member that keeps its weights is its own donor."
         )
     state, device = population.state, population.state.keys.device
@@ -38,7 +38,7 @@ def inherit(population: Population, donors: Sequence[int], lr: Tensor, dials: Ma
     own = member_dials(population.recipe, dials, count, state.flat.data.dtype)
     if (missing := sorted(state.dials.keys() - own.keys())) or own.keys() - state.dials.keys():
         raise ArgumentError(
-            f"`Population.inherit` must get the dials that the population was made with; missing are {missing}, new "
+            f"`inherit` must get the dials that the population was made with; missing are {missing}, new "
             f"are {sorted(own.keys() - state.dials.keys())}."
         )
     population.base_lr = rates.to(population.base_lr.device)
@@ -54,3 +54,4 @@ def inherit(population: Population, donors: Sequence[int], lr: Tensor, dials: Ma
         setattr(population, name, getattr(population, name)[chosen])
     if population.best is not None:
         population.best = select_members(population.best, chosen)
+    population.restore(None)  # parts may have become neutral; averaged weights' statistics are of the next steps

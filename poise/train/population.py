@@ -26,7 +26,6 @@ from poise.train.cut import Cut, step_by_cut
 from poise.train.device import check_device, move_population
 from poise.train.footprint import footprint, plan_cut
 from poise.train.idle import idle_parts
-from poise.train.inherit import inherit
 from poise.train.kept import improved_members
 from poise.train.losses import Loss
 from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe
@@ -97,7 +96,7 @@ class Population:
             flat=flat,
             buffers=buffers,
             optimizer=self.program.optimizer.start(flat),
-            memory=stack_trees([recipe.remember(_member_of(flat.views(), i)) for i in range(count)]),
+            memory=stack_trees([recipe.remember(select_members(flat.views(), torch.tensor(i))) for i in range(count)]),
             dials=own,
             keys=torch.stack([key(seed, member) for member in self.members]),
             lr=self.base_lr.clone(),
@@ -266,15 +265,6 @@ class Population:
         if self.epoch_order is not None:
             self.epoch_order = (self.epoch_order[0], self.epoch_order[1][chosen])
 
-    def inherit(self, donors: Sequence[int], *, lr: Tensor, dials: Mapping[str, Tensor]) -> None:
-        """Give each member the weights and the state of the member at its donor's place, a new learning rate and dials.
-
-        See `poise.train.inherit`.
-        """
-        inherit(self, donors, lr, dials)
-        self._restated = None
-        self._pass_by_neutral()
-
     def remember(self, members: Tensor) -> None:
         """Keep the present weights of the members (M,) bool: what training for a fixed number of steps ends with."""
         self._keep_weights(members)
@@ -308,7 +298,3 @@ class Population:
         for _path, layer in inserted_layers(module):
             layer.idle = False
         return map_stack(torch.clone, Stack(module, dict(kept["weights"]), {**dials, **kept["buffers"]}))
-
-
-def _member_of(tree: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
-    return {name: tensor[place] for name, tensor in tree.items()}

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from poise import ArgumentError, Decay, Dropout, Ema, Patience, Recipe
 from poise.core.context import Batch
 from poise.models.tabular import Mlp
+from poise.train.inherit import inherit
 from poise.train.losses import CrossEntropy
 from poise.train.population import Population, Rows
 
@@ -41,7 +42,7 @@ def trained(population: Population, rounds: int) -> Population:
 
 def test_a_heir_has_all_of_its_donor_and_the_others_are_as_they_were() -> None:
     one, other = trained(made(), 2), trained(made(), 2)
-    one.inherit([2, 1, 2], lr=RATES, dials={"dropout.p": DROPS})
+    inherit(one, [2, 1, 2], lr=RATES, dials={"dropout.p": DROPS})
     assert one.state.flat.data.equal(other.state.flat.data[[2, 1, 2]])
     for name, tensor in one.state.optimizer.items():
         assert tensor.equal(other.state.optimizer[name][[2, 1, 2]])
@@ -58,7 +59,7 @@ def test_a_heir_trains_on_with_its_own_draws_and_the_dials_it_was_given() -> Non
                        dials={"decay.rate": torch.tensor([0.5, 0.1])}, members=[0, 1])  # fmt: skip
     plain.train(DATA, 4, 16)
     before = plain.state.flat.data.clone()
-    plain.inherit([0, 0], lr=torch.tensor([1e-2, 0.0]), dials={"decay.rate": torch.tensor([0.5, 0.1])})
+    inherit(plain, [0, 0], lr=torch.tensor([1e-2, 0.0]), dials={"decay.rate": torch.tensor([0.5, 0.1])})
     plain.train(DATA, 4, 16)
     assert plain.state.flat.data[1].equal(before[0])  # at a rate of 0 it stands where its donor stood
     assert not plain.state.flat.data[0].equal(before[0])
@@ -67,17 +68,17 @@ def test_a_heir_trains_on_with_its_own_draws_and_the_dials_it_was_given() -> Non
 
 def test_its_own_donor_with_its_own_dials_is_training_on() -> None:
     one, other = trained(made(), 1), trained(made(), 1)
-    one.inherit([0, 1, 2], lr=RATES, dials={"dropout.p": DROPS})
+    inherit(one, [0, 1, 2], lr=RATES, dials={"dropout.p": DROPS})
     assert trained(one, 2).state.flat.data.equal(trained(other, 2).state.flat.data)
 
 
 @pytest.mark.parametrize("donors", [[0, 1], [0, 1, 3], [0, 1, -1]])
 def test_donors_that_are_none_are_refused(donors: list[int]) -> None:
-    with pytest.raises(ArgumentError, match=r"`Population\.inherit` must get a donor's place in 0 \.\. 2"):
-        made().inherit(donors, lr=RATES, dials={"dropout.p": DROPS})
+    with pytest.raises(ArgumentError, match=r"`inherit` must get a donor's place in 0 \.\. 2"):
+        inherit(made(), donors, lr=RATES, dials={"dropout.p": DROPS})
 
 
 @pytest.mark.parametrize("dials", [{}, {"dropout.p": DROPS, "decay.rate": DROPS}])
 def test_other_dials_than_the_population_has_are_refused(dials: dict[str, torch.Tensor]) -> None:
     with pytest.raises(ArgumentError, match="the dials that the population was made with"):
-        made().inherit([0, 1, 2], lr=RATES, dials=dials)
+        inherit(made(), [0, 1, 2], lr=RATES, dials=dials)
