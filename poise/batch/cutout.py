@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from poise.batch.boxes import inside_boxes
-from poise.batch.images import ImageTransform, images_of
+from poise.batch.images import ImageTransform, blanked, images_of
 from poise.core.context import Batch, Context
 from poise.core.dial import dial, double
 from poise.core.rng import Rng
@@ -64,4 +64,4 @@ class Cutout(ImageTransform):
 
     def edit(self, images: Tensor, draw: Tensor) -> Tensor:
         inside = inside_boxes(draw, images.shape[-2], images.shape[-1])
-        return torch.where(inside[:, None], images.new_zeros(()), images)
+        return blanked(inside[:, None], images)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from poise.batch.images import ImageTransform, images_of
+from poise.batch.images import ImageTransform, blanked, images_of
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
@@ -82,4 +82,4 @@ class GridMask(ImageTransform):
         rows = (torch.arange(images.shape[-2], device=draw.device) + down) % period < side
         columns = (torch.arange(images.shape[-1], device=draw.device) + across) % period < side
         blank = rows[:, None, :, None] & columns[:, None, None, :]
-        return torch.where(blank, images.new_zeros(()), images)
+        return blanked(blank, images)

@@ -23,7 +23,7 @@ from poise.core.kinds import Transform
 from poise.core.mapped import behind_vmap
 from poise.kernels import images as kernels
 
-__all__ = ["ImageTransform", "PixelTransform", "images_of", "rows_where", "run_programs"]
+__all__ = ["ImageTransform", "PixelTransform", "blanked", "images_of", "rows_where", "run_programs"]
 
 _LEVELS = 255  # of a byte
 
@@ -95,7 +95,25 @@ def _together(parts: Sequence[ImageTransform], batch: Batch, ctx: Context) -> Ba
 
 def rows_where(chosen: Tensor, edited: Tensor, images: Tensor) -> Tensor:
     """Return the edited images of the chosen rows (B,), and the others as they are."""
-    return torch.where(chosen.reshape(-1, *[1] * (images.dim() - 1)), edited, images)
+    rows = chosen.reshape(-1, *[1] * (images.dim() - 1))
+    if images.dtype == edited.dtype == torch.uint8:  # bits: torch.where of bytes takes three to six times as long
+        return images ^ ((images ^ edited) & _bits(rows))
+    return torch.where(rows, edited, images)
+
+
+def blanked(inside: Tensor, images: Tensor) -> Tensor:
+    """Return the images with 0 where `inside`, which broadcasts to them.
+
+    >>> blanked(torch.tensor([True, False]), torch.tensor([5, 7], dtype=torch.uint8))
+    tensor([0, 7], dtype=torch.uint8)
+    """
+    if images.dtype == torch.uint8:
+        return images & _bits(~inside)
+    return torch.where(inside, images.new_zeros(()), images)
+
+
+def _bits(chosen: Tensor) -> Tensor:
+    return chosen.to(torch.uint8) * _LEVELS  # all eight, or none
 
 
 @dataclass(frozen=True, kw_only=True)

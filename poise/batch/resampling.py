@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poise.batch.images import rows_where
+from poise.batch.images import blanked, rows_where
 from poise.core.errors import ArgumentError, shown
 from poise.kernels.images import step
 
@@ -48,14 +48,17 @@ def gather_pixels(images: Tensor, rows: Tensor, columns: Tensor, padding: str) -
     >>> gather_pixels(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[0]]), torch.tensor([[-1, 0, 1]]), "reflect")
     tensor([[[[2., 1., 2.]]]])
     """
-    _, channels, height, width = images.shape
-    down = _source(rows, height, padding)[:, None, :, None].expand(-1, channels, -1, width)
-    across = _source(columns, width, padding)[:, None, None, :].expand(-1, channels, rows.shape[1], -1)
-    found = images.gather(2, down).gather(3, across)
+    count, channels, height, width = images.shape
+    # Whole rows by one index, which copies them as blocks; only columns are gathered pixel by pixel.
+    planes = torch.arange(count * channels, device=images.device).reshape(count, channels, 1)
+    down = planes * height + _source(rows, height, padding)[:, None]
+    across = _source(columns, width, padding)[:, None, None].expand(-1, channels, rows.shape[1], -1)
+    lines = images.reshape(-1, width).index_select(0, down.flatten())
+    found = lines.reshape(count, channels, rows.shape[1], width).gather(3, across)
     if padding != "zero":
         return found
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    return torch.where(inside[:, None], found, found.new_zeros(()))
+    return blanked(~inside[:, None], found)
 
 
 def resample(images: Tensor, across: Tensor, down: Tensor, padding: str) -> Tensor:
