@@ -111,9 +111,13 @@ def fit(
     if settings.checkpoint is not None:
         facts = {"data": (problem.rows, folds), "network": (problem.heads, problem.plan, problem.design),
                  "recipe": space.recipe, "training": plan, "budget": clock.budget.trials, "seed": settings.seed,
-                 "jobs": settings.jobs, "search": (settings.search, settings.search_share, widest)}  # fmt: skip
+                 "search": (settings.search, settings.search_share, widest)}  # fmt: skip
         kept = Checkpoint.open(settings.checkpoint, facts)
-    search = Search(problem, space, folds, plan, settings.seed, settings.jobs, widest, settings.search)
+    # A budget in configurations must give the same result for any number of workers: what a wave is may not depend on
+    # them, so it is several narrower brackets, which two to eight workers share.
+    brackets = settings.jobs if timed else 2 if clock.budget.trials < 128 else 4 if clock.budget.trials < 512 else 8
+    width = widest if timed else max(4, widest // 2)
+    search = Search(problem, space, folds, plan, settings.seed, settings.jobs, width, brackets, settings.search)
     search.checkpoint, search.watcher = kept, settings.watcher
 
     def tell(message: str, best: float | None) -> None:

@@ -1,4 +1,4 @@
-"""The search: waves of brackets, one a worker, proposed by a model of what was seen."""
+"""The search: waves of brackets, proposed by a model of what was seen."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class Search:
     seed: int
     jobs: int = 1
     widest: int = 16  # configurations of a bracket
+    brackets: int | None = None  # of a wave; None: one a worker
     method: str = "halving"
     early: bool = True  # a search in time ends before it where `ending` says so
     tell: Callable[[str, float | None], None] = lambda message, best: None
@@ -69,7 +70,7 @@ class Search:
         self.ending = Ending(self.problem, self.seed)
 
     def run(self, clock: Clock, share: float) -> None:
-        """Run waves of brackets, one a worker, until `share` of the time, or all trials, are spent.
+        """Run waves of brackets until `share` of the time, or all trials, are spent.
 
         At least one wave runs. A wave that would end too late is made narrower, or left out if little time is left.
 
@@ -82,21 +83,24 @@ class Search:
 
     def _waves(self, clock: Clock, share: float, halt: Halt) -> None:
         sampler, number = Sampler(self.space, self.seed), 0
-        if clock.budget.trials <= self.widest * self.jobs:
+        brackets = self.brackets or self.jobs
+        if clock.budget.trials <= self.widest * brackets:
             self.lengths.only_full()  # nothing could be learned from a first wave that is the only one
         while number < clock.budget.trials and not halt.asked():
             began, plan = time.monotonic(), self.lengths.plan_of_next_wave()
-            wave = self.rate() * len(self.folds) * plan.work(self.widest) if self.trials else 0.0
+            wave = self._expected(plan, brackets) if self.trials else 0.0
             if self.trials and (clock.left(share) <= 0.5 * wave or self.ending.reached):
                 break
             width = max(4, math.floor(self.widest * min(1.0, clock.left(share) / wave))) if wave else self.widest
             again = self._again(plan, width)
             tasks, first = [], number
-            for place in range(self.jobs):
+            for place in range(brackets):
                 room = int(min(width, clock.budget.trials - number))
                 if room > 0:
                     same = again[:room] if place == 0 else []
-                    start = self.space.portfolio(0)[:room] if number == 0 else [self._known[twin][0] for twin in same]
+                    start = [self._known[twin][0] for twin in same]
+                    if first == 0:
+                        start = self.space.portfolio(0)[place::brackets][:room]
                     configs = sampler.propose(number, room, start)
                     identities = [self._known[twin][1] for twin in same] + [c.number for c in configs[len(same) :]]
                     self._known |= {c.number: (c, own) for c, own in zip(configs, identities, strict=True)}
@@ -117,6 +121,11 @@ class Search:
                 self.ending.close(self.candidates)
             self.seconds += time.monotonic() - began
 
+    def _expected(self, plan: Plan, brackets: int) -> float:
+        """Return the seconds that a wave of the widest brackets is expected to take."""
+        rounds = math.ceil(brackets / self.jobs)
+        return rounds * self.rate() * len(self.folds) * plan.work(self.widest)
+
     def _again(self, plan: Plan, width: int) -> list[int]:
         """Return the numbers of the configurations that the wave that comes makes again."""
         if not self.lengths.trying:
@@ -132,4 +141,4 @@ class Search:
     def rate(self) -> float:
         """Return the seconds that a step of one network took a worker, evaluation and start-up counted in."""
         steps = len(self.folds) * sum(trial.steps for trial in self.trials)
-        return self.seconds * self.jobs / steps if steps else 0.0
+        return self.seconds * min(self.jobs, self.brackets or self.jobs) / steps if steps else 0.0

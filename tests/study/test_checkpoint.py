@@ -133,13 +133,14 @@ def test_a_finished_fit_is_read_back(uncut: dict[str, Any], tmp_path: Path, each
     assert not differing(model_of(classifier(tmp_path / "kept").fit(*table())), uncut)
 
 
-def test_two_workers_go_on_as_well(tmp_path: Path) -> None:
-    first = classifier(tmp_path / "kept", budget="12trials", jobs=2).fit(*table())
+def test_one_worker_goes_on_where_two_were_cut_to_the_same_model(tmp_path: Path) -> None:
+    first = classifier(tmp_path / "kept", budget="20trials", jobs=2).fit(*table())
     for path in (tmp_path / "kept").glob("retraining-*.pt"):
         path.unlink()
     next((tmp_path / "kept").glob("bracket-*.pt")).unlink()
-    again = classifier(tmp_path / "kept", budget="12trials", jobs=2).fit(*table())
+    again = classifier(tmp_path / "kept", budget="20trials", jobs=1).fit(*table())
     assert not differing(model_of(again), model_of(first))
+    assert not differing(model_of(classifier(budget="20trials", jobs=1).fit(*table())), model_of(first))
 
 
 @pytest.mark.parametrize(
