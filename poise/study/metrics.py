@@ -37,7 +37,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     ),
     "text": (
         Metric("cross_entropy", "cross-entropy", lower_is_better=True, primary=True),
-        Metric("bits", "bits/character", lower_is_better=True, primary=False),
+        Metric("bits", "bits/char", lower_is_better=True, primary=False),
         Metric("perplexity", "perplexity", lower_is_better=True, primary=False),
         Metric("accuracy", "accuracy", lower_is_better=False, primary=False),
     ),

@@ -144,7 +144,7 @@ def test_a_study_scores_a_text_in_nats_bits_perplexity_and_accuracy(finished: tu
     assert result_from_json((out / "result.json").read_text()) == result
     report = (out / "report.html").read_text()
     assert "480 characters" in report
-    assert "bits/character" in report
+    assert "bits/char" in report
 
 
 def test_the_test_stretch_is_written_down_with_what_it_cost(finished: tuple[Study, Path]) -> None:
