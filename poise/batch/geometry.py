@@ -76,7 +76,7 @@ class Composition:
             moved = part.edit(moved, draw)
         if self._interpolates():
             maps, resampled, padding = self.maps(images)
-            for name in sorted({"edge", *(border for part in self.parts if (border := part.border()))}):
+            for name in sorted({part.border() or "edge" for part in self.parts if part.border() or not part.whole}):
                 own = resampled & (padding == PADDINGS.index(name))
                 moved = rows_where(own, affine(images, maps, name), moved)
         return moved

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from poise import Affine, Crop, Cutout, Flip, RandomResizedCrop, Recipe
 from poise.batch.geometry import Composition, GeometricTransform, composed
+from poise.batch.images import run_programs
 from poise.core.context import Batch, Context
 from poise.core.rng import Rng, key
 from poise.kernels import available, native
@@ -160,6 +161,19 @@ def test_one_border_shows_what_a_crop_pushed_out() -> None:
     stepwise = Affine().edit(Crop(2.0).edit(image, away), back)
     assert float(stepwise[0, 0, 0, 0]) == 0.0
     torch.testing.assert_close(stepwise[..., 2:], image[..., 2:])
+
+
+@pytest.mark.parametrize("native_tier", TIERS)
+def test_a_part_that_does_not_move_a_row_leaves_its_border(native_tier: bool) -> None:
+    """The left half, enlarged, begins a quarter of a pixel beyond the border: Affine's zeros would darken it."""
+    image = torch.tensor([[[[1.0, 2.0, 3.0, 4.0]] * 4]])
+    left_half = torch.tensor([[[0.5, 0.0, -1.0], [0.0, 1.0, 0.0]]])
+    still = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+    composition = Composition((RandomResizedCrop(), Affine()), (left_half, still))
+    with native(native_tier):
+        steps = composition.steps(image)
+        found = composition.edit(image) if steps is None else run_programs(image, [(steps, "")])
+    torch.testing.assert_close(found[0, 0, 1], torch.tensor([1.0, 1.25, 1.75, 2.25]))
 
 
 def test_other_parts_see_the_composed_picture() -> None:
