@@ -221,7 +221,7 @@ def study(table: str, rounds: int, seconds: float = 0.4) -> dict[str, Any]:
         for _ in range(max(1, round(count / every))):
             cohort.advance(population.state.step + every)
 
-    found: dict[str, Any] = {"table": table, "batch": batch, "members": networks}
+    found: dict[str, Any] = {"table": table, "batch": batch, "members": networks, "rounds": rounds}
     kinds: dict[str, tuple[Steps, Steps]] = {"step": (looped, stepped), "watched": (watched, advanced)}
     for kind, (theirs, ours) in kinds.items():
         both = {"loop": (theirs, len(loops)), "population": (ours, networks)}
@@ -246,7 +246,8 @@ def told(rows: list[dict[str, Any]]) -> list[str]:
     def shown(found: list[float]) -> str:
         return f"{found[0]:.1f} ({found[1]:.1f} to {found[2]:.1f})"
 
-    lines = ["", "a study's bracket, one core: processor time of a network's step, (a) alone, (b) with evaluations",
+    lines = ["", f"a study's bracket, one core, {rows[0]['rounds']} rounds: processor time of a network's step, "
+             "(a) alone, (b) with evaluations",
              f"{'table':>9}{'batch':>7}{'members':>9}{'(a) loop us':>13}{'member us':>11}{'ratio (spread)':>20}"
              f"{'(b) loop us':>13}{'member us':>11}{'ratio (spread)':>20}"]  # fmt: skip
     for row in rows:
