@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.images import revision
 from benchmarks.images_data import DATA, Whole, load
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
@@ -257,6 +258,7 @@ def main() -> None:
     arms = compare(whole, size, chosen)
     record = {"size": asdict(size), "steps": size.steps, "chosen": chosen, "sweep": table, "arms": arms}
     record |= {"sweep_seconds": round(middle - began), "compare_seconds": round(time.process_time() - middle)}
+    record |= {"revision": revision(), "torch": torch.__version__}
     for arm, values in arms.items():
         print(f"arm {arm}: {float(np.mean(values['test_error'])):.3f}")
     if not options.smoke:
