@@ -7,7 +7,7 @@ step then goes by `torch.vmap`, which is the definition of both. Results agree t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -19,13 +19,14 @@ from torch.nn.modules import module as torch_module
 from poise.core.inserted import Aside, Inserted, begin_pass
 from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Periodic, Piecewise, Through
 from poise.core.rng import stream
-from poise.kernels.chain import ACTIVATIONS, KINDS, SCRATCH, Layer
+from poise.kernels.chain import ACTIVATIONS, KINDS, Layer
 from poise.network.attach import child_of, through
 from poise.network.batch_norm import BatchNormLayer
 from poise.network.dropout import DropoutLayer
 from poise.network.hidden_noise import HiddenNoiseLayer
+from poise.train.chain_plan import ChainPlan, Value
 
-__all__ = ["ChainPlan", "read_chain"]
+__all__ = ["read_chain"]
 
 _ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Mish: "mish", nn.SELU: "selu", nn.Tanh: "tanh", nn.GELU: "gelu"}
 _ALIGNED = 16  # floats: values begin at whole cache lines
@@ -33,35 +34,6 @@ _ALIGNED = 16  # floats: values begin at whole cache lines
 
 class _UnknownError(Exception):
     """Something in the network has no kernel."""
-
-
-@dataclass(frozen=True)
-class _Value:
-    """A tensor (rows, width) of one member: its place in the member's scratch, and that of its gradient."""
-
-    place: int
-    stride: int
-    width: int
-    grad: int = -1
-    learned: int = 0  # the first of its columns that a gradient is asked of, by a product alone
-
-
-@dataclass
-class ChainPlan:
-    """A network as kernel layers, for batches of a given number of rows.
-
-    `buffers` holds, for each layer, which of the population's buffers its pointers are set to before a step.
-    """
-
-    rows: int
-    columns: int
-    layers: list[Layer] = field(default_factory=list)
-    buffers: list[dict[str, str]] = field(default_factory=list)
-    constants: list[torch.Tensor] = field(default_factory=list)  # kept alive: the layers point to them
-    outputs: int = 0
-    output: int = 0
-    output_grad: int = 0
-    size: int = SCRATCH
 
 
 def read_chain(
@@ -86,8 +58,8 @@ class _Reader:
         self.module = module
         self.places = dict(places)
         self.plan = ChainPlan(rows, columns)
-        self.value = _Value(-1, columns, columns)
-        self.beside: _Value | None = None  # the value that goes round the layers which are being read
+        self.value = Value(-1, columns, columns)
+        self.beside: Value | None = None  # the value that goes round the layers which are being read
         # Gradients live from one product to the next only: two places take turns.
         sides = [side for one in module.modules() if isinstance(one, nn.Linear) for side in one.weight.shape]
         self.widest = max(sides, default=0)
@@ -163,7 +135,7 @@ class _Reader:
         if module.in_features != self.value.width:
             raise _UnknownError
         before, width = self.value, module.out_features
-        self.value = _Value(self._floats(self.plan.rows * width), width, width, self._next_grad())
+        self.value = Value(self._floats(self.plan.rows * width), width, width, self._next_grad())
         # The gradient of a value that goes round the product is there before the product's own.
         self._layer("linear", source=before, target=self.value, inputs=before.width, outputs=width, weight=weight,
                     bias=bias, add=before is self.beside, learned=before.learned)  # fmt: skip
@@ -205,17 +177,17 @@ class _Reader:
         whole, grad = self._floats(self.plan.rows * total), self._next_grad() if own else -1
         start = 0
         for part, width in zip(link.parts, widths, strict=True):
-            target = _Value(whole + start, total, width, grad + start if own else -1)
+            target = Value(whole + start, total, width, grad + start if own else -1)
             if isinstance(part, Levels):
                 place, shape = self.places.pop(_join(path, part.parameter))
-                source = _Value(-1 - part.first, self.plan.columns, shape[0])
+                source = Value(-1 - part.first, self.plan.columns, shape[0])
                 self._layer("levels", source=source, target=target, inputs=shape[0], outputs=width, weight=place)
             else:
                 self._feature(path, part, target)
             start += width
-        self.value = _Value(whole, total, total, grad, learned)
+        self.value = Value(whole, total, total, grad, learned)
 
-    def _feature(self, path: str, part: Columns | Piecewise | Periodic, target: _Value) -> None:
+    def _feature(self, path: str, part: Columns | Piecewise | Periodic, target: Value) -> None:
         """Read features of single columns."""
         columns, rest, buffers = torch.tensor(part.columns), {}, {}
         self.plan.constants.append(columns)
@@ -270,7 +242,7 @@ class _Reader:
                     outputs=self.value.width, kept=self._floats(kept) if kept else 0, **rest)  # fmt: skip
 
     def _layer(
-        self, kind: str, buffers: dict[str, str] | None = None, *, source: _Value, target: _Value, **rest: Any
+        self, kind: str, buffers: dict[str, str] | None = None, *, source: Value, target: Value, **rest: Any
     ) -> None:
         layer = Layer(
             kind=KINDS[kind], source=source.place, source_stride=source.stride, target=target.place,

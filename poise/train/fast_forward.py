@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from poise.kernels import available
 from poise.kernels import chain as kernels
-from poise.train.chain import ChainPlan, read_chain
+from poise.train.chain import read_chain
+from poise.train.chain_plan import ChainPlan
 from poise.train.optimizers import Flat
 from poise.train.work import Work, is_plain
 

@@ -14,7 +14,8 @@ from poise.core.terms import DATA
 from poise.kernels import available
 from poise.kernels import chain as kernels
 from poise.kernels.product import PRODUCTS
-from poise.train.chain import ChainPlan, read_chain
+from poise.train.chain import read_chain
+from poise.train.chain_plan import ChainPlan
 from poise.train.fast_forward import places_of, pointed
 from poise.train.losses import CrossEntropy, SeveralLosses, SquaredError
 from poise.train.optimizers import Flat
