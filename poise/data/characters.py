@@ -12,7 +12,7 @@ import numpy as np
 
 from poise.core.errors import ArgumentError, DataError, shown
 
-__all__ = ["START", "SYMBOL_CAP", "UNKNOWN", "CharacterEncoder"]
+__all__ = ["START", "SYMBOL_CAP", "UNKNOWN", "CharacterEncoder", "check_window"]
 
 UNKNOWN = 0
 """The code of a character that is not in the vocabulary."""
