@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from poise.core.errors import ArgumentError
 from poise.study.bracket import Candidate
 from poise.study.checkpoint import Checkpoint
 from poise.study.cohort import Cohort, Plan
@@ -14,6 +15,7 @@ from poise.study.fit import refit
 from poise.study.folds import Folds
 from poise.study.prepare import Prepared
 from poise.study.space import Config, Space
+from poise.study.study import Study
 
 SPACE = Space(["dropout", "decay", "patience"])
 PLAN = Plan(steps=16, batch=16, every=2)
@@ -82,6 +84,16 @@ def test_a_replay_changes_rate_and_dials_at_the_steps_of_the_course(ready: Prepa
     population.train(ready.problem.rows, 6, PLAN.batch)
     for name, weight in population.state.flat.views().items():
         torch.testing.assert_close(stack.weights[name], weight, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_study_searches_by_it_when_told_and_refuses_what_it_does_not_know() -> None:
+    study = Study("diabetes", budget="6trials", parts=("dropout", "patience"), ablation=False, search="pbt")
+    result = study.run()
+    assert len(result.trials) == 6
+    assert {trial.rung for trial in result.trials} == {0}  # nobody is dropped
+    with pytest.raises(ArgumentError, match=r"`Study\.search` must be one of 'halving', 'pbt'; got 'grid'\."):
+        Study("diabetes", search="grid")
 
 
 class Killed(BaseException):
