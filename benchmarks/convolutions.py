@@ -2,7 +2,7 @@
 
 A 3 x 3 convolution is a product of patches (rows x pixels, 9 channels in) with filters, its backward pass two more.
 Measured on one core, by processor time, in turns: torch's convolution (oneDNN) forward and backward, and the three
-products of the project's kernel on matrices that lie there ready, without cutting patches out and putting gradients back.
+products of the project's kernel on matrices that lie ready, without cutting patches out and putting gradients back.
 
     python -m benchmarks.convolutions
 """
