@@ -26,12 +26,9 @@ from poise.train.population import Population
 __all__ = ["SHORTEST", "Cohort", "Plan", "measured_rate", "plan_for"]
 
 RUNGS = (0.125, 0.25, 0.5)
-"""Shares of the full training after which the better half of a bracket goes on. On seven tables other than the
-benchmark's, the rank of a configuration after an eighth agreed with that at the end by 0.6 to 0.9, earlier by less."""
-
-
-SHORTEST = 20
-"""The steps that every training has, however short the budget."""
+"""Shares of the full training after which the better half of a bracket goes on. Of 48 configurations on each of seven
+tables, the ranks after an eighth correlate with those at the end by 0.37 to 0.87, and 27 of the 35 that ended among a
+table's best five were in the better half."""
 
 
 @dataclass(frozen=True)
