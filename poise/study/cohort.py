@@ -31,6 +31,10 @@ tables, the ranks after an eighth correlate with those at the end by 0.37 to 0.8
 table's best five were in the better half."""
 
 
+SHORTEST = 20
+"""The steps that every training has, however short the budget."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How long each network trains: `steps` optimizer steps of `batch` rows, evaluated every `every` steps.
