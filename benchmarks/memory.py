@@ -1,13 +1,13 @@
 """What `Population.predicted_bytes` says, against the memory that a process really takes.
 
-Each shape is measured in a process of its own: its resident memory once the libraries are loaded, a small population
-has been trained and the rows are there, and the most that it ever was by the end of twenty steps of training and, where
-the shape says so, five evaluations. The prediction is made in another process, because making it takes memory too. The
-first group of shapes is what `poise/train/footprint.py` was made on; the second was written down before it was looked
-at.
+Each shape is measured in a process of its own: its resident memory once the libraries are loaded, a small population of
+its kind has been trained and the rows are there, and the most that it ever was by the end of twenty steps of training
+and, where the shape says so, five evaluations. The prediction is made in another process, because making it takes
+memory too. The first group of shapes is what `poise/train/footprint.py` was made on; the second was written down before
+it was looked at.
 
     python -m benchmarks.memory                 # measure all, print, write results/memory.json
-    python -m benchmarks.memory --only held     # one group, or one shape
+    python -m benchmarks.memory --only held     # one group, or one shape; the others stay as stored
     python -m benchmarks.memory --show          # print what was stored
 """
 
@@ -19,7 +19,7 @@ import multiprocessing
 import platform
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,8 +119,8 @@ SHAPES: dict[str, dict[str, Shape]] = {
         "two passes (SAM)": Shape("mlp", 24, 256, TWICE, width=150, depth=3, columns=40),
         "cnn, width 24, depth 3": Shape("cnn", 6, 48, Recipe(BatchNorm(), Dropout(0.1)), width=24, depth=3, side=20),
         "cnn, many, scored": Shape("cnn", 24, 32, PLAIN, width=8, depth=2, side=16, rows=512, scored=True),
-        "lstm in a loop": Shape("lstm", 6, 64, PLAIN, width=96, depth=2, side=40, rows=1024),
-        "lstm in a loop, scored": Shape("lstm", 4, 32, Recipe(Decay(0.01)), width=128, depth=1, side=60, rows=512,
+        "lstm in a loop": Shape("lstm", 6, 64, PLAIN, width=96, depth=2, side=24, rows=512),
+        "lstm in a loop, scored": Shape("lstm", 4, 32, Recipe(Decay(0.01)), width=128, depth=1, side=30, rows=256,
                                         scored=True),
     },
 }  # fmt: skip
@@ -135,20 +135,23 @@ def named(name: str) -> Shape:
     return next(group[name] for group in SHAPES.values() if name in group)
 
 
-def warmed() -> None:
-    """Load what is loaded once, and start the threads."""
-    tiny = Shape("mlp", 3, 8, EAGER, width=4, columns=4, rows=32)
-    tiny.population().train(tiny.data(), 2, 8)
+def warmed(shape: Shape) -> None:
+    """Load what this kind of network and recipe load once in a process, and start the threads."""
+    tiny = replace(shape, members=2, batch=4, width=4, rows=16)
+    found = tiny.population()
+    found.train(tiny.data(), 2, tiny.batch)
+    if shape.score is not None:
+        found.evaluate(tiny.data(), shape.score)
 
 
 def predicted(shape: Shape) -> int:
-    warmed()
+    warmed(shape)
     return shape.population().predicted_bytes(shape.data(), shape.batch, score=shape.score)
 
 
 def measured(shape: Shape) -> int:
     """Return the bytes that the process took beyond what it had before the population was made."""
-    warmed()
+    warmed(shape)
     data = shape.data()
     before = resident()
     if peak() > before + 16e6:
@@ -192,15 +195,19 @@ def _answer(name: str, function: Callable[[Shape], int], pipe: Any) -> None:
 
 
 def compared(group: str, name: str) -> dict[str, Any]:
-    row = {"group": group, "shape": name, "predicted": asked(name, predicted), "measured": asked(name, measured)}
+    """Return a shape's prediction and measurement, in megabytes, and the first by the second."""
+    said, taken = asked(name, predicted), asked(name, measured)
+    row = {
+        "group": group, "shape": name, "predicted": round(said / 1e6), "measured": round(taken / 1e6),
+        "ratio": round(said / taken, 2),
+    }  # fmt: skip
     print(told(row), flush=True)
     return row
 
 
 def told(row: dict[str, Any]) -> str:
-    share = row["predicted"] / row["measured"]
-    return (f"{row['group']:>9}{row['shape']:>32}{row['predicted'] / 1e6:>11.0f}{row['measured'] / 1e6:>10.0f}"
-            f"{share:>8.2f}{'' if 0.8 <= share <= 1.2 else '  *'}")  # fmt: skip
+    return (f"{row['group']:>9}{row['shape']:>32}{row['predicted']:>11}{row['measured']:>10}{row['ratio']:>8.2f}"
+            f"{'' if 0.8 <= row['ratio'] <= 1.2 else '  *'}")  # fmt: skip
 
 
 def shown(stored: dict[str, Any]) -> str:
@@ -208,7 +215,7 @@ def shown(stored: dict[str, Any]) -> str:
              f"{'group':>9}{'shape':>32}{'predicted':>11}{'measured':>10}{'ratio':>8}"]  # fmt: skip
     lines += [told(row) for row in stored["rows"]]
     for group in SHAPES:
-        shares = [row["predicted"] / row["measured"] for row in stored["rows"] if row["group"] == group]
+        shares = [row["ratio"] for row in stored["rows"] if row["group"] == group]
         if shares:
             near = sum(0.8 <= share <= 1.2 for share in shares)
             lines.append(f"{group}: {near} of {len(shares)} within 20 %, {min(shares):.2f} to {max(shares):.2f}")
@@ -224,11 +231,13 @@ def main() -> None:
     if given.show:
         print(shown(json.loads(STORED.read_text())))
         return
-    rows = [
-        compared(group, name) for group, shapes in SHAPES.items() for name in shapes if given.only in f"{group} {name}"
-    ]
+    wanted = [(group, name) for group, shapes in SHAPES.items() for name in shapes if given.only in f"{group} {name}"]
+    kept = json.loads(STORED.read_text())["rows"] if given.only and not given.dry and STORED.exists() else []
+    found = {row["shape"]: row for row in kept}
+    found |= {name: compared(group, name) for group, name in wanted}
+    rows = [found[name] for shapes in SHAPES.values() for name in shapes if name in found]
     stored = {"torch": torch.__version__, "library": " ".join(platform.libc_ver()), "threads": THREADS, "rows": rows}
-    if not given.dry and not given.only:
+    if not given.dry:
         STORED.write_text(json.dumps(stored, indent=1) + "\n")
     print(shown(stored))
 

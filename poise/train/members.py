@@ -15,6 +15,7 @@ from poise.core.errors import ArgumentError, shown
 from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.schedule import Schedule
+from poise.train.optimizers import Flat
 
 __all__ = ["Networks", "build_members", "member_dials", "member_rates", "member_seed", "shared_recipe"]
 
@@ -42,7 +43,7 @@ def build_members(build: Callable[[], nn.Module], recipe: Recipe, seed: int, mem
         own = {name: t.detach() for name, t in [*network.named_parameters(), *network.named_buffers()]}
         if place == 0:
             module = copy.deepcopy(network)
-            stacked = {name: tensor.new_empty((len(members), *tensor.shape)) for name, tensor in own.items()}
+            stacked = _room(module, own, len(members))
         if [(n, t.shape) for n, t in own.items()] != [(n, t.shape[1:]) for n, t in stacked.items()]:
             raise ArgumentError(
                 "`Population.build` must return networks of one shape; got different ones. Build one kind."
@@ -53,17 +54,28 @@ def build_members(build: Callable[[], nn.Module], recipe: Recipe, seed: int, mem
         if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
             layer.sparse = False  # the optimizer of a population takes dense gradients
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    dtypes = {stacked[name].dtype for name in trained}
-    if len(dtypes) != 1:
-        raise ArgumentError(
-            f"`Population.build` must return networks with trainable parameters of one dtype; got {shown(dtypes)}."
-        )
     # An inserted layer's key and dials are put in anew before each step.
     passing = {
         f"{path}.{name}" for path, layer in inserted_layers(module) for name in layer._non_persistent_buffers_set
     }
     params = {name: tensor for name, tensor in stacked.items() if name in trained}
     return module, params, {n: t for n, t in stacked.items() if n not in trained and n not in passing}
+
+
+def _room(network: nn.Module, own: Mapping[str, Tensor], members: int) -> dict[str, Tensor]:
+    """Return empty tensors, the member first, for what a network owns: of what trains, views of one (M, P) tensor.
+
+    Stacked apart and gathered later, the weights would take their room twice, and leave a hole that nothing fills.
+    """
+    trained = {name: own[name] for name, parameter in network.named_parameters() if parameter.requires_grad}
+    dtypes = {tensor.dtype for tensor in trained.values()}
+    if len(dtypes) != 1:
+        raise ArgumentError(
+            f"`Population.build` must return networks with trainable parameters of one dtype; got {shown(dtypes)}."
+        )
+    shapes = {name: tensor.shape for name, tensor in trained.items()}
+    views = Flat.empty(next(iter(trained.values())), members, shapes).views()
+    return {n: views[n] if n in views else tensor.new_empty((members, *tensor.shape)) for n, tensor in own.items()}
 
 
 def _seeded(build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> nn.Module:

@@ -29,10 +29,18 @@ class Flat:
 
     @staticmethod
     def of(params: Mapping[str, Tensor]) -> Flat:
-        """Gather stacked parameters {name: (M, ...)}."""
+        """Return stacked parameters {name: (M, ...)} as one tensor: what they are views of side by side, or a copy."""
+        shapes = {name: p.shape[1:] for name, p in params.items()}
         members = next(iter(params.values())).shape[0]
-        data = torch.cat([p.reshape(members, -1) for p in params.values()], dim=1)
-        return Flat(data, {name: p.shape[1:] for name, p in params.items()})
+        data = _whole(params, shapes, members)
+        if data is None:
+            data = torch.cat([p.reshape(members, -1) for p in params.values()], dim=1)
+        return Flat(data, shapes)
+
+    @staticmethod
+    def empty(like: Tensor, members: int, shapes: Mapping[str, torch.Size]) -> Flat:
+        """Return room for so many members' parameters of these shapes, on the device and of the dtype of `like`."""
+        return Flat(like.new_empty(members, sum(math.prod(shape) for shape in shapes.values())), shapes)
 
     def views(self) -> dict[str, Tensor]:
         """Return the parameters by name; writing to a view writes to the population."""
@@ -64,23 +72,7 @@ class Flat:
 
     def whole(self, values: Mapping[str, Tensor]) -> Tensor | None:
         """Return the (M, P) tensor that {name: (M, ...)} are the views of, if they lie there as the weights do here."""
-        first = values[next(iter(self.shapes))]
-        members, width = self.data.shape
-        start = first.storage_offset()
-        storage = first.untyped_storage().data_ptr()
-        for name, shape in self.shapes.items():
-            tensor = values[name]
-            inner = torch.empty(shape, device="meta").stride()
-            if (
-                tensor.storage_offset() != start
-                or tensor.untyped_storage().data_ptr() != storage
-                or tensor.shape != (members, *shape)
-                or tensor.stride() != (width, *inner)
-                or tensor.dtype != first.dtype
-            ):
-                return None
-            start += math.prod(shape)
-        return first.as_strided((members, width), (width, 1))
+        return _whole(values, self.shapes, len(self.data))
 
     def set(self, values: Mapping[str, Tensor]) -> None:
         """Write values in; a value that is the view itself is left alone."""
@@ -91,6 +83,27 @@ class Flat:
     def select(self, members: Tensor) -> Flat:
         """Return the population of the given members."""
         return Flat(self.data[members], self.shapes)
+
+
+def _whole(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], members: int) -> Tensor | None:
+    """Return the (M, P) tensor whose columns, in order, the values (M, ...) are views of, if there is one."""
+    first = values[next(iter(shapes))]
+    width = sum(math.prod(shape) for shape in shapes.values())
+    start = first.storage_offset()
+    storage = first.untyped_storage().data_ptr()
+    for name, shape in shapes.items():
+        tensor = values[name]
+        inner = torch.empty(shape, device="meta").stride()
+        if (
+            tensor.storage_offset() != start
+            or tensor.untyped_storage().data_ptr() != storage
+            or tensor.shape != (members, *shape)
+            or tensor.stride() != (width, *inner)
+            or tensor.dtype != first.dtype
+        ):
+            return None
+        start += math.prod(shape)
+    return first.as_strided((members, width), (width, 1))
 
 
 class Optimizer(ABC):
