@@ -7,8 +7,9 @@ A table is cut to 4,000 rows, a fifth of them to test on. Sixty configurations t
 as one population, and their losses on the validation and the test rows become lines of
 benchmarks/results/portfolio.jsonl. The first five are hand-made, twenty-five are what a search would draw at random,
 thirty come from narrower beliefs. Of the stored lines, twenty configurations were run on 24 tables; learned of these, a
-portfolio was no better than the hand-made starts, so those still stand in `poise.study.TABLE`. A portfolio is chosen greedily: each next configuration is the one that, beside those
-already chosen, leaves the smallest mean regret over tables.
+portfolio was no better than the hand-made starts, so those still stand in `poise.study.TABLE`.
+
+A portfolio is chosen greedily: each next one leaves, beside those chosen, the smallest mean regret over tables.
 """
 
 from __future__ import annotations
@@ -40,8 +41,7 @@ ROWS = 4_000  # of a table: 3,200 to develop on, 800 to test on
 STEPS, EVALUATIONS = 480, 24
 GROUP = 10
 HAND_MADE, RANDOM, BELIEVED = 5, 25, 30
-ORDER = (0, 3, 4, 5, 1, 2)
-# Of the groups: beliefs before chance, in case time runs out.
+ORDER = (0, 3, 4, 5, 1, 2)  # of the groups: beliefs before chance, in case time runs out
 
 # The twelve tables of benchmarks/tables.py: a portfolio that is shipped is not learned from them.
 BENCHMARK = {
@@ -83,9 +83,6 @@ def _believed(space: Space, number: int, off: dict[str, bool], draw: np.random.G
 
 def _between(low: float, high: float, draw: np.random.Generator) -> float:
     return float(np.exp(draw.uniform(np.log(low), np.log(high))))
-
-
-# --- running ---------------------------------------------------------------------------------------------------------
 
 
 def run(options: argparse.Namespace) -> None:
@@ -164,9 +161,6 @@ def _rounded(value: torch.Tensor) -> float | None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
-# --- learning --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -271,8 +265,8 @@ def report(options: argparse.Namespace) -> None:
     everything = {config.number: config for config in candidates()}
     for place in greedy(scores.only(~shared), options.size):
         config = everything[scores.numbers[place]]
-        dials = {key: _short(config.dials[key]) for key in Space().searched(config.on)}
-        print(f"        ({config.on!r}, {dials!r}, {_short(config.lr)}),  # {config.number}")
+        dials = {key: float(f"{config.dials[key]:.2g}") for key in Space().searched(config.on)}
+        print(f"        ({config.on!r}, {dials!r}, {config.lr:.2g}),  # {config.number}")
 
 
 def told(values: Any) -> str:
@@ -281,10 +275,6 @@ def told(values: Any) -> str:
     means = values[np.random.default_rng(0).integers(len(values), size=(4000, len(values)))].mean(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.2g}")
 
 
 def main() -> None:
