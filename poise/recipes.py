@@ -153,8 +153,8 @@ def wide_resnet(
 
     - `Flip` 0.5, `Crop` 4 pixels, and `Decay` 5e-4 for SGD at a learning rate of 0.1 (for Adam at 1e-3 take 0.05):
       Zagoruyko and Komodakis 2016, "Wide residual networks", section 3.
-    - `Dropout` 0.3: the same, sections 2.4 and 3, which put it between a block's two convolutions; here it is behind each
-      activation, of which every other one stands there.
+    - `Dropout` 0.3: the same, sections 2.4 and 3, which put it between a block's two convolutions; here it is behind
+      each activation, of which every other one stands there.
     - The average of weights is as in `resnet`.
 
     `strength` and what is raised are as in `mlp`, `flip` and `pixels` as in `cnn`.

@@ -10,8 +10,8 @@ import torch
 
 from poise.core.errors import StudyError
 from poise.study import fit as module
-from poise.study.clock import Clock, parse_budget
 from poise.study.bracket import Candidate
+from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Cohort, Plan
 from poise.study.ensemble import Library
 from poise.study.fit import Fitted, Settings, fit, refit
