@@ -1,5 +1,6 @@
 """Every script of examples/ runs as it stands, with warnings as errors, and prints what it claims."""
 
+import math
 import os
 import re
 import runpy
@@ -138,6 +139,17 @@ def test_sharing_is_worth_what_its_symmetry_is(capsys: pytest.CaptureFixture[str
     shared, unshared = (float(line.split()[-1]) for line in moved.splitlines()[2:4])
     assert shared < 1e-5
     assert unshared > 0.1
+
+
+@pytest.mark.usefixtures("seeded")
+def test_text_is_learned_read_and_written(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("text.py", capsys)
+    assert "bits/char" in text
+    windows = [line.split() for line in text.split("bits per character of another text:\n")[1].splitlines()[1:-1]]
+    assert sum(int(characters) for characters, *_ in windows) == 100
+    for _, nats, bits, _ in windows:
+        assert float(bits) == pytest.approx(float(nats) / math.log(2), abs=0.01)
+    assert re.search(r"what it writes: .{60,}\n$", text)
 
 
 def test_own_regularizer_passes_the_battery() -> None:
