@@ -148,7 +148,7 @@ def test_text_is_learned_read_and_written(capsys: pytest.CaptureFixture[str]) ->
     windows = [line.split() for line in text.split("bits per character of another text:\n")[1].splitlines()[1:-1]]
     assert sum(int(characters) for characters, *_ in windows) == 100
     for _, nats, bits, _ in windows:
-        assert float(bits) == pytest.approx(float(nats) / math.log(2), abs=0.01)
+        assert float(bits) == pytest.approx(float(nats) / math.log(2), abs=0.0125)  # both are printed rounded
     assert re.search(r"what it writes: .{60,}\n$", text)
 
 
