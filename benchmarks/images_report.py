@@ -32,7 +32,8 @@ STYLE = (
 
 def title_of(setting: str) -> str:
     own = SETTINGS[setting]
-    return f"{TITLES[own.data]}, {own.per_class:,} images a class"
+    twice = [one for one in SETTINGS.values() if (one.data, one.per_class) == (own.data, own.per_class)]
+    return f"{TITLES[own.data]}, {own.per_class:,} images a class" + (f", {own.epochs} epochs" if twice[1:] else "")
 
 
 def seeds_of(records: Records, setting: str) -> list[int]:
