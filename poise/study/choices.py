@@ -168,6 +168,9 @@ IMAGE = Choices(
     lr=(5e-4, 1e-2),
     starts=(
         (_AUGMENTED, {"decay.rate": 0.05}, 4e-3),
+        # What loses to the network alone is no recipe: where trainings are short or images many, little is needed.
+        (("batch_norm", "patience"), {}, 1e-2),
+        (("patience",), {}, 1e-2),
         ((*_SHIFTED, "cutout", "label_smoothing"), {}, 3e-3),  # no flip: digits and letters have a right side
         ((*_AUGMENTED, "mixup"), {}, 3e-3),
         ((*_AUGMENTED, "cut_mix"), {"cut_mix.share": 0.5}, 3e-3),
