@@ -1,7 +1,15 @@
 /* Kernels that move or blank pixels, for one type of pixel: PIXEL, with NAME(x) for its functions. Included twice. */
 
+/* By 32 pixels, the last of which may be written twice: a rest of single pixels would take as long as the vectors. */
 POISE_CLONES static void NAME(reversed)(const PIXEL *restrict last, PIXEL *restrict out, int64_t count) {
-    for (int64_t j = 0; j < count; j++) out[j] = last[-j];
+    if (count < 32) {
+        for (int64_t j = 0; j < count; j++) out[j] = last[-j];
+        return;
+    }
+    for (int64_t j = 0; j < count; j += 32) {
+        const int64_t first = j + 32 <= count ? j : count - 32;
+        for (int64_t k = 0; k < 32; k++) out[first + k] = last[-first - k];
+    }
 }
 
 /* out[c, i, j] = mirrored in[c, i + down, j + across]. `columns` has room for a row. */
