@@ -86,7 +86,7 @@ def plan() -> Plan:
     return Plan(steps=16, batch=16, every=4)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def short() -> Iterator[None]:
     """Whole fits train for 16 steps: what is tested is what they do with the result."""
     with pytest.MonkeyPatch.context() as patch:
