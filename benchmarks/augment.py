@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -37,6 +38,7 @@ BEGIN, END = "<!-- benchmarks/augment.py --page -->", "<!-- end -->"
 SIZES = {"128 x 3 x 32 x 32": (128, 32), "32 x 3 x 224 x 224": (32, 224)}
 THREADS = (1, 2)
 ROUNDS = 7
+ROWS = "albumentations, rows"  # a list of arrays, those that no draw touched being the ones given
 LEAST_SECONDS = 0.01  # of one arm in one round
 
 
@@ -119,8 +121,11 @@ def versions() -> dict[str, str]:
 
 def tables(stored: dict[str, Any]) -> str:
     """Return the tables in Markdown, and each cell that poise loses."""
-    lines, behind = [], []
-    columns = ["poise", "poise float32", "kornia float32", "albumentations", "torchvision", "timm float32"]
+    lines, behind, rows_behind = [], [], []
+    columns = [
+        "poise", "poise float32", "kornia float32", "albumentations", "albumentations, rows", "torchvision",
+        "timm float32",
+    ]  # fmt: skip
     for label, by_threads in stored["cells"].items():
         for threads, operations in sorted(by_threads.items()):
             cells = {name: operations[name] for name in RECIPES if name in operations}
@@ -132,7 +137,7 @@ def tables(stored: dict[str, Any]) -> str:
             lines += [f"{title} ({clock}, medians, as multiples of a clone, {clone:.0f} us)", ""]
             lines += [f"| {head} |", "|---|" + "---:|" * (len(known) + 1)]
             for name, cell in cells.items():
-                peers = [cell[column] for column in known if not column.startswith("poise") and column in cell]
+                peers = [cell[column] for column in known if column in cell and _gives_batch(column)]
                 shown = [
                     (f"{cell[column]:,.0f}" if cell[column] >= 10 else f"{cell[column]:.1f}") if column in cell else ""
                     for column in known
@@ -141,12 +146,20 @@ def tables(stored: dict[str, Any]) -> str:
                 lines.append(f"| {name} | " + " | ".join(shown) + f" | {'' if ratio is None else f'{ratio:.1f}'} |")
                 if ratio is not None and ratio < 1:
                     behind.append(f"{name} ({label}, {threads}): {ratio:.2f}")
+                if (rows := cell.get(ROWS, math.inf) / cell["poise"]) < 1:
+                    rows_behind.append(f"{name} ({label}, {threads}): {rows:.2f}")
             lines.append("")
     used = ", ".join(f"{name} {number}" for name, number in {"torch": stored["torch"], **stored["versions"]}.items())
-    lines += ["Cells in which a peer is ahead: " + ("; ".join(behind) or "none") + ".", "", f"Versions: {used}."]
+    lines += ["Cells in which a peer is ahead: " + ("; ".join(behind) or "none") + ".", ""]
+    lines += ["Cells in which rows that nobody stacks are ahead: " + ("; ".join(rows_behind) or "none") + ".", ""]
+    lines += [f"Versions: {used}."]
     if lacking := [name for name in columns if name in stored["failures"]]:
         lines += ["", "Not importable, and so no arm: " + ", ".join(lacking) + "."]
     return "\n".join(lines)
+
+
+def _gives_batch(column: str) -> bool:
+    return not column.startswith("poise") and column != ROWS
 
 
 def write_page(found: str) -> None:

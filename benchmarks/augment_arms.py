@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,7 +120,7 @@ def of_kornia(images: Tensor, targets: Tensor) -> dict[str, Arm]:
     return arms
 
 
-def of_albumentations(images: Tensor, targets: Tensor) -> dict[str, Arm]:
+def of_albumentations(images: Tensor, targets: Tensor, *, stacked: bool) -> dict[str, Arm]:
     import albumentations as a
 
     rows = [one.permute(1, 2, 0).contiguous().numpy() for one in images]
@@ -154,7 +156,11 @@ def of_albumentations(images: Tensor, targets: Tensor) -> dict[str, Arm]:
     }
 
     def arm(edit: Any) -> Arm:
-        return lambda: [edit(image=row)["image"] for row in rows]
+        def once() -> object:
+            edited = [edit(image=row)["image"] for row in rows]
+            return torch.from_numpy(np.stack(edited)) if stacked else edited
+
+        return once
 
     return {name: arm(a.Compose(parts)) for name, parts in edits.items()}
 
@@ -208,7 +214,7 @@ def of_torchvision(images: Tensor, targets: Tensor) -> dict[str, Arm]:
     }
 
     def arm(edit: Any) -> Arm:
-        return lambda: [edit(row) for row in images]  # a batch would get one draw
+        return lambda: torch.stack([edit(row) for row in images])  # a batch would get one draw
 
     return {name: arm(t.Compose(parts)) for name, parts in edits.items()}
 
@@ -220,7 +226,8 @@ def arms_of(images: Tensor, targets: Tensor, failures: dict[str, str]) -> dict[s
         "poise": (of_poise, images),
         "poise float32": (of_poise, floats),
         "kornia float32": (of_kornia, floats),
-        "albumentations": (of_albumentations, images),
+        "albumentations": (partial(of_albumentations, stacked=True), images),
+        "albumentations, rows": (partial(of_albumentations, stacked=False), images),
         "torchvision": (of_torchvision, images),
         "timm float32": (of_timm, floats),
     }

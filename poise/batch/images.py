@@ -57,7 +57,7 @@ def run_programs(images: Tensor, programs: Sequence[tuple[Tensor, str]]) -> Tens
 
     def run(images: Tensor, *steps: Tensor) -> tuple[Tensor]:
         if images.dtype == torch.uint8 or not any(owners):
-            return (kernels.edited(images, torch.cat(steps, -2)),)
+            return (kernels.edited(images, steps[0] if len(steps) == 1 else torch.cat(steps, -2)),)
         if len(steps) > 1:
             ends = [math.inf, -math.inf]
             found = kernels.edited(images, torch.cat(steps, -2), ends)

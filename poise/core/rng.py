@@ -21,7 +21,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from poise.core.philox import philox, seeds_of
 from poise.kernels import available
-from poise.kernels.words import fill_words
+from poise.kernels.words import fill_uniforms, fill_words
 
 __all__ = ["Rng", "key", "keyed_words", "stream"]
 
@@ -141,7 +141,17 @@ class Rng:
         if dtype == torch.float64:
             bits = (self.numbers(label, shape, torch.int64) >> 12) & ((1 << 52) - 1)
             return (bits.to(torch.float64) + 0.5) * 2.0**-52
-        bits = (self.numbers(label, shape, torch.int32) >> 9) & ((1 << 23) - 1)
+        numbers = self.numbers(label, shape, torch.int32)
+        if (
+            available()
+            and numbers.is_cpu
+            and not torch.compiler.is_compiling()
+            and functorch.maybe_current_level() is None
+        ):
+            found = torch.empty(shape, dtype=torch.float32)
+            fill_uniforms(found, numbers.contiguous())
+            return found.to(dtype)
+        bits = (numbers >> 9) & ((1 << 23) - 1)
         return ((bits.to(torch.float32) + 0.5) * 2.0**-23).to(dtype)
 
     def normal(self, label: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:

@@ -18,3 +18,8 @@ POISE_EXPORT void poise_words(uint64_t *out, const int64_t *keys, int64_t member
         }
     }
 }
+
+/* Uniforms in (0, 1) of `count` random 32-bit numbers: 23 bits of each, and half a unit. Exact in float. */
+POISE_EXPORT void poise_uniforms(float *out, const uint32_t *numbers, int64_t count) {
+    for (int64_t i = 0; i < count; i++) out[i] = ((float)(int32_t)(numbers[i] >> 9) + 0.5f) * 0x1p-23f;
+}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from poise.core.rng import keyed_words, stream
+from poise.core.rng import Rng, key, keyed_words, stream
+from poise.core.visits import VisitRng
 
 
 def numpys(seed: int, member: int, step: int, number: int, count: int) -> np.ndarray:
@@ -17,11 +18,24 @@ def numpys(seed: int, member: int, step: int, number: int, count: int) -> np.nda
 def test_words_are_numpys(tier: str, count: int) -> None:
     keys = [[0, 0, 0], [7, 3, 11], [-5, 2, 2**40]]
     words = keyed_words(torch.tensor(keys), stream("a layer"), count)
-    for row, key in zip(words, keys, strict=True):
-        np.testing.assert_array_equal(row.numpy(), numpys(*key, stream("a layer"), count))
+    for row, given in zip(words, keys, strict=True):
+        np.testing.assert_array_equal(row.numpy(), numpys(*given, stream("a layer"), count))
 
 
 def test_keys_may_be_a_view(tier: str) -> None:
     keys = torch.tensor([[1, 9, 2, 9, 3], [4, 9, 5, 9, 6]])[:, ::2]
     assert not keys.is_contiguous()
     assert torch.equal(keyed_words(keys, 1, 6), keyed_words(keys.contiguous(), 1, 6))
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 2), (5, 3), (4096,)])
+def test_uniforms_are_those_of_the_twin(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.arange(shape[0])
+    draws = [Rng(key(3, 1, 2), "part"), VisitRng(key(3, 1, 2), "part", torch.stack([rows, rows % 3], -1))]
+    found = [draw.uniform("places", shape) for draw in draws]
+    monkeypatch.setattr("poise.core.rng.available", lambda: False)
+    for draw, own in zip(draws, found, strict=True):
+        twin = draw.uniform("places", shape)
+        assert torch.equal(own, twin)
+        bits = (draw.numbers("places", shape, torch.int32).double() / 512).floor() % 2**23  # the upper 23 bits
+        assert torch.equal(own.double(), (bits + 0.5) / 2**23)
