@@ -12,7 +12,7 @@ from poise.data.arguments import choice, number, whole
 from poise.data.frames import as_vector, check_lengths, first_row
 from poise.data.target import Task
 
-__all__ = ["Split", "split"]
+__all__ = ["Split", "split", "split_beside"]
 
 PARTS = ("test", "validation", "stop")  # carved off in this order, so that the test rows depend on `test` alone
 BINS = 10  # of a numeric target; more bins than this no longer change the spread of a part's mean
@@ -75,6 +75,17 @@ def split(
     if groups is not None:
         return _by_group(codes, _group_codes(groups, rows), shares, task, seed)
     return _at_random(codes, wanted, task, seed)
+
+
+def split_beside(held: np.ndarray, target: object, *, task: Task, seed: int = 0) -> Split:
+    """Divide the rows beside a given test part, `held` (rows,) bool: a fifth of them chooses, a tenth stops.
+
+    >>> split_beside(np.arange(120) >= 100, [0, 1] * 60, task="classification").test.tolist() == [*range(100, 120)]
+    True
+    """
+    rows = np.flatnonzero(~held)
+    own = split(as_vector(target).iloc[rows], task=task, seed=seed, test=0.0)
+    return Split(rows[own.train], rows[own.stop], rows[own.validation], np.flatnonzero(held))
 
 
 def _check(shares: dict[str, float], task: str, seed: int) -> None:

@@ -24,6 +24,8 @@ __all__ = ["FULL", "NOTHING", "ArmsPlan", "ablate", "ablation_arms", "arms_plan"
 FULL = "recipe"  # the label of the arm with every part
 NOTHING = "nothing"  # the label of the arm with none
 
+_SEEDS, _MOST_SEEDS = 5, 15
+
 
 @dataclass(frozen=True)
 class ArmsPlan:
@@ -46,20 +48,23 @@ class ArmsPlan:
 
 
 def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> ArmsPlan:
-    """Return what fits into the time: fewer seeds (5 to 3), coarser sweeps, no part alone, no sweep, less training."""
+    """Return what fits into the time: fewer seeds (5 to 3), coarser sweeps, no part alone, no sweep, less training.
+
+    Where half the time would be left, it goes into more seeds, up to 15: the intervals are then half as wide.
+    """
     parts = len(fitted.best.on) if ablation else 0
     swept = len(fitted.space.searched(fitted.best.on)) if ablation else 0
     alone = len(fitted.temperatures) if len(fitted.temperatures) > 1 else 0  # each of several targets by itself
-    plan, seeds, add_in, points = fitted.plan, 5, True, 7
+    plan, seeds, add_in, points = fitted.plan, _SEEDS, True, 7
     cost = fitted.rate / jobs  # seconds of one step of one network
 
     def arms() -> int:
         return 2 + alone + parts * (2 if add_in else 1) + swept * points
 
-    def fits() -> bool:
-        return cost * plan.steps * arms() * seeds <= seconds
+    def fits(seeds: int, share: float = 1.0) -> bool:
+        return cost * plan.steps * arms() * seeds <= seconds * share
 
-    while cost and not fits() and (seeds > 3 or add_in or points or plan.steps > 60):
+    while cost and not fits(seeds) and (seeds > 3 or add_in or points or plan.steps > 60):
         if points > 5:
             points = 5
         elif seeds > 3:
@@ -73,6 +78,8 @@ def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> A
         else:
             steps = max(60, plan.steps * 2 // 3)
             plan = Plan(steps, plan.batch, max(1, steps // 24))
+    while cost and math.isfinite(seconds) and _SEEDS <= seeds < _MOST_SEEDS and fits(seeds + 1, share=0.5):
+        seeds += 1
     return ArmsPlan(plan, seeds, parts > 0, add_in, points, arms())
 
 

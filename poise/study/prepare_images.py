@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from poise.data import Split, Table, Target, split
+from poise.data import Table, Target, split
 from poise.data.images import Images
 from poise.data.pixels import PixelEncoder
+from poise.data.split import split_beside
 from poise.study.heads import Head
 from poise.study.image_network import ImageDesign
 from poise.study.prepare import Prepared
@@ -39,7 +40,7 @@ def prepare_images(
     if images.test is not None and int(images.test.sum()) > int(held.sum()):
         notes.append(f"{int(held.sum())} of the {int(images.test.sum())} test images are used, drawn by the seed.")
     labels = pd.Series(images.labels[kept], name=_TARGET)
-    parts = _divided(labels, held, seed)
+    parts = split_beside(held, labels, task="classification", seed=seed)
     development = np.sort(np.concatenate([parts.train, parts.stop, parts.validation]))
     target = Target.fit(labels.iloc[development].reset_index(drop=True), task="classification", name=_TARGET)
     codes = target.encode(labels)
@@ -92,11 +93,3 @@ def _kept(images: Images, seed: int, per_class: int | None) -> tuple[np.ndarray,
         test = np.random.default_rng(seed).permutation(test)[:TEST_CAP]
     kept = np.sort(np.concatenate([rows, test]))
     return kept, held[kept]
-
-
-def _divided(labels: pd.Series, held: np.ndarray, seed: int) -> Split:
-    rows = np.flatnonzero(~held)
-    own = split(
-        labels.iloc[rows].reset_index(drop=True), task="classification", seed=seed, test=0.0, validation=0.2, stop=0.1
-    )
-    return Split(rows[own.train], rows[own.stop], rows[own.validation], np.flatnonzero(held))

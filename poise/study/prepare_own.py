@@ -10,7 +10,8 @@ import pandas as pd
 from torch import nn
 
 from poise.core.errors import PoiseWarning
-from poise.data import Split, Table, Target, split
+from poise.data import Table, Target, split
+from poise.data.split import split_beside
 from poise.data.target import Task
 from poise.study.own_data import Examples
 from poise.study.own_network import OwnDesign, OwnEncoder, check_step
@@ -45,7 +46,10 @@ def prepare_own(
     inputs = encoder.transform(examples.inputs)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PoiseWarning)
-        parts = _divided(codes, examples.test, target.task, seed)
+        if examples.test is None:
+            parts = split(codes, task=target.task, seed=seed)
+        else:
+            parts = split_beside(examples.test, codes, task=target.task, seed=seed)
     development = np.sort(np.concatenate([parts.train, parts.stop, parts.validation]))
     check_parts([target], [codes], {"development": development, "test": parts.test})
     target = of_rows(target, values, codes, development)
@@ -81,15 +85,6 @@ def target_of(examples: Examples, task: Task | None) -> Target:
 
 def _values(examples: Examples) -> pd.Series:
     return pd.Series(examples.labels, name=TARGET)
-
-
-def _divided(codes: np.ndarray, held: np.ndarray | None, task: Task, seed: int) -> Split:
-    """Return the parts: the given test part, or a fifth; of all rows a fifth chooses and a tenth stops."""
-    if held is None:
-        return split(codes, task=task, seed=seed)
-    rows = np.flatnonzero(~held)
-    own = split(codes[rows], task=task, seed=seed, test=0.0, validation=0.2, stop=0.1)
-    return Split(rows[own.train], rows[own.stop], rows[own.validation], np.flatnonzero(held))
 
 
 def _of_range(encoder: OwnEncoder) -> list[str]:
