@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from poise.study.ablation import FULL, NOTHING, ablation_arms, contributions
+from poise.study.ablation import FULL, NOTHING, ablation_arms, arms_plan, contributions
 from poise.study.arms import Arms
+from poise.study.cohort import Plan
+from poise.study.fit import Fitted
+from poise.study.folds import Folds
 from poise.study.result import Contribution
 from poise.study.space import Space
 from poise.train.stack import Stack
@@ -81,3 +84,18 @@ def test_a_recipe_of_no_parts_has_no_contributions() -> None:
     empty = SPACE.config(0, ())
     assert list(ablation_arms(SPACE, empty, add_in=True)) == [FULL, NOTHING]
     assert contributions(empty, ARMS, {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "seeds", "steps"),
+    [(math.inf, 5, 100), (400.0, 15, 100), (200.0, 10, 100), (100.0, 5, 100), (1.0, 3, 60)],
+)
+def test_time_left_goes_into_more_seeds_and_lacking_time_is_saved_on_seeds(
+    seconds: float, seeds: int, steps: int
+) -> None:
+    folds = Folds(torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1, 1))
+    stack = Stack(torch.nn.Identity(), {}, {})
+    # Two parts of one dial each: 2 + 2 * 2 + 2 * 7 = 20 arms, of 100 steps of 5 ms: 10 seconds a seed.
+    fitted = Fitted(SPACE, folds, Plan(100, 32, 4), 5e-3, BEST, 100, [], [], stack, torch.ones(1), (1.0,))
+    found = arms_plan(fitted, seconds, jobs=1, ablation=True)
+    assert (found.seeds, found.plan.steps) == (seeds, steps)
