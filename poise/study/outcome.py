@@ -94,6 +94,7 @@ def outcome_of(
         calibration=calibration_of(seen),
         pictures=pictures_of(ready, recipe, seed),
         strengths=strengths,
+        early=" ".join(fitted.notes),
     )
     return finding(result, recipe)
 

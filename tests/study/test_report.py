@@ -522,3 +522,10 @@ def test_a_log_scale_keeps_a_place_for_zero() -> None:
     assert 0 < scale.at(0.0) < scale.at(1e-4) < scale.at(1e-2) < scale.at(1.0)
     assert scale.ticks()[0][1] == "0"
     assert scale.at(1e-2) - scale.at(1e-4) == pytest.approx(scale.at(1.0) - scale.at(1e-2))
+
+
+def test_the_terminal_says_why_a_search_ended_before_its_time() -> None:
+    result = classification()
+    assert "ended early" not in summary(result)
+    told = summary(dataclasses.replace(result, early="The search ended early, after 9 waves."))
+    assert "\n\nThe search ended early, after 9 waves.\n\n" in told
