@@ -64,9 +64,12 @@ def bracket(
     At each of the plan's rungs the better half of those that are left goes on; who has stopped by patience, or is
     dropped, leaves its time to the others. When `halt` is due, what is training ends and counts as it is; with a
     deadline, a rung comes at its share of the time at the latest. `identities` are the configurations' own numbers
-    unless told: two of one identity share initial weights and batches.
+    unless told: two of one identity share initial weights and batches. One that has another's identity was made again
+    to see what longer training gives, and is not dropped at a rung: rates are still high there, and it would look bad.
     """
-    heat = _Heat(Cohort(problem, space.recipe, configs, folds, plan, seed=seed, seeds=identities))
+    own = identities if identities is not None else [config.number for config in configs]
+    spared = {config.number for config, number in zip(configs, own, strict=True) if config.number != number}
+    heat = _Heat(Cohort(problem, space.recipe, configs, folds, plan, seed=seed, seeds=own), spared)
     name = f"bracket-{configs[0].number}"
     if checkpoint is not None and (state := checkpoint.load(name)) is not None:
         heat.load_state_dict(state)
@@ -98,6 +101,7 @@ class _Heat:
     """A bracket in training: the cohort of those that are left, and what became of the others."""
 
     cohort: Cohort
+    spared: set[int]  # numbers of the configurations that no rung drops
     rung: int = 0
     trials: list[Trial] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
@@ -123,6 +127,7 @@ class _Heat:
             scores = cohort.validation()[0].tolist()
             ranked = sorted([*((score, -1) for score in self.ended), *((one, at) for at, one in enumerate(scores))])
             better = {place for score, place in ranked[: math.ceil(len(ranked) / 2)] if math.isfinite(score)}
+            better |= {place for place, config in enumerate(cohort.configs) if config.number in self.spared}
             self._leave([place for place in range(len(scores)) if place not in better], "pruned")
             self.rung += 1
 

@@ -38,6 +38,7 @@ from poise.study.heads import Head
 from poise.study.labels import encoded, is_known, strata
 from poise.study.model import StudyModel
 from poise.study.problem import Problem
+from poise.study.search import METHODS, SEARCH_HINT
 from poise.study.space import Space
 from poise.study.table_network import Design
 from poise.study.workers import default_jobs
@@ -59,6 +60,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         depth: int = 3,
         embedding: str = "piecewise",
         checkpoint: str | None = None,
+        search: str = "halving",
     ) -> None:
         self.budget = budget
         self.seed = seed
@@ -69,6 +71,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         self.depth = depth
         self.embedding = embedding
         self.checkpoint = checkpoint
+        self.search = search
 
     def _train(self, X: object, y: object, sample_weight: object, groups: object, class_weight: Any) -> None:
         _check(self)
@@ -133,7 +136,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         clock = Clock(parse_budget(self.budget))
         jobs = self.jobs or (default_jobs() if clock.budget.seconds >= 15 and clock.budget.trials > 30 else 1)
         owners = None if owners is None else pd.factorize(owners[places], sort=True)[0]
-        settings = Settings(int(self.seed), int(jobs), checkpoint=self.checkpoint)
+        settings = Settings(int(self.seed), int(jobs), checkpoint=self.checkpoint, search=self.search)
         fitted = fit(problem, strata(learned[problem.lead]), space, clock, settings, groups=owners)
         self.fitted_ = fitted
         self.recipe_ = space.recipe_of(fitted.best)
@@ -179,10 +182,11 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
     search (all of `poise.study.TABLE.parts`; () is the unregularized network), `class_weight`: None, "balanced" or
     {label: weight} as in scikit-learn, `device`: "auto" or "cpu", `jobs`: worker processes, `width`, `depth`,
     `embedding`: the network. `checkpoint`: a folder; a fit with a budget in configurations that was cut goes on there
-    when it is made again with the same data and arguments, to a model that is equal bit for bit.
+    when it is made again with the same data and arguments, to a model that is equal bit for bit. `search`: "halving",
+    or "pbt", in which networks take over weights and dials of better ones.
 
-    A y of several columns is learned by one network with a head a column, as scikit-learn's multi-output estimators
-    have it: `predict` is (n, T), `predict_proba` and `classes_` are lists. A row may lack some of its labels (NaN,
+    A y of several columns is learned by one network with a head a column, as in scikit-learn's multi-output
+    estimators: `predict` is (n, T), `predict_proba` and `classes_` are lists. A row may lack some of its labels (NaN,
     None) and then teaches the others. `class_weight` is one for all columns, or a list.
 
     `predict_proba` gives calibrated probabilities of the classes as they occur; `predict` gives the class of the
@@ -207,15 +211,16 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
         depth: int = 3,
         embedding: str = "piecewise",
         checkpoint: str | None = None,
+        search: str = "halving",
     ) -> None:
-        super().__init__(budget, seed, parts, device, jobs, width, depth, embedding, checkpoint)
+        super().__init__(budget, seed, parts, device, jobs, width, depth, embedding, checkpoint, search)
         self.class_weight = class_weight
 
     def fit(self, X: object, y: object, sample_weight: object = None, groups: object = None) -> Self:
         """Search and train. Shapes: X (n, columns) frame, array or sparse, y (n,) or (n, T)."""
         self._train(X, y, sample_weight, groups, self.class_weight)
         # scikit-learn keeps the type of the labels; the target keeps text as objects.
-        text = _kind(y) == "U"
+        text = isinstance(y, np.ndarray | list | tuple) and np.asarray(y).dtype.kind == "U"
         classes = [target.labels.astype(str) if text else target.labels for target in self._targets]
         self.classes_ = classes[0] if len(classes) == 1 else classes
         return self
@@ -288,12 +293,9 @@ def _check(estimator: _TableEstimator) -> None:
     whole(f"{name}.width", estimator.width, 1, "128 is usual.")
     whole(f"{name}.depth", estimator.depth, 1, "3 is usual.")
     choice(f"{name}.embedding", estimator.embedding, ("piecewise", "periodic", "none"), "piecewise is usual.")
+    choice(f"{name}.search", estimator.search, tuple(METHODS), SEARCH_HINT)
     choice(f"{name}.device", estimator.device, ("auto", "cpu"), "Populations on a GPU are not supported yet.")
     if estimator.jobs is not None:
         whole(f"{name}.jobs", estimator.jobs, 1, "None takes one worker a core where that pays.")
     if isinstance(estimator.parts, str):
         raise ArgumentError(f"`{name}.parts` must be a list of names; got {shown(estimator.parts)}. Put it in a list.")
-
-
-def _kind(y: object) -> str:
-    return np.asarray(y).dtype.kind if isinstance(y, np.ndarray | list | tuple) else "O"

@@ -18,7 +18,7 @@ from poise.study.bracket import Candidate, Watcher
 from poise.study.checkpoint import Checkpoint, fingerprint
 from poise.study.clock import Clock
 from poise.study.cohort import Cohort, Plan, measured_rate, plan_for
-from poise.study.ensemble import Library
+from poise.study.ensemble import LARGEST, MEMBERS, Library
 from poise.study.folds import Folds, make_folds
 from poise.study.halt import Halt
 from poise.study.lengths import Lengths
@@ -31,7 +31,8 @@ from poise.train.stack import Stack, join_stacks
 
 __all__ = ["Fitted", "Settings", "fit"]
 
-_REFIT_NETWORKS = 12  # of the final ensemble; TabM's authors find that 8 good members keep most of 32's gain
+_REFIT_NETWORKS = 16  # of the final ensemble; TabM's authors find that 8 good members keep most of 32's gain
+_REFIT_RECIPES = 6  # that are retrained even where the time is for fewer networks
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def fit(
         shares, temperatures = {0: 1.0}, (1.0,) * len(problem.heads)
     else:
         library = Library(problem, candidates)
-        shares = library.shares(settings.seed)
+        networks = _affordable(candidates[:LARGEST], clock, rate, settings.jobs)
+        shares = library.shares(settings.seed, members=min(MEMBERS, max(_REFIT_RECIPES, networks)))
         temperatures = library.temperatures(library.mean(shares))
     try:
         settings.tell(f"retraining {len(shares)} recipes on all rows", candidates[0].score, settings.search_share)
@@ -162,6 +164,14 @@ def fit(
     )  # fmt: skip
 
 
+def _affordable(candidates: Sequence[Candidate], clock: Clock, rate: float, jobs: int) -> int:
+    """Return how many networks can be retrained in the time that is left."""
+    longest = max(candidate.best_step for candidate in candidates)
+    return int(
+        max(1, min(_REFIT_NETWORKS, clock.left() * jobs / max(1e-9, rate * longest))) if rate else _REFIT_NETWORKS
+    )
+
+
 def _refit(
     problem: Problem,
     space: Space,
@@ -174,12 +184,12 @@ def _refit(
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Stack, Tensor]:
     """Retrain the chosen configurations on all rows for their best number of steps, several seeds each."""
-    longest = max(candidates[place].best_step for place in shares)
-    if rate > 0:
-        networks = int(max(1, min(networks, clock.left() * settings.jobs / max(1e-9, rate * longest))))
+    chosen = [candidates[place] for place in shares]
+    longest = max(candidate.best_step for candidate in chosen)
+    spare = min(networks, _affordable(chosen, clock, rate, settings.jobs)) - len(shares)
     # The best configuration comes first, so that member 0 is the single network of the report.
     places = sorted(shares)
-    copies = {place: max(1, round(networks * shares[place])) for place in places}
+    copies = {place: 1 + max(0, int(spare * shares[place])) for place in places}
     jobs = [(place, seed) for place in places for seed in range(copies[place])]
     parts = [jobs[start :: settings.jobs] for start in range(settings.jobs)]
     # A search that overran must not leave networks that hardly trained: each recipe gets its time once, with room.

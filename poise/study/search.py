@@ -30,7 +30,7 @@ METHODS = {"halving": bracket, "pbt": evolve}
 SEARCH_HINT = "halving drops the worse half of a bracket at each rung; pbt lets weights and dials be inherited."
 """What an error about a method's name adds."""
 
-AGAIN = 3
+AGAIN = 4
 """Configurations that are made again where a longer training is tried."""
 
 KEPT = 64
@@ -127,11 +127,18 @@ class Search:
         return rounds * self.rate() * len(self.folds) * plan.work(self.widest)
 
     def _again(self, plan: Plan, width: int) -> list[int]:
-        """Return the numbers of the configurations that the wave that comes makes again."""
+        """Return the numbers of the configurations that the wave that comes makes again.
+
+        They are spread over the ranks of those that finished at the present length. The best ones were lucky at it
+        too, and would seem to lose by any other length; what is spread loses as much luck as it gains.
+        """
         if not self.lengths.trying:
             return []
-        shorter = [one for one in self.candidates if one.plan.steps < plan.steps]
-        return [one.config.number for one in shorter[: min(AGAIN, width // 2)]]
+        finished = {trial.number for trial in self.trials if trial.state == "finished"}
+        shorter = [one.config.number for one in self.candidates
+                   if one.config.number in finished and one.plan.steps < plan.steps]  # fmt: skip
+        count = min(AGAIN, width // 2, len(shorter))
+        return [shorter[(2 * place + 1) * len(shorter) // (2 * count)] for place in range(count)]
 
     def _gains(self, first: int, again: list[int]) -> dict[int, float]:
         """Return by how much each configuration that was made again, from number `first` on, did better."""
