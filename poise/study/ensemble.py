@@ -11,7 +11,7 @@ from poise.study.bracket import Candidate
 from poise.study.problem import Problem
 from poise.study.selection import greedy_weights
 
-__all__ = ["Library"]
+__all__ = ["LARGEST", "LEAST", "MEMBERS", "Library"]
 
 LARGEST = 40
 """Of the best candidates, how many an ensemble is chosen among."""

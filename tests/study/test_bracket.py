@@ -117,6 +117,17 @@ def test_one_identity_is_the_same_network_again(ready: Prepared, folds: Folds) -
     assert scores[10] == scores[11] != scores[12]
 
 
+def test_who_was_made_again_is_dropped_at_no_rung(ready: Prepared, folds: Folds) -> None:
+    plan = replace(PLAN, rungs=(4, 8))
+    trials, _ = bracket(ready.problem, SPACE, configs(4), folds, plan, 0)
+    dropped = [trial.number for trial in trials if trial.state == "pruned"]
+    assert len(dropped) == 3
+    twins = [replace(config, number=config.number + 100) for config in configs(4)]
+    identities = [10, 11, 12, 13]  # each is its twin made again: with its seed, under another number
+    spared, _ = bracket(ready.problem, SPACE, twins, folds, plan, 0, identities=identities)
+    assert {(trial.steps, trial.state) for trial in spared} == {(16, "finished")}
+
+
 class Killed(BaseException):
     """What ends a bracket here: nothing of the package catches it."""
 

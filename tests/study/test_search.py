@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 
 from poise.study.bracket import Candidate
 from poise.study.clock import Clock, parse_budget
@@ -103,6 +104,24 @@ def test_the_second_wave_is_longer_and_makes_the_best_of_the_first_again(ready: 
     dials = {trial.number: trial.dials for trial in search.trials}
     assert [dials[4], dials[5]] == [dials[number] for number in [one.config.number for one in seen[1][:2]]]
     assert {search._known[4][1], search._known[5][1]} == best  # with their own seeds
+
+
+def test_what_is_made_again_is_spread_over_the_ranks_of_those_that_finished_shorter(
+    ready: Prepared, folds: Folds
+) -> None:
+    search = Search(ready.problem, SPACE, folds, LONG, 0)
+    short, long = search.lengths.plans[:2]
+    config = SPACE.portfolio(0)[0]
+    for number in range(20):
+        state, plan = ("pruned" if number % 5 == 4 else "finished"), (long if number == 0 else short)
+        search.trials.append(Trial(number, {}, 1, 9, 0.1, float(number), state))
+        search.candidates.append(Candidate(replace(config, number=number), float(number), torch.zeros(1), 9, plan))
+    assert search._again(long, 16) == []  # no longer training is tried yet
+    search.lengths.close({})
+    ranked = [1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 17, 18]
+    found = search._again(long, 16)
+    assert found == [ranked[1], ranked[5], ranked[9], ranked[13]]
+    assert len(search._again(long, 4)) == 2  # half of a narrow bracket at most
 
 
 def test_a_search_that_gains_nothing_ends_before_its_time_and_says_why(
