@@ -138,13 +138,15 @@ def terminal() -> Iterator[tuple[typing.TextIO, list[bytes]]]:
 def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with terminal() as (stream, seen):
         bar = ProgressBar(stream)
         bar.start(120.0, None, "study of [red]x[/red] :smile:")
         bar.tell("networks [bold]here[/bold]", 0.125, 0.5)
         bar.stop()
-    assert threading.active_count() == before, "the bar's own thread has ended"
+    for thread in set(threading.enumerate()) - before:  # told to end, it may still be on its way out
+        thread.join(60.0)
+        assert not thread.is_alive(), "the bar's own thread has ended"
     text = b"".join(seen).decode()
     assert text.startswith("study of [red]x[/red] :smile:\r\n")
     for told in (" 50%", "2:00 left", "best 0.125", "networks [bold]here"):
