@@ -81,7 +81,7 @@ def keyed_words(keys: Tensor, stream_number: int, count: int) -> Tensor:
             first, second = seeds_of(keys, stream_number)
             return philox(first, second, count, epoch=keys[..., 2], row=torch.zeros_like(first))
         rows = keys.reshape(-1, 3).contiguous()
-        out = torch.empty(rows.shape[0], count, dtype=torch.int64)
+        out = torch.empty(rows.shape[0], count, dtype=torch.int64, device=rows.device)
         if available():
             fill_words(out, rows, stream_number)
         else:
@@ -148,8 +148,9 @@ class Rng:
             and not torch.compiler.is_compiling()
             and functorch.maybe_current_level() is None
         ):
-            found = torch.empty(shape, dtype=torch.float32)
-            fill_uniforms(found, numbers.contiguous())
+            numbers = numbers.contiguous()
+            found = torch.empty_like(numbers, dtype=torch.float32)
+            fill_uniforms(found, numbers)
             return found.to(dtype)
         bits = (numbers >> 9) & ((1 << 23) - 1)
         return ((bits.to(torch.float32) + 0.5) * 2.0**-23).to(dtype)

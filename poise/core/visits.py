@@ -126,7 +126,7 @@ def _words(keys: Tensor, visits: Tensor, number: int, count: int) -> Tensor:
     members, rows = max(keys.shape[0], visits.shape[0]), visits.shape[1]
     own_keys, own_visits = keys.expand(members, 3), visits.expand(members, rows, 2)
     if available() and keys.is_cpu:
-        out = torch.empty(members, rows, count, dtype=torch.int64)
+        out = torch.empty(members, rows, count, dtype=torch.int64, device=keys.device)
         fill_visit_words(out, own_keys.contiguous(), own_visits.contiguous(), number)
         return out
     # On the device of the keys: the visits come from there in a population, and are few in a run.

@@ -228,7 +228,7 @@ def _by_rows(work: Callable[[int, int], None], source: Tensor) -> None:
 def standardised(images: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
     """Return factor_c x + offset_c in float32. Shapes: images (B, C, H, W) uint8; (C,) float32 each."""
     source = images.contiguous()
-    out = torch.empty(source.shape, dtype=torch.float32)
+    out = torch.empty(source.shape, dtype=torch.float32, device=source.device)
     rows, channels, plane = source.shape[0], source.shape[1], source.shape[2:].numel()
     _floats(source.data_ptr(), out.data_ptr(), rows, channels, plane, factor.data_ptr(), offset.data_ptr())
     return out

@@ -39,3 +39,12 @@ def test_uniforms_are_those_of_the_twin(shape: tuple[int, ...], monkeypatch: pyt
         assert torch.equal(own, twin)
         bits = (draw.numbers("places", shape, torch.int32).double() / 512).floor() % 2**23  # the upper 23 bits
         assert torch.equal(own.double(), (bits + 0.5) / 2**23)
+
+
+def test_draws_are_made_where_the_key_is_whatever_the_default_device(tier: str) -> None:
+    keys, rows = key(3, 1, 2), torch.arange(5)
+    draws = [Rng(keys, "part"), VisitRng(keys, "part", torch.stack([rows, rows % 3], -1))]
+    wanted = [draw.uniform("places", (5, 2)) for draw in draws]
+    with torch.device("meta"):  # a kernel that wrote to a tensor there would write to address 0
+        found = [draw.uniform("places", (5, 2)) for draw in draws]
+    assert all(map(torch.equal, found, wanted))
