@@ -33,7 +33,6 @@ __all__ = ["Fitted", "Settings", "fit"]
 
 _REFIT_NETWORKS = 16  # of the final ensemble; TabM's authors find that 8 good members keep most of 32's gain
 _MOST_NETWORKS = 32  # where there is time for them; of seven tables, 43 networks in place of 13 lost 0.6 % less
-_MOST_NETWORKS = 32  # where there is time for them; of seven tables, 43 networks in place of 13 lost 0.6 % less
 _REFIT_RECIPES = 6  # that are retrained even where the time is for fewer networks
 
 
