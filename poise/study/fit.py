@@ -31,6 +31,7 @@ from poise.train.stack import Stack, join_stacks
 
 __all__ = ["Fitted", "Settings", "fit"]
 
+_ENOUGH = 0.75  # of the full training, for the widest bracket that has time for it
 _REFIT_NETWORKS = 16  # of the final ensemble; TabM's authors find that 8 good members keep most of 32's gain
 _MOST_NETWORKS = 32  # where there is time for them; of seven tables, 43 networks in place of 13 lost 0.6 % less
 _REFIT_RECIPES = 6  # that are retrained even where the time is for fewer networks
@@ -97,15 +98,15 @@ def fit(
     timed = math.isfinite(clock.budget.seconds)
     with one_thread():
         rate = measured_rate(problem, space.recipe, space.portfolio(0), folds) if timed else 0.0
-    # A wave at each length, on every fold, must fit into the search's time; where they do not, fewer configurations
-    # train longer rather than many too short, down to half of the epochs that the table deserves.
+    # A wave at each length, on every fold, must fit into the search's time. Where they do not, one wave at full length
+    # must: rungs drop the worse early there too. Fewer configurations then train longer rather than many too short.
     effort = problem.design.effort(size)
     full = plan_for(size, effort=effort)
-    lengths = Lengths(full).plans
-    for widest in (16, 12, 8, 6) if count == 1 else (12, 8, 6):
-        trainings = count * sum(plan.work(widest) for plan in lengths) / full.steps / settings.search_share
+    lengths, widths = Lengths(full).plans, (16, 12, 8, 6) if count == 1 else (12, 8, 6)
+    for widest, plans in ((widths[0], lengths), *((width, lengths[-1:]) for width in widths)):
+        trainings = count * sum(plan.work(widest) for plan in plans) / full.steps / settings.search_share
         plan = plan_for(size, effort=effort, seconds=clock.left(), rate=rate, trainings=trainings)
-        if plan.steps >= full.steps * 0.5:
+        if plan.steps >= full.steps * (1.0 if plans is lengths else _ENOUGH):
             break
     if plan.steps < full.steps:
         settings.on_plan(plan, size)
@@ -121,6 +122,8 @@ def fit(
     width = widest if timed else max(4, widest // 2)
     search = Search(problem, space, folds, plan, settings.seed, settings.jobs, width, brackets, settings.search)
     search.checkpoint, search.watcher = kept, settings.watcher
+    if plans is not lengths:
+        search.lengths.only_full()
 
     def tell(message: str, best: float | None) -> None:
         done = settings.search_share * len(search.trials) / clock.budget.trials
