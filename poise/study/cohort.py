@@ -54,6 +54,11 @@ class Plan:
             return self
         return replace(self, steps=steps, every=max(1, steps // 24), rungs=tuple(r for r in self.rungs if r < steps))
 
+    def stretched(self, times: int) -> Plan:
+        """Return the plan of so many times the steps; its last rung is where this one ends."""
+        steps = self.steps * times
+        return replace(self, steps=steps, every=max(1, steps // 24), rungs=(*self.rungs, self.steps))
+
     def work(self, configurations: int, until: int | None = None) -> int:
         """Return the steps that a bracket of so many configurations takes up to a step, if none stops early."""
         end, total = self.steps if until is None else until, 0

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 
 from poise.study.cohort import Plan
 
-__all__ = ["Lengths"]
+__all__ = ["BEYOND", "SHARES", "Lengths"]
 
 SHARES = (0.25, 0.5, 1.0)
 """Of the full training, what a search may train for. Of seven tables, a quarter had the lower best loss on five."""
+
+BEYOND = (2, 4)
+"""Full trainings, what a search in time may train for besides, where the full one still gained and there is time."""
 
 
 @dataclass
@@ -51,9 +54,22 @@ class Lengths:
         """Return the length of the wave that comes."""
         return self.plans[self.level + self.trying]
 
+    @property
+    def beyond(self) -> bool:
+        """Whether the wave that comes tries more than the full training."""
+        return self.trying and self.plans[self.level + 1].steps > self.full.steps
+
     def only_full(self) -> None:
         """Train at full length from the start."""
         self.level, self.settled = len(self.plans) - 1, True
+
+    def stretch(self) -> None:
+        """Let the search go on to longer trainings than the full one."""
+        self.plans += [self.full.stretched(times) for times in BEYOND]
+
+    def settle(self) -> None:
+        """Stay at the present length for good."""
+        self.trying, self.settled = False, True
 
     def close(self, gains: Mapping[int, float]) -> None:
         """Learn from a wave: `gains` says by how much each configuration that was made again has improved."""

@@ -86,8 +86,13 @@ class Search:
         brackets = self.brackets or self.jobs
         if clock.budget.trials <= self.widest * brackets:
             self.lengths.only_full()  # nothing could be learned from a first wave that is the only one
+        if math.isfinite(clock.budget.seconds):
+            self.lengths.stretch()
         while number < clock.budget.trials and not halt.asked():
-            began, plan = time.monotonic(), self.lengths.plan_of_next_wave()
+            began = time.monotonic()
+            if self.lengths.beyond and self._expected(self.lengths.plan_of_next_wave(), brackets) > clock.left(share):
+                self.lengths.settle()
+            plan = self.lengths.plan_of_next_wave()
             wave = self._expected(plan, brackets) if self.trials else 0.0
             if self.trials and (clock.left(share) <= 0.5 * wave or self.ending.reached):
                 break

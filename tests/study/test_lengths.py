@@ -44,3 +44,22 @@ def test_full_length_from_the_start_stays() -> None:
     lengths.only_full()
     lengths.close({})
     assert lengths.plan_of_next_wave().steps == 400
+
+
+def test_a_stretched_search_goes_beyond_the_full_training_until_it_is_settled() -> None:
+    lengths, seen = Lengths(FULL), []
+    lengths.stretch()
+    for _ in range(3):
+        lengths.close({0: 1.0})
+        seen.append((lengths.plan_of_next_wave().steps, lengths.beyond))
+    assert seen == [(200, False), (400, False), (800, True)]
+    lengths.settle()
+    assert not lengths.beyond
+    assert lengths.plan_of_next_wave().steps == 400
+    lengths.close({})
+    assert lengths.plan_of_next_wave().steps == 400
+
+
+def test_a_stretched_plan_has_a_rung_where_the_full_one_ends() -> None:
+    assert FULL.stretched(2) == Plan(steps=800, batch=32, every=33, rungs=(50, 100, 200, 400))
+    assert FULL.stretched(2).work(8) == 8 * 50 + 4 * 50 + 2 * 100 + 1 * 200 + 1 * 400
