@@ -59,7 +59,8 @@ PIECES = (
     ("rungs", "bracket", "after an eighth, a quarter and half of the full training, the better half of a bracket goes "
      "on; who has run out of patience, or is dropped, is cut out of the population"),
     ("lengths", "lengths", "the first wave trains for a quarter; the next is twice as long, with four of all ranks "
-     "again under the same seeds: where these improve on the whole it stays longer, else it goes back for good"),
+     "again under the same seeds: where these improve on the whole it stays longer, up to four times the full "
+     "training if there is time, else it goes back for good"),
     ("proposals", "sampler", "Optuna's TPE, a bracket at a time, from the best and the latest trials"),
     ("ensemble", "ensemble", "bagged greedy selection on held-out rows"),
     ("early end", "ending", "of a budget in time: where the ensemble's gain over four waves, on ten parts of the "
