@@ -182,12 +182,11 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
     search (all of `poise.study.TABLE.parts`; () is the unregularized network), `class_weight`: None, "balanced" or
     {label: weight} as in scikit-learn, `device`: "auto" or "cpu", `jobs`: worker processes, `width`, `depth`,
     `embedding`: the network. `checkpoint`: a folder; a fit with a budget in configurations that was cut goes on there
-    when it is made again with the same data and arguments, to a model that is equal bit for bit. `search`: "halving",
-    or "pbt", in which networks take over weights and dials of better ones.
+    when it is made again with the same data and arguments, equal bit for bit. `search`: "halving" or "pbt".
 
-    A y of several columns is learned by one network with a head a column, as in scikit-learn's multi-output
-    estimators: `predict` is (n, T), `predict_proba` and `classes_` are lists. A row may lack some of its labels (NaN,
-    None) and then teaches the others. `class_weight` is one for all columns, or a list.
+    A y of several columns is learned by one network with a head a column, as in scikit-learn's multi-output estimators:
+    `predict` is (n, T), `predict_proba` and `classes_` are lists. A row may lack labels (NaN, None) and then teaches the
+    others. `class_weight` is one for all columns, or a list.
 
     `predict_proba` gives calibrated probabilities of the classes as they occur; `predict` gives the class of the
     largest probability times class weight, so with `class_weight="balanced"` it aims at balanced accuracy.
