@@ -185,8 +185,8 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
     when it is made again with the same data and arguments, equal bit for bit. `search`: "halving" or "pbt".
 
     A y of several columns is learned by one network with a head a column, as in scikit-learn's multi-output estimators:
-    `predict` is (n, T), `predict_proba` and `classes_` are lists. A row may lack labels (NaN, None) and then teaches the
-    others. `class_weight` is one for all columns, or a list.
+    `predict` is (n, T), `predict_proba` and `classes_` are lists. A row may lack labels (NaN, None), and then teaches
+    the others. `class_weight` is one for all columns, or a list.
 
     `predict_proba` gives calibrated probabilities of the classes as they occur; `predict` gives the class of the
     largest probability times class weight, so with `class_weight="balanced"` it aims at balanced accuracy.
