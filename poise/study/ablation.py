@@ -46,6 +46,16 @@ class ArmsPlan:
         """What the progress line says."""
         return f"retraining {self.arms} arms x {self.seeds} seeds for the ablation and the strengths"
 
+    def note(self, searched: Plan) -> str:
+        """Return what is to be said where the budget let the arms train for less than the search's networks."""
+        if self.plan.steps >= searched.steps:
+            return ""
+        return (
+            f"the ablation's networks trained for {self.plan.steps} steps, cut short by the budget: the recipe was "
+            f"searched with {searched.steps}. What the gap and the parts are said to be holds for so short a training; "
+            "give a larger budget."
+        )
+
 
 def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> ArmsPlan:
     """Return what fits into the time: fewer seeds (5 to 3), coarser sweeps, no part alone, no sweep, less training.

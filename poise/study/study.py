@@ -211,6 +211,7 @@ class Study:
         try:
             if not interrupted:
                 plan = arms_plan(fitted, clock.left(_ABLATION), self.jobs, ablation=self.ablation)
+                self._notes += (note,) if (note := plan.note(fitted.plan)) else ()
                 self._tell(plan.message, None, _FIT)
                 began = wall.time()
                 late = Halt(deadline=began + max(5.0, clock.left(_LATEST)))

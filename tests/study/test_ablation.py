@@ -99,3 +99,5 @@ def test_time_left_goes_into_more_seeds_and_lacking_time_is_saved_on_seeds(
     fitted = Fitted(SPACE, folds, Plan(100, 32, 4), 5e-3, BEST, 100, [], [], stack, torch.ones(1), (1.0,))
     found = arms_plan(fitted, seconds, jobs=1, ablation=True)
     assert (found.seeds, found.plan.steps) == (seeds, steps)
+    told = found.note(fitted.plan)
+    assert told.startswith("the ablation's networks trained for 60 steps, cut short") if steps < 100 else told == ""
