@@ -60,7 +60,7 @@ PIECES = (
      "on; who has run out of patience, or is dropped, is cut out of the population"),
     ("lengths", "lengths", "the first wave trains for a quarter; the next is twice as long, with four of all ranks "
      "again under the same seeds: where these improve on the whole it stays longer, up to four times the full "
-     "training if there is time, else it goes back for good"),
+     "training if there is time, else it goes back, and tries again after twice as many waves"),
     ("proposals", "sampler", "Optuna's TPE, a bracket at a time, from the best and the latest trials"),
     ("ensemble", "ensemble", "bagged greedy selection on held-out rows"),
     ("early end", "ending", "of a budget in time: where the ensemble's gain over four waves, on ten parts of the "

@@ -20,9 +20,10 @@ BEYOND = (2, 4)
 class Lengths:
     """The length of each wave's trainings, found while searching.
 
-    After a wave at one length, the next wave is at the next longer one, and its first configurations are the best of
-    all so far again, with their own seeds. Where these improve on the whole by training longer, the longer length
-    stays and the one after it is tried; else the search goes back to the shorter, for good.
+    After a wave at one length, the next wave is at the next longer one, and its first configurations are some of those
+    so far again, with their own seeds. Where these improve on the whole by training longer, the longer length stays
+    and the one after it is tried. Else the search goes back to the shorter, and tries again once it has had twice as
+    many waves: what regularizes well, which it finds meanwhile, may train longer than what came first.
 
     >>> lengths = Lengths(Plan(steps=400, batch=32, every=16))
     >>> lengths.plan.steps, lengths.plan_of_next_wave().steps
@@ -37,6 +38,8 @@ class Lengths:
     level: int = 0
     trying: bool = False
     settled: bool = False
+    waves: int = 0
+    next_try: int = 0  # waves after which a longer training is tried again
 
     def __post_init__(self) -> None:
         self.plans = []
@@ -73,9 +76,10 @@ class Lengths:
 
     def close(self, gains: Mapping[int, float]) -> None:
         """Learn from a wave: `gains` says by how much each configuration that was made again has improved."""
+        self.waves += 1
         if self.trying:
             if gains and sum(gains.values()) > 0:
                 self.level += 1
             else:
-                self.settled = True
-        self.trying = not self.settled and self.level + 1 < len(self.plans)
+                self.next_try = 2 * self.waves
+        self.trying = not self.settled and self.level + 1 < len(self.plans) and self.waves >= self.next_try

@@ -15,10 +15,11 @@ FULL = Plan(steps=400, batch=32, every=16, rungs=(50, 100, 200))
     [
         ([{}, {0: 1.0}, {0: 1.0}, {}], [100, 200, 400, 400, 400]),  # longer helps, twice
         ([{}, {0: 1.0}, {0: -1.0}, {}], [100, 200, 400, 200, 200]),  # once
-        ([{}, {0: -1.0}, {}, {}], [100, 200, 100, 100, 100]),  # never
-        ([{}, {0: 1.0, 1: -2.0}, {}, {}], [100, 200, 100, 100, 100]),  # not on the whole
-        ([{}, {0: 1.0, 1: -math.inf}, {}, {}], [100, 200, 100, 100, 100]),  # one diverged
-        ([{}, {}, {}, {}], [100, 200, 100, 100, 100]),  # nothing was there to make again
+        ([{}, {0: -1.0}, {}, {}, {0: -1.0}, {}], [100, 200, 100, 100, 200, 100, 100]),  # never
+        ([{}, {0: -1.0}, {}, {}, {0: 1.0}], [100, 200, 100, 100, 200, 400]),  # not yet, but later
+        ([{}, {0: 1.0, 1: -2.0}, {}], [100, 200, 100, 100]),  # not on the whole
+        ([{}, {0: 1.0, 1: -math.inf}, {}], [100, 200, 100, 100]),  # one diverged
+        ([{}, {}, {}], [100, 200, 100, 100]),  # nothing was there to make again
     ],
 )
 def test_longer_trainings_stay_where_they_help(gains: list[dict[int, float]], steps: list[int]) -> None:
