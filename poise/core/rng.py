@@ -142,12 +142,8 @@ class Rng:
             bits = (self.numbers(label, shape, torch.int64) >> 12) & ((1 << 52) - 1)
             return (bits.to(torch.float64) + 0.5) * 2.0**-52
         numbers = self.numbers(label, shape, torch.int32)
-        if (
-            available()
-            and numbers.is_cpu
-            and not torch.compiler.is_compiling()
-            and functorch.maybe_current_level() is None
-        ):
+        plain = not torch.compiler.is_compiling() and functorch.maybe_current_level() is None
+        if plain and numbers.is_cpu and available():
             numbers = numbers.contiguous()
             found = torch.empty_like(numbers, dtype=torch.float32)
             fill_uniforms(found, numbers)
