@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["Beside", "Columns", "Features", "Levels", "Link", "Linked", "Periodic", "Piecewise", "Through"]
+__all__ = ["Beside", "Columns", "Features", "Levels", "Link", "Linked", "Periodic", "Piecewise", "Through", "links_of"]
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,11 @@ class Linked(nn.Module):
     @abstractmethod
     def links(self) -> tuple[Link, ...]:
         """Return what forward does, in order; () if links cannot tell. Inserted layers are found by the reader."""
+
+
+def links_of(module: Linked) -> tuple[Link, ...]:
+    """Return the module's links, () if another class has overridden its forward pass."""
+    for kind in type(module).__mro__:
+        if "links" in vars(kind) or "forward" in vars(kind):
+            return module.links() if "links" in vars(kind) and "forward" in vars(kind) else ()
+    return ()

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "bins.h"
 #include "chain.h"
 #include "layers.h"
 
@@ -23,9 +24,9 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
         float *to = at(input, scratch, its->target);
         switch (its->kind) {
         case LINEAR: {
-            const matrix left = {from, its->source_stride, 1}, right = {params + its->weight, 1, its->inputs};
+            const matrix left = {from, its->source_stride, 1}, right = {params + its->weight, 1, its->weight_stride};
             product(net->rows, its->outputs, its->inputs, left, right, to, its->target_stride,
-                    its->bias < 0 ? 0 : params + its->bias, 0, narrow, scratch);
+                    its->bias < 0 ? 0 : params + its->bias, (int)its->onto, narrow, scratch);
             break;
         }
         case BATCH_NORM:
@@ -55,6 +56,10 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
         case PIECEWISE:
             piecewise(net->rows, member, its, from, to);
             break;
+        case BINS:
+            bins(net->rows, member, its, from, to, params + its->weight, its->bias < 0 ? 0 : params + its->bias,
+                 scratch + its->kept, scratch);
+            break;
         case PERIODIC:
             periodic(net->rows, its, from, to, scratch + its->kept, params + its->weight, params + its->bias);
             break;
@@ -80,8 +85,8 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
         case LINEAR: {
             /* d weight = back^T from, d bias = the sum of back's rows, d from = back weight */
             const matrix turned = {back, 1, its->target_stride}, straight = {back, its->target_stride, 1};
-            const matrix value = {from, its->source_stride, 1}, weight = {params + its->weight, its->inputs, 1};
-            product(its->outputs, its->inputs, net->rows, turned, value, grads + its->weight, its->inputs, 0, 0,
+            const matrix value = {from, its->source_stride, 1}, weight = {params + its->weight, its->weight_stride, 1};
+            product(its->outputs, its->inputs, net->rows, turned, value, grads + its->weight, its->weight_stride, 0, 0,
                     narrow, scratch);
             if (its->bias >= 0) sum_rows(net->rows, its->outputs, back, its->target_stride, grads + its->bias);
             if (its->source_grad >= 0) {
@@ -108,6 +113,10 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
             for (int64_t n = 0; n < net->rows * its->outputs; n++) to[n] = its->add ? to[n] + back[n] : back[n];
             break;
         }
+        case BINS:
+            bins_back(net->rows, its, back, grads + its->weight, its->bias < 0 ? 0 : grads + its->bias,
+                      scratch + its->kept, scratch);
+            break;
         case PERIODIC:
             periodic_back(net->rows, its, from, back, scratch + its->kept, grads + its->weight, grads + its->bias);
             break;

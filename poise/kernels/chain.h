@@ -5,7 +5,7 @@
 #include "native.h"
 #include "product.h"
 
-enum layer_kind { LINEAR, BATCH_NORM, FIXED_NORM, ACTIVATION, DROPOUT, NOISE, ADD, COLUMNS, PIECEWISE, LEVELS, PERIODIC };
+enum layer_kind { LINEAR, BATCH_NORM, FIXED_NORM, ACTIVATION, DROPOUT, NOISE, ADD, COLUMNS, PIECEWISE, LEVELS, PERIODIC, BINS };
 enum activation_kind { RELU, SILU, MISH, SELU, TANH, GELU };
 enum loss_kind { CROSS_ENTROPY, SQUARED_ERROR };
 
@@ -13,19 +13,20 @@ enum loss_kind { CROSS_ENTROPY, SQUARED_ERROR };
    way back, in the member's scratch; of parameters, in its row. -1 is nothing; as a source, -1 - n is the network's
    input from column n on. */
 typedef struct {
-    int64_t kind, detail;            /* `detail`: which activation */
+    int64_t kind, detail;            /* `detail`: which activation, or how many bins a column has */
     int64_t inputs, outputs;         /* widths */
     int64_t source, source_stride;   /* the value that goes in, and the floats from one of its rows to the next */
     int64_t target, target_stride;   /* the value that comes out; the source itself, if that is changed in place */
     int64_t source_grad, target_grad; /* their gradients, with the strides of the values */
     int64_t add;                     /* whether the source's gradient is added to what is there already */
     int64_t learned;                 /* the first of the source's columns of which a product owes the gradient */
-    int64_t weight, bias;            /* parameters */
+    int64_t onto;                    /* whether a product is added to what its target holds */
+    int64_t weight, weight_stride, bias; /* parameters; of a product's weights, the floats from one row to the next */
     int64_t kept;                    /* what the forward pass leaves for the backward pass */
     uint64_t stream;                 /* of random words */
     const float *dial;               /* (members,) strength */
     float *running_mean, *running_var; /* (members, outputs) */
-    const float *low, *slope;        /* (members, inputs, outputs / inputs - 1) of piecewise features */
+    const float *low, *slope;        /* (members, inputs, bins) of piecewise features */
     const int64_t *columns;          /* (inputs,) which of the input's */
     float momentum, eps;
 } layer;

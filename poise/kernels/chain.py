@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_float, c_int64, c_uint64, c_void_p
 
-__all__ = ["ACTIVATIONS", "KINDS", "LOSSES", "SCRATCH", "Answers", "Chain", "Layer", "Loss"]
+__all__ = ["ACTIVATIONS", "KINDS", "LOSSES", "SCRATCH", "Answers", "Chain", "Layer", "Loss", "kept_of_bins"]
 
 _NAMES = (
     "linear",
@@ -19,6 +19,7 @@ _NAMES = (
     "piecewise",
     "levels",
     "periodic",
+    "bins",
 )
 KINDS = {name: number for number, name in enumerate(_NAMES)}
 """The layers that kernels know, as chain.h numbers them."""
@@ -29,13 +30,18 @@ LOSSES = {"cross_entropy": 0, "squared_error": 1}
 SCRATCH = 128 * 32 + 128 * 128  # PRODUCT_SCRATCH of product.h: a member's own values begin behind it
 
 
+def kept_of_bins(rows: int, columns: int, size: int, width: int) -> int:
+    """Return the floats that a layer of `size` bins a column keeps for its way back: `kept_bins` of bins.c."""
+    return 3 * rows * columns + rows + size + 1 + width * columns + columns * (size + 1) * width
+
+
 class Layer(ctypes.Structure):
     """`layer` of chain.h."""
 
     _fields_ = (
         *((name, c_int64) for name in ("kind", "detail", "inputs", "outputs", "source", "source_stride", "target",
-                                       "target_stride", "source_grad", "target_grad", "add", "learned", "weight",
-                                       "bias", "kept")),
+                                       "target_stride", "source_grad", "target_grad", "add", "learned", "onto",
+                                       "weight", "weight_stride", "bias", "kept")),
         ("stream", c_uint64),
         *((name, c_void_p) for name in ("dial", "running_mean", "running_var", "low", "slope", "columns")),
         ("momentum", c_float),

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "product.h"
+#include "turn.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -24,26 +25,10 @@ POISE_INLINE void pack(int64_t depth, int64_t columns, int64_t wide, matrix righ
     } else {
         if (columns < wide) memset(panel, 0, sizeof(float) * (size_t)(depth * wide));
         int64_t done = 0;
-#ifdef X86
-        /* Four by four: as many columns as rows are in one register each, and change places. */
-        for (; right.row == 1 && done + 4 <= columns; done += 4) {
-            const float *from = right.data + done * right.column;
-            int64_t k = 0;
-            for (; k + 4 <= depth; k += 4) {
-                __m128 a = _mm_loadu_ps(from + k), b = _mm_loadu_ps(from + k + right.column);
-                __m128 c = _mm_loadu_ps(from + k + 2 * right.column), d = _mm_loadu_ps(from + k + 3 * right.column);
-                _MM_TRANSPOSE4_PS(a, b, c, d);
-                float *to = panel + k * wide + done;
-                _mm_storeu_ps(to, a);
-                _mm_storeu_ps(to + wide, b);
-                _mm_storeu_ps(to + 2 * wide, c);
-                _mm_storeu_ps(to + 3 * wide, d);
-            }
-            for (; k < depth; k++) {
-                for (int64_t n = 0; n < 4; n++) panel[k * wide + done + n] = from[k + n * right.column];
-            }
+        if (right.row == 1) {
+            turn_matrix(columns, depth, right.data, right.column, panel, wide);
+            done = columns;
         }
-#endif
         for (int64_t n = done; n < columns; n++) {
             const float *from = right.data + n * right.column;
             for (int64_t k = 0; k < depth; k++) panel[k * wide + n] = from[k * right.row];

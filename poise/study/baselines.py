@@ -10,10 +10,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from poise.study.bracket import Candidate
 from poise.study.choices import Choices
 from poise.study.cohort import Cohort, Plan
-from poise.study.fit import refit
 from poise.study.folds import Folds
 from poise.study.labels import is_known
 from poise.study.problem import Problem
+from poise.study.retraining import refit
 from poise.study.space import Config, Space
 from poise.study.workers import one_thread
 from poise.train.stack import Stack

@@ -31,6 +31,10 @@ tables, the ranks after an eighth correlate with those at the end by 0.37 to 0.8
 table's best five were in the better half."""
 
 
+PRODUCTS = "bfloat16"
+"""What a study's products are of, where the processor has them: on six tables they lose as much as those of float32,
+for a fifth to a half more steps in the same time (docs/population.md)."""
+
 SHORTEST = 20
 """The steps that every training has, however short the budget."""
 
@@ -107,6 +111,7 @@ class Cohort:
             members=members,
             seed=seed,
             optimizer=Adam(betas=(0.9, 0.95)),
+            products=PRODUCTS,
             schedule=OneCycle(1.0, plan.steps),
             columns=problem.columns,
             classes=problem.heads[0].classes if problem.plain else None,

@@ -73,6 +73,15 @@ class NetworkDesign(ABC):
         """Return what the networks take from the training inputs beyond the plan, saved with the model; or None."""
         return None
 
+    def alternatives(self, plan: Any, rows: int) -> tuple[NetworkDesign, ...]:
+        """Return other structures that may suit `rows` rows better, of which a look before the search chooses."""
+        return ()
+
+    @property
+    def told(self) -> str:
+        """What a report says of the design where it was chosen among alternatives: a sentence."""
+        return ""
+
     def facts(self) -> dict[str, Any]:
         """Return what a saved model's manifest tells of the design, as plain values: its fields."""
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]  # concrete ones are dataclasses

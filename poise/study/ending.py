@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from poise.study.bracket import Candidate
@@ -16,9 +16,6 @@ __all__ = ["Ending"]
 
 WAVES = 4
 """Waves in a row without an improvement beyond noise that end a search."""
-
-BLOCKS = 10
-"""Parts of the held-out rows, whose differences tell what noise is."""
 
 
 @dataclass
@@ -48,16 +45,10 @@ class Ending:
         library = Library(self.problem, candidates)
         # Fewer picks and bags than at the end: what counts is the difference between two ensembles made alike.
         self.means.append(library.mean(library.shares(self.seed, picks=10, bags=3)))
-        if len(self.means) <= WAVES or len(library) < 2 * BLOCKS:
+        if len(self.means) <= WAVES:
             return
-        generator = torch.Generator().manual_seed(self.seed)
-        parts = torch.randperm(len(library), generator=generator).tensor_split(BLOCKS)
-        before, now = self.means[-1 - WAVES], self.means[-1]
-        pair = [torch.stack([before[rows], now[rows]]) for rows in parts]
-        losses = torch.stack([library.loss(both, rows) for both, rows in zip(pair, parts, strict=True)])
-        gains = losses[:, 0] - losses[:, 1]
-        gain, noise = float(gains.mean()), float(gains.std()) / BLOCKS**0.5
-        if gain <= noise:
+        gain, noise = library.gain(self.means[-1 - WAVES], self.means[-1], self.seed)
+        if gain <= noise < math.inf:
             self.said = (
                 f"The search ended early, after {len(self.means)} waves: over the last {WAVES} the ensemble gained "
                 f"{max(gain, 0.0):.2g} on held-out rows, within the noise of {noise:.2g}."

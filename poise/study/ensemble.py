@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -23,6 +24,10 @@ LEAST = 0.02
 """A smaller share is noise of the bags, and each member costs a retraining."""
 
 
+BLOCKS = 10
+"""Parts of the held-out rows, whose differences tell what noise is."""
+
+
 class Library:
     """The best candidates' answers (C, n, W) on the rows that every one of them was held out from."""
 
@@ -41,6 +46,19 @@ class Library:
     def loss(self, answers: Tensor, rows: Tensor) -> Tensor:
         """Return the losses (C,) of answers (C, n, W) on the rows of these numbers (n,)."""
         return self.problem.answer_score(answers, self.targets[rows], self.weights[rows])
+
+    def gain(self, before: Tensor, now: Tensor, seed: int) -> tuple[float, float]:
+        """Return by how much less the answers `now` (n, W) lose than those `before`, and the noise of that.
+
+        The gain is the mean over ten disjoint parts of the rows, the noise its standard error. Where the rows are too
+        few for parts, nothing can be told: the gain is 0, the noise infinite.
+        """
+        if len(self) < 2 * BLOCKS:
+            return 0.0, math.inf
+        parts = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).tensor_split(BLOCKS)
+        losses = torch.stack([self.loss(torch.stack([before[rows], now[rows]]), rows) for rows in parts])
+        gains = losses[:, 0] - losses[:, 1]
+        return float(gains.mean()), float(gains.std()) / BLOCKS**0.5
 
     def shares(self, seed: int, *, picks: int = 20, bags: int = 10, members: int = MEMBERS) -> dict[int, float]:
         """Return {place among the candidates: share}, the best single candidate always among them."""

@@ -40,7 +40,7 @@ from poise.study.model import StudyModel
 from poise.study.problem import Problem
 from poise.study.search import METHODS, SEARCH_HINT
 from poise.study.space import Space
-from poise.study.table_network import Design
+from poise.study.table_network import EMBEDDINGS, Design
 from poise.study.workers import default_jobs
 
 __all__ = ["Classifier", "Regressor"]
@@ -58,7 +58,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         jobs: int | None = None,
         width: int = 128,
         depth: int = 3,
-        embedding: str = "piecewise",
+        embedding: str = "auto",
         checkpoint: str | None = None,
         search: str = "halving",
     ) -> None:
@@ -146,8 +146,8 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             answers_of([targets[place] for place in self._learned], problem.heads, fitted.temperatures),
             encoder,
             Recipe(*space.recipe.stage("network")),
-            design,
-            problem.edges(),
+            fitted.problem.design,
+            fitted.problem.edges(),
         )
 
     def _answered(self, X: object) -> tuple[int, dict[int, tuple[Answer, Tensor]]]:
@@ -208,7 +208,7 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
         jobs: int | None = None,
         width: int = 128,
         depth: int = 3,
-        embedding: str = "piecewise",
+        embedding: str = "auto",
         checkpoint: str | None = None,
         search: str = "halving",
     ) -> None:
@@ -291,7 +291,7 @@ def _check(estimator: _TableEstimator) -> None:
     whole(f"{name}.seed", estimator.seed, 0, "The same seed gives the same model.")
     whole(f"{name}.width", estimator.width, 1, "128 is usual.")
     whole(f"{name}.depth", estimator.depth, 1, "3 is usual.")
-    choice(f"{name}.embedding", estimator.embedding, ("piecewise", "periodic", "none"), "piecewise is usual.")
+    choice(f"{name}.embedding", estimator.embedding, EMBEDDINGS, "auto is usual.")
     choice(f"{name}.search", estimator.search, tuple(METHODS), SEARCH_HINT)
     choice(f"{name}.device", estimator.device, ("auto", "cpu"), "Populations on a GPU are not supported yet.")
     if estimator.jobs is not None:

@@ -94,7 +94,8 @@ def outcome_of(
         calibration=calibration_of(seen),
         pictures=pictures_of(ready, recipe, seed),
         strengths=strengths,
-        early=" ".join(fitted.notes),
+        structure=fitted.structure,
+        early=fitted.early,
     )
     return finding(result, recipe)
 

@@ -143,6 +143,7 @@ def summary(result: StudyResult) -> str:
         [cut(f"poise study of {result.table}: {result.target} ({kind}), {_duration(result.seconds)}", COLUMNS)],
         _interruption(result),
         _wrapped(result.finding),
+        _wrapped(result.structure),
         _wrapped(result.early),
         _gap_lines(result),
         _part_lines(result),

@@ -210,6 +210,7 @@ class StudyResult:
     calibration: tuple[CalibrationBin, ...] = ()
     pictures: tuple[Picture, ...] = ()  # of a study of images
     strengths: tuple[Strength, ...] = ()  # one a searched dial of the recipe, where the budget had time for them
+    structure: str = ""  # what is particular of the networks, where a look before the search chose it
     early: str = ""  # why the search ended before its time, where it did
 
 

@@ -202,6 +202,7 @@ class Study:
             type(self.budget)(self.budget.seconds * _FIT, self.budget.trials, self.budget.text), clock.started
         )
         fitted = fit(ready.problem, ready.strata, space, inner, settings, groups=ready.groups, time=ready.time)
+        ready = dataclasses.replace(ready, problem=fitted.problem)
         self.model = self._model(ready, space, fitted)
         self.recipe = space.recipe_of(fitted.best)
         interrupted, arms = fitted.interrupted, None
@@ -238,7 +239,9 @@ class Study:
         except KeyboardInterrupt:
             interrupted = True
         self.result = outcome_of(
-            dataclasses.replace(ready, warnings=(*ready.warnings, *self._notes, *fitted.notes)),
+            dataclasses.replace(
+                ready, warnings=(*ready.warnings, *self._notes, *filter(None, (fitted.structure, fitted.early)))
+            ),
             fitted,
             self.recipe,
             self.model,

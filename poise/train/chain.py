@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from poise.core.inserted import Aside, Inserted, begin_pass
-from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Periodic, Piecewise, Through
+from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Periodic, Piecewise, Through, links_of
 from poise.core.rng import stream
-from poise.kernels.chain import ACTIVATIONS, KINDS, Layer
+from poise.kernels.chain import ACTIVATIONS, KINDS, Layer, kept_of_bins
 from poise.network.attach import child_of, through
 from poise.network.batch_norm import BatchNormLayer
 from poise.network.dropout import DropoutLayer
@@ -29,7 +29,9 @@ from poise.train.chain_plan import ChainPlan, Value
 __all__ = ["read_chain"]
 
 _ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Mish: "mish", nn.SELU: "selu", nn.Tanh: "tanh", nn.GELU: "gelu"}
-_ALIGNED = 16  # floats: values begin at whole cache lines
+
+FEWEST_BINS = {"float32": 6, "bfloat16": 12}
+"""Bins of a column from which on a product without them is faster than one of such operands."""
 
 
 class _UnknownError(Exception):
@@ -37,16 +39,17 @@ class _UnknownError(Exception):
 
 
 def read_chain(
-    module: nn.Module, places: Mapping[str, tuple[int, torch.Size]], rows: int, columns: int
+    module: nn.Module, places: Mapping[str, tuple[int, torch.Size]], rows: int, columns: int, products: str = "float32"
 ) -> ChainPlan | None:
     """Return the network as a chain for batches (rows, columns), None if it is none.
 
-    `places`: where each trained parameter begins in a member's row of parameters, and its shape.
+    `places`: where each trained parameter begins in a member's row of parameters, and its shape. `products`: what the
+    operands of its products are.
     """
     if torch_module._has_any_global_hook():
         return None
     try:
-        return _Reader(module, places, rows, columns).read()
+        return _Reader(module, places, rows, columns, FEWEST_BINS[products]).read()
     except _UnknownError:
         return None
 
@@ -54,19 +57,21 @@ def read_chain(
 class _Reader:
     """Follows the chain from the input on, and gives every value its place."""
 
-    def __init__(self, module: nn.Module, places: Mapping[str, Any], rows: int, columns: int) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, places: Mapping[str, Any], rows: int, columns: int, fewest_bins: int) -> None:
+        self.module, self.fewest_bins = module, fewest_bins
         self.places = dict(places)
         self.plan = ChainPlan(rows, columns)
-        self.value = Value(-1, columns, columns)
+        self.value = self.input = Value(-1, columns, columns)
         self.beside: Value | None = None  # the value that goes round the layers which are being read
+        self.waiting: tuple[str, Features] | None = None  # features that a product may do without
         # Gradients live from one product to the next only: two places take turns.
         sides = [side for one in module.modules() if isinstance(one, nn.Linear) for side in one.weight.shape]
         self.widest = max(sides, default=0)
-        self.grads = (self._floats(rows * self.widest), self._floats(rows * self.widest))
+        self.grads = (self.plan.reserve(rows * self.widest), self.plan.reserve(rows * self.widest))
 
     def read(self) -> ChainPlan:
         self._modules("", self.module)
+        self._settle()
         if self.value.place < 0 or self.value.stride != self.value.width:
             raise _UnknownError
         self.plan.outputs, self.plan.output, self.plan.output_grad = self.value.width, self.value.place, self.value.grad
@@ -87,6 +92,7 @@ class _Reader:
                 raise _UnknownError
             layer = child_of(module, hook.args[0])
             if not layer.idle:
+                self._settle()
                 self._inserted(layer)
 
     def _own(self, path: str, module: nn.Module) -> None:
@@ -94,13 +100,14 @@ class _Reader:
         if kind is nn.Linear:
             self._linear(path, module)  # type: ignore[arg-type]  # asked for just now
         elif kind in _ACTIVATIONS and getattr(module, "approximate", "none") == "none":  # GELU's by tanh is another
+            self._settle()
             self._in_place("activation", self._bytes() if kind is nn.ReLU else self.value.width * self.plan.rows,
                            detail=ACTIVATIONS[_ACTIVATIONS[kind]])  # fmt: skip
         elif kind is nn.Sequential:
             for name, child in module.named_children():
                 if not isinstance(child, (Inserted, Aside)):
                     self._modules(_join(path, name), child)
-        elif isinstance(module, Linked) and (links := _links_of(module)):
+        elif isinstance(module, Linked) and (links := links_of(module)):
             for link in links:
                 self._link(path, module, link)
         elif kind is not nn.Identity:
@@ -108,20 +115,23 @@ class _Reader:
 
     def _link(self, path: str, module: nn.Module, link: Link) -> None:
         if isinstance(link, Features):
-            self._features(path, link)
+            if self.value.place >= 0 or self.waiting:
+                raise _UnknownError
+            self.waiting = path, link
             return
         child = module.get_submodule(link.path)
         if isinstance(link, Beside):
+            self._settle()
             self.value = replace(self.value, learned=0)
         before = self.value
         if isinstance(link, Beside):
             if not _begins_with_product(child):  # else a layer would change the value that is still to be added
                 raise _UnknownError
-            self.beside, products = before, self._products()
+            self.beside, products = before, self.plan.products
             self._modules(_join(path, link.path), child)
             self.beside, after = None, self.value
             # A second product would write its gradient where the value's own still stands.
-            if after.width != before.width or before.stride != before.width or self._products() != products + 1:
+            if after.width != before.width or before.stride != before.width or self.plan.products != products + 1:
                 raise _UnknownError
             self._layer("add", source=before, target=after, outputs=after.width)
         elif isinstance(link, Through):
@@ -132,13 +142,43 @@ class _Reader:
     def _linear(self, path: str, module: nn.Linear) -> None:
         weight = self._parameter(f"{path}.weight", (module.out_features, module.in_features))
         bias = -1 if module.bias is None else self._parameter(f"{path}.bias", (module.out_features,))
-        if module.in_features != self.value.width:
+        binned = self._settle(before_product=True)
+        size = 0 if binned is None else self._width_of(*binned)
+        if module.in_features != size + (0 if binned and self.value.place < 0 else self.value.width):
             raise _UnknownError
         before, width = self.value, module.out_features
-        self.value = Value(self._floats(self.plan.rows * width), width, width, self._next_grad())
-        # The gradient of a value that goes round the product is there before the product's own.
-        self._layer("linear", source=before, target=self.value, inputs=before.width, outputs=width, weight=weight,
-                    bias=bias, add=before is self.beside, learned=before.learned)  # fmt: skip
+        self.value = Value(self.plan.reserve(self.plan.rows * width), width, width, self._next_grad())
+        if binned:
+            self._bins(*binned, inputs=size, weight=weight, bias=bias, weight_stride=module.in_features)
+            bias = -1
+        if module.in_features > size:
+            # The gradient of a value that goes round the product is there before the product's own.
+            self._layer("linear", source=before, target=self.value, inputs=before.width, outputs=width, bias=bias,
+                        weight=weight + size, weight_stride=module.in_features, onto=bool(binned),
+                        add=before is self.beside, learned=before.learned)  # fmt: skip
+
+    def _settle(self, *, before_product: bool = False) -> tuple[str, Piecewise] | None:
+        """Read the features that wait. A product needs no features of bins: they are returned, the others are read."""
+        if self.waiting is None:
+            return None
+        (path, link), self.waiting = self.waiting, None
+        first, *rest = link.parts
+        if not (before_product and isinstance(first, Piecewise) and self._bins_of(path, first) >= self.fewest_bins):
+            self._features(path, link)
+            return None
+        if rest:
+            self._features(path, Features(tuple(rest)))
+        return path, first
+
+    def _bins(self, path: str, part: Piecewise, *, inputs: int, **rest: int) -> None:
+        """Read bins and the product behind them as one layer."""
+        columns, size = torch.tensor(part.columns), self._bins_of(path, part)
+        self.plan.constants.append(columns)
+        count, width = len(part.columns), self.value.width
+        kept = self.plan.reserve(kept_of_bins(self.plan.rows, count, size, width))
+        self._layer("bins", {"low": _join(path, part.low), "slope": _join(path, part.slope)}, source=self.input,
+                    target=self.value, inputs=count, outputs=width, detail=size, columns=columns.data_ptr(), kept=kept,
+                    **rest)  # fmt: skip
 
     def _inserted(self, layer: Inserted) -> None:
         kind, path = type(layer), self._path_of(layer)
@@ -165,8 +205,6 @@ class _Reader:
             raise _UnknownError
 
     def _features(self, path: str, link: Features) -> None:
-        if self.value.place >= 0:
-            raise _UnknownError
         widths = [self._width_of(path, part) for part in link.parts]
         total = sum(widths)
         if total > self.widest:
@@ -174,7 +212,7 @@ class _Reader:
         own = [start for start, part in zip(accumulate(widths, initial=0), link.parts, strict=False)
                if isinstance(part, (Levels, Periodic))]  # fmt: skip
         learned = own[0] if own else 0
-        whole, grad = self._floats(self.plan.rows * total), self._next_grad() if own else -1
+        whole, grad = self.plan.reserve(self.plan.rows * total), self._next_grad() if own else -1
         start = 0
         for part, width in zip(link.parts, widths, strict=True):
             target = Value(whole + start, total, width, grad + start if own else -1)
@@ -198,7 +236,7 @@ class _Reader:
             kind, shape = "periodic", (len(part.columns), target.width // len(part.columns) - 1)
             rest = {"weight": self._parameter(_join(path, part.frequency), shape),
                     "bias": self._parameter(_join(path, part.phase), shape),
-                    "kept": self._floats(self.plan.rows * shape[0] * shape[1])}  # fmt: skip
+                    "kept": self.plan.reserve(self.plan.rows * shape[0] * shape[1])}  # fmt: skip
         self._layer(kind, buffers, source=self.value, target=target, inputs=len(part.columns), outputs=target.width,
                     columns=columns.data_ptr(), **rest)  # fmt: skip
 
@@ -210,15 +248,13 @@ class _Reader:
             size = int(self.places[name][1][1])
             return size if isinstance(part, Levels) else len(part.columns) * (1 + size)
         if isinstance(part, Piecewise):
-            return len(part.columns) * (1 + self.module.get_buffer(_join(path, part.low)).shape[1])
+            return len(part.columns) * (1 + self._bins_of(path, part))
         return len(part.columns)
 
-    # --- places --------------------------------------------------------------------------------------------------
+    def _bins_of(self, path: str, part: Piecewise) -> int:
+        return int(self.module.get_buffer(_join(path, part.low)).shape[1])
 
-    def _floats(self, count: int) -> int:
-        place = self.plan.size
-        self.plan.size += -(-count // _ALIGNED) * _ALIGNED
-        return place
+    # --- places --------------------------------------------------------------------------------------------------
 
     def _bytes(self) -> int:
         """Return how many floats hold one byte a value."""
@@ -239,7 +275,7 @@ class _Reader:
             raise _UnknownError
         self.value = replace(self.value, learned=0)  # the layer asks for the gradient of all columns
         self._layer(kind, buffers, source=self.value, target=self.value, inputs=self.value.width,
-                    outputs=self.value.width, kept=self._floats(kept) if kept else 0, **rest)  # fmt: skip
+                    outputs=self.value.width, kept=self.plan.reserve(kept) if kept else 0, **rest)  # fmt: skip
 
     def _layer(
         self, kind: str, buffers: dict[str, str] | None = None, *, source: Value, target: Value, **rest: Any
@@ -252,9 +288,6 @@ class _Reader:
         self.plan.layers.append(layer)
         self.plan.buffers.append(buffers or {})
 
-    def _products(self) -> int:
-        return sum(layer.kind == KINDS["linear"] for layer in self.plan.layers)
-
     def _next_grad(self) -> int:
         return self.grads[1] if self.value.grad == self.grads[0] else self.grads[0]
 
@@ -263,14 +296,6 @@ def _begins_with_product(module: nn.Module) -> bool:
     while type(module) is nn.Sequential and len(module):
         module = module[0]
     return type(module) is nn.Linear
-
-
-def _links_of(module: Linked) -> tuple[Link, ...]:
-    """Return the module's links, () if another class has overridden its forward pass."""
-    for kind in type(module).__mro__:
-        if "links" in vars(kind) or "forward" in vars(kind):
-            return module.links() if "links" in vars(kind) and "forward" in vars(kind) else ()
-    return ()
 
 
 def _join(path: str, name: str) -> str:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from poise.kernels.chain import SCRATCH, Layer
+from poise.kernels.chain import KINDS, SCRATCH, Layer
 
 __all__ = ["ChainPlan", "Value"]
+
+_ALIGNED = 16  # floats: values begin at whole cache lines
 
 
 @dataclass(frozen=True)
@@ -38,3 +40,14 @@ class ChainPlan:
     output: int = 0
     output_grad: int = 0
     size: int = SCRATCH
+
+    @property
+    def products(self) -> int:
+        """How many layers are products."""
+        return sum(layer.kind == KINDS["linear"] for layer in self.layers)
+
+    def reserve(self, floats: int) -> int:
+        """Return a place in the scratch for so many floats."""
+        place = self.size
+        self.size += -(-floats // _ALIGNED) * _ALIGNED
+        return place

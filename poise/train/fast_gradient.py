@@ -38,7 +38,7 @@ class FastNetwork:
             )
         self.module = module
         self.loss = loss
-        self.narrow = products == "bfloat16"
+        self.products = products
         self._read: dict[Any, ReadyNetwork | None] = {}
 
     def ready(self, flat: Flat, batch: Batch) -> ReadyNetwork | None:
@@ -56,10 +56,11 @@ class FastNetwork:
         return self._read[key]
 
     def _prepared(self, flat: Flat, inputs: Tensor, targets: Tensor) -> ReadyNetwork | None:
-        plan = read_chain(self.module, places_of(flat), inputs.shape[1], inputs.shape[2])
+        plan = read_chain(self.module, places_of(flat), inputs.shape[1], inputs.shape[2], self.products)
         width = 1 if targets.dim() == 2 else targets.shape[2]
         losses = None if plan is None else _losses_of(self.loss, plan.outputs, width)
-        return None if plan is None or losses is None else ReadyNetwork(plan, losses, flat, width, self.narrow)
+        narrow = self.products == "bfloat16"
+        return None if plan is None or losses is None else ReadyNetwork(plan, losses, flat, width, narrow)
 
 
 class ReadyNetwork:

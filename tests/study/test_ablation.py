@@ -7,15 +7,22 @@ import numpy as np
 import pytest
 import torch
 
+from poise.models.tabular import ColumnPlan
 from poise.study.ablation import FULL, NOTHING, ablation_arms, arms_plan, contributions
 from poise.study.arms import Arms
 from poise.study.cohort import Plan
 from poise.study.fit import Fitted
 from poise.study.folds import Folds
+from poise.study.heads import Head
+from poise.study.problem import Problem
 from poise.study.result import Contribution
 from poise.study.space import Space
+from poise.study.table_network import Design
 from poise.train.stack import Stack
 
+PROBLEM = Problem.of(
+    np.zeros((2, 1)), [np.zeros(2)], [Head("y", None)], plan=ColumnPlan((0,), ("numeric",)), design=Design()
+)
 SPACE = Space(["dropout", "decay", "patience"])
 BEST = SPACE.config(5, ("dropout", "decay"), {"dropout.p": 0.3, "decay.rate": 0.5}, lr=1e-3)
 ARMS = Arms((), 0, (), Stack(torch.nn.Identity(), {}, {}), torch.zeros(0), {})
@@ -96,7 +103,7 @@ def test_time_left_goes_into_more_seeds_and_lacking_time_is_saved_on_seeds(
     folds = Folds(torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1, 1))
     stack = Stack(torch.nn.Identity(), {}, {})
     # Two parts of one dial each: 2 + 2 * 2 + 2 * 7 = 20 arms, of 100 steps of 5 ms: 10 seconds a seed.
-    fitted = Fitted(SPACE, folds, Plan(100, 32, 4), 5e-3, BEST, 100, [], [], stack, torch.ones(1), (1.0,))
+    fitted = Fitted(PROBLEM, SPACE, folds, Plan(100, 32, 4), 5e-3, BEST, 100, [], [], stack, torch.ones(1), (1.0,))
     found = arms_plan(fitted, seconds, jobs=1, ablation=True)
     assert (found.seeds, found.plan.steps) == (seeds, steps)
     told = found.note(fitted.plan)

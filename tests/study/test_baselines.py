@@ -8,11 +8,11 @@ from poise.models.tabular import ColumnPlan
 from poise.study.baselines import boosting, plain_families, plain_networks
 from poise.study.bracket import Candidate
 from poise.study.cohort import Cohort, Plan
-from poise.study.fit import refit
 from poise.study.folds import Folds
 from poise.study.heads import Head
 from poise.study.prepare import Prepared
 from poise.study.problem import Problem
+from poise.study.retraining import refit
 from poise.study.space import Config, Space
 from poise.study.table_network import Design
 

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from poise.core.errors import StudyError
-from poise.study import fit as module
+from poise.study import retraining as module
 from poise.study.bracket import Candidate
 from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Cohort, Plan
 from poise.study.ensemble import LEAST, Library
-from poise.study.fit import Fitted, Settings, fit, refit
+from poise.study.fit import Fitted, Settings, fit
 from poise.study.folds import Folds, make_folds
 from poise.study.heads import Head
 from poise.study.prepare import Prepared
 from poise.study.problem import Problem
+from poise.study.retraining import Retraining, refit
 from poise.study.space import Space
 from poise.study.table_network import Design
 from poise.train.population import Rows
@@ -223,8 +224,7 @@ def test_two_jobs_fit_the_same_ensemble_as_one_from_the_same_candidates(found: F
     shares = {places[number]: share for number, share in found.chosen.items()}
     clock = Clock(parse_budget("4trials"))
     one, two = (
-        module._refit(ready.problem, SPACE, found.candidates, shares, clock, 0.0, Settings(jobs=jobs), 5)
-        for jobs in (1, 2)
+        Retraining(ready.problem, SPACE, found.candidates, clock, 0.0, 0, jobs).run(shares, most=5) for jobs in (1, 2)
     )
     assert one[1].equal(two[1])
     for name, weight in one[0].weights.items():

@@ -1,0 +1,18 @@
+/* A linear layer on piecewise features, without the features. */
+#ifndef POISE_BINS_H
+#define POISE_BINS_H
+
+#include "chain.h"
+
+/* Of a column's bins, those below a number's own are all 1 and those above all 0. What they add to the outputs is the sum
+   of the first bins' weights, which a table holds, and a part of the next weight: two rows of the table, however many
+   bins there are. `weight` (outputs, columns, 1 + bins; `weight_stride` floats a row), `bias` (outputs) or null.
+   `kept` receives what the way back needs. */
+void bins(int64_t rows, int64_t member, const layer *its, const float *from, float *to, const float *weight,
+          const float *bias, float *kept, float *scratch);
+
+/* The gradients of weights and bias; `kept` as the forward pass left it, which is used up. */
+void bins_back(int64_t rows, const layer *its, const float *back, float *weight_grad, float *bias_grad, float *kept,
+               float *scratch);
+
+#endif

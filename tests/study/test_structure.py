@@ -1,0 +1,142 @@
+"""The structure of a study's networks: which alternatives there are, and that a look finds the one that fits."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from poise.models.tabular import ColumnPlan
+from poise.study.bracket import bracket
+from poise.study.clock import Clock, parse_budget
+from poise.study.cohort import Plan
+from poise.study.ensemble import Library
+from poise.study.fit import Settings, fit
+from poise.study.folds import make_folds
+from poise.study.prepare import Prepared
+from poise.study.space import Space
+from poise.study.structure import Structures
+from poise.study.table_network import FINEST, Design
+from tests.study.conftest import made_ready
+
+SPACE = Space(["dropout", "decay", "patience"], classification=False)
+PLAN = Plan(480, 32, 20, (60, 120, 240))
+
+
+def numeric(columns: int) -> ColumnPlan:
+    return ColumnPlan(tuple(range(columns)), ("numeric",) * columns)
+
+
+def shaped(target: np.ndarray, x: np.ndarray) -> Prepared:
+    """A table of a column `x`, one that tells nothing, and a number to predict."""
+    other = np.random.default_rng(1).normal(size=len(x))
+    frame = pd.DataFrame({"x": x, "other": other, "amount": target, "label": "none"})
+    return made_ready(frame, "amount", class_weight=None, design=Design(width=24, depth=2))
+
+
+def looked(ready: Prepared, plan: Plan = PLAN) -> Structures:
+    folds = make_folds(ready.strata, task="regression", count=1, seed=0)
+    return Structures(ready.problem, SPACE, folds, plan, 0)
+
+
+@pytest.fixture(scope="module")
+def waves() -> Prepared:
+    """The target is a wave of one column, of a length of less than two of the usual eight bins."""
+    draw = np.random.default_rng(0)
+    x = draw.uniform(size=700)
+    return shaped(np.sin(2 * np.pi * 9 * x) + 0.1 * draw.normal(size=700), x)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "fine"),
+    [(3, 700, 32), (8, 16_000, FINEST), (8, 60_000, FINEST), (57, 4_000, 17), (120, 4_000, 8), (600, 4_000, None)],
+)
+def test_alternatives_are_no_bins_and_finer_bins_where_there_is_room(columns: int, rows: int, fine: int | None) -> None:
+    found = Design().alternatives(numeric(columns), rows)
+    assert found[0] == Design(embedding="none")
+    assert [one.bins for one in found[1:]] == ([] if fine is None else [fine])
+
+
+def test_what_is_told_is_left_alone_and_categories_have_no_bins() -> None:
+    for embedding in ("piecewise", "periodic", "none"):
+        assert Design(embedding=embedding).alternatives(numeric(3), 700) == ()
+    assert Design(bins=12).alternatives(numeric(3), 700) == ()
+    assert Design().alternatives(ColumnPlan((0, 0), ("category",)), 700) == ()
+
+
+def test_bins_that_are_told_are_the_bins() -> None:
+    edges = Design(bins=20).edges(numeric(3), torch.rand(100, 3))
+    assert edges is not None
+    assert edges.shape == (3, 21)
+    assert Design(embedding="none").edges(numeric(3), torch.rand(100, 3)) is None
+
+
+def test_a_target_that_waves_faster_than_the_bins_gets_finer_ones(waves: Prepared) -> None:
+    problem, said = looked(waves).best(jobs=1)
+    assert problem.design == dataclasses.replace(waves.problem.design, embedding="piecewise", bins=32)
+    assert said.startswith("Numbers enter the network through 32 bins a column. On held-out rows")
+    # What the look found holds for the whole training, with other seeds.
+    configs = SPACE.portfolio(0)[:3]
+    folds = make_folds(waves.strata, task="regression", count=1, seed=0)
+    losses = []
+    for one in (waves.problem, problem):
+        library = Library(one, bracket(one, SPACE, configs, folds, dataclasses.replace(PLAN, rungs=()), 7)[1])
+        losses.append(float(library.loss(library.answers.mean(0)[None], torch.arange(len(library)))[0]))
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_where_nothing_can_be_learned_the_design_stays() -> None:
+    draw = np.random.default_rng(0)
+    ready = shaped(draw.normal(size=400), draw.uniform(size=400))
+    problem, said = looked(ready).best(jobs=1)
+    assert problem is ready.problem
+    assert said == ""
+
+
+def test_the_choice_does_not_depend_on_the_workers(waves: Prepared) -> None:
+    short = Plan(80, 32, 10)
+    one, two = (looked(waves, short).best(jobs) for jobs in (1, 2))
+    assert (one[0].design, one[1]) == (two[0].design, two[1])
+
+
+def test_a_look_must_be_worth_its_time(waves: Prepared) -> None:
+    structures = looked(waves)
+    # Three structures, three configurations, a quarter of 480 steps of 10 ms: 10.8 s; of two workers one has two.
+    assert structures.affordable(0.01, 10.8 / 0.15 + 1e-6, jobs=1)
+    assert not structures.affordable(0.01, 10.7 / 0.15, jobs=1)
+    assert structures.affordable(0.01, 7.2 / 0.15 + 1e-6, jobs=2)
+    assert structures.affordable(0.0, math.inf, jobs=1)
+    told = dataclasses.replace(waves.problem, design=Design(embedding="piecewise"))
+    assert not dataclasses.replace(structures, problem=told).affordable(0.01, math.inf, jobs=1)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(("trials", "looks"), [(31, False), (32, True)])
+def test_a_fit_looks_where_its_budget_is_worth_it(
+    waves: Prepared, monkeypatch: pytest.MonkeyPatch, trials: int, looks: bool
+) -> None:
+    other = dataclasses.replace(waves.problem, design=Design(width=24, depth=2, embedding="none"))
+    monkeypatch.setattr(Structures, "best", lambda self, jobs: (other, "Said."))
+    found = fit(waves.problem, waves.strata, SPACE, Clock(parse_budget(f"{trials}trials")), Settings())
+    assert found.problem is (other if looks else waves.problem)
+    assert found.structure == ("Said." if looks else "")
+    # The networks are of the structure: 2 numbers in, or 2 x (1 + 8) features.
+    assert found.stack.weights["blocks.0.0.weight"].shape[1:] == (24, 2 if looks else 18)
+
+
+def test_a_gain_is_the_mean_over_parts_and_its_noise_their_standard_error(numbers: Prepared) -> None:
+    folds = make_folds(numbers.strata, task="regression", count=1, seed=0)
+    candidates = bracket(numbers.problem, SPACE, SPACE.portfolio(0)[:1], folds, Plan(20, 16, 5), 0)[1]
+    library = Library(numbers.problem, candidates)
+    few = library.targets[:, :1]
+    assert library.gain(few, few, 0) == (0.0, math.inf)  # fewer than twenty rows
+    library.targets, library.weights = torch.zeros(40, 1), torch.ones(40)
+    assert library.gain(torch.full((40, 1), 2.0), torch.ones(40, 1), 0) == (3.0, 0.0)
+    draw = torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
+    gain, noise = library.gain(torch.zeros(40, 1), draw, 0)
+    parts = torch.randperm(40, generator=torch.Generator().manual_seed(0)).tensor_split(10)
+    squares = np.array([float(-torch.square(draw[rows]).mean()) for rows in parts])
+    assert gain == pytest.approx(squares.mean(), rel=1e-5)
+    assert noise == pytest.approx(squares.std(ddof=1) / math.sqrt(10), rel=1e-5)
