@@ -178,6 +178,7 @@ def _refit_group(
                 save()
             if halted:  # all end where they are; what is saved goes on
                 targets = [min(target, population.state.step) for target in targets]
+                break
         done = [at for at, place in enumerate(left) if targets[place] <= population.state.step]
         if done:
             ended.append(([left[at] for at in done], population.stack().select(torch.tensor(done))))

@@ -26,6 +26,7 @@ from poise.train.cut import Cut, step_by_cut
 from poise.train.device import check_device, move_population
 from poise.train.footprint import footprint, plan_cut
 from poise.train.idle import idle_parts
+from poise.train.jointly import check_shared, joint_scores, order_keys
 from poise.train.kept import improved_members
 from poise.train.losses import Loss
 from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe
@@ -53,7 +54,9 @@ class Population:
     per-member tensors (M,) under keys `part.field`; `lr` is (M,); `members` are the ids that seeds derive from
     (0 .. M-1); `schedule` scales every learning rate by its value at the step. `memory` is how many bytes all of it may
     take, the machine's if None: more members than fit step some at a time, with the same results. `products`
-    "bfloat16" rounds what kernels multiply while they train, where that is faster: see docs/population.md.
+    "bfloat16" rounds what kernels multiply while they train, where that is faster: see docs/population.md. `batches`
+    "shared": every member sees the same rows at a step, rather than its own. `stopping` "ensemble": the mean answer's
+    score, rather than its own, tells each member's stopping part when to stop and which weights to keep.
 
     Raises: ArgumentError when a dial is unknown, out of range or not of length M; when learning rates or ids are not;
     when the networks have nothing to train, or `columns` does not fit them.
@@ -77,17 +80,19 @@ class Population:
         teacher: Callable[[Any], Any] | None = None,
         memory: int | None = None,
         products: str = "float32",
+        batches: str = "own",
+        stopping: str = "member",
     ) -> None:
         keep_freed_memory()
+        check_shared(batches, stopping)
         self.base_lr = member_rates(lr, members)
         count = len(self.base_lr)
-        self.members = list(range(count)) if members is None else list(members)
-        self.seed = seed
+        self.members = list(range(count) if members is None else members)
+        self.seed, self.batches, self.stopping = seed, batches, stopping
         self.schedule, self.memory, self.cut = schedule, memory, Cut()
         shared = shared_recipe(recipe)
         skeleton, params, buffers = build_members(build, shared, seed, self.members)
-        own = member_dials(recipe, dials or {}, count, next(iter(params.values())).dtype)
-        recipe = shared
+        own, recipe = member_dials(recipe, dials or {}, count, next(iter(params.values())).dtype), shared
         given = (columns, classes, blocks, teacher, products)
         self.program = Program(skeleton, recipe, loss, optimizer or Adam(), *given)
         check_columns(recipe, skeleton, self.program.roles, columns)
@@ -141,9 +146,8 @@ class Population:
     def train(self, data: Rows, steps: int, batch_size: int, rows: Tensor | None = None) -> dict[str, Tensor]:
         """Train every member for `steps` steps; return the mean of each term over them, (M,).
 
-        `rows` (M, n) gives each member its own training rows; all rows if None. Batches are drawn without
-        replacement within an epoch, each member in its own order; the rest of an epoch that fills no batch is left
-        out of that epoch (another order next time).
+        `rows` (M, n) gives each member its own training rows; all rows if None. Batches are drawn without replacement
+        within an epoch, each member in its own order; rows that fill no batch are left out of that epoch.
         """
         self.program.module.train()
         self._restated = None
@@ -171,7 +175,8 @@ class Population:
 
     def _order(self, epoch: int, count: int) -> Tensor:
         if self.epoch_order is None or self.epoch_order[0] != epoch or self.epoch_order[1].shape != (len(self), count):
-            self.epoch_order = (epoch, epoch_order(self.state.keys, epoch, count))
+            keys = order_keys(self.state.keys, self.seed, self.batches)
+            self.epoch_order = (epoch, epoch_order(keys, epoch, count))
         return self.epoch_order[1]
 
     # --- evaluation ----------------------------------------------------------------------------------------------
@@ -181,7 +186,7 @@ class Population:
         return self.state.averaged if self.state.averaged is not None else self.state.flat.views()
 
     def buffers(self) -> dict[str, Tensor]:
-        """Return the buffers that evaluation uses: batch statistics belong to the weights that evaluation uses."""
+        """Return the buffers that evaluation uses: batch statistics belong to its weights."""
         if self.state.averaged is None:
             return self.state.buffers
         if self._restated is not None:
@@ -195,7 +200,7 @@ class Population:
     def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, best: bool = False, chunk: int = 512) -> Any:
         """Return every member's outputs (M, n, ...) in evaluation mode, of the best or the current weights.
 
-        All members answer on the same inputs (n, ...), or each on its own `rows` (M, n) of them.
+        On the same inputs (n, ...), or each on its own `rows` (M, n) of them.
         """
         params, buffers = self.weights(), with_dials(self.program, self.state) | self.buffers()
         if best and self.best is not None:
@@ -214,7 +219,7 @@ class Population:
     ) -> int:
         """Return the most memory that `train` with these arguments will take, what is held now counted in.
 
-        With `score`, also that of evaluations on these rows. Two steps of copies of a few members tell.
+        With `score`, that of evaluations on these rows too. Two steps of copies of a few members tell.
         """
         plan_cut(self, data, batch_size, rows)
         return footprint(self, data, batch_size, rows, score).total(len(self), self.cut.size)
@@ -228,12 +233,13 @@ class Population:
         outputs = self.outputs(data.inputs, rows)
         scores = score(outputs, shared_rows(data, len(self)) if rows is None else rows_of(data, rows))
         scores = torch.where(torch.isfinite(scores) & ~self.diverged, scores, torch.inf)
-        running = ~self.stopped
+        judged = scores if self.stopping == "member" else joint_scores(self, outputs, data, score, rows)
+        before = self.stopped
         if self.program.recipe.stage("stop"):
-            self.stopped = fold_members(self.program, self.state, "stop", self.stopped, score=scores)
-        improved = running & improved_members(self.program, self.state)
+            self.stopped = fold_members(self.program, self.state, "stop", before, score=judged)
+        improved = ~before & improved_members(self.program, self.state)
         self._keep_weights(improved)
-        self.best_score = torch.where(improved, scores, self.best_score)
+        self.best_score = torch.where(improved, judged, self.best_score)
         self.best_step = torch.where(improved, self.state.step, self.best_step)
         return scores
 
@@ -241,8 +247,8 @@ class Population:
 
     def keep(self, places: Sequence[int]) -> None:
         """Compact the population to the members at the given places; the survivors are unchanged, bit for bit."""
-        chosen = torch.as_tensor(list(places), dtype=torch.int64, device=self.state.keys.device)
         state = self.state
+        chosen = torch.as_tensor(list(places), dtype=torch.int64, device=state.keys.device)
         self.state = State(
             flat=state.flat.select(chosen),
             buffers=select_members(state.buffers, chosen),
@@ -264,11 +270,6 @@ class Population:
         self.best_score, self.best_step = self.best_score[chosen], self.best_step[chosen]
         if self.epoch_order is not None:
             self.epoch_order = (self.epoch_order[0], self.epoch_order[1][chosen])
-
-    def remember(self, members: Tensor) -> None:
-        """Keep the present weights of the members (M,) bool: what training for a fixed number of steps ends with."""
-        self._keep_weights(members)
-        self.best_step = torch.where(members, self.state.step, self.best_step)
 
     def _keep_weights(self, members: Tensor) -> None:
         current = map_tree(torch.clone, {"weights": self.weights(), "buffers": self.buffers()})

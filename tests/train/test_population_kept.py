@@ -146,19 +146,6 @@ def test_a_score_that_is_no_number_is_infinite_and_keeps_nothing_of_a_watched_me
     assert population.best_step.tolist() == [2, 4]
 
 
-def test_remember_keeps_the_named_members_present_weights(table: Rows) -> None:
-    population = plain()
-    population.train(table, 2, SIZE)
-    population.remember(torch.tensor([True, True]))
-    early = population.state.flat.data.clone()
-    population.train(table, 2, SIZE)
-    population.remember(torch.tensor([False, True]))
-    kept = population.stack().weights["layers.0.weight"]
-    assert torch.equal(kept[0], population.state.flat.named(early)["layers.0.weight"][0])
-    assert torch.equal(kept[1], population.state.flat.views()["layers.0.weight"][1])
-    assert population.best_step.tolist() == [2, 4]
-
-
 @pytest.mark.parametrize("neutral", [False, True])
 def test_stack_and_network_predict_what_the_population_does(neutral: bool, table: Rows, tools: Any) -> None:
     settings = tools["spread"](3)

@@ -1,0 +1,123 @@
+"""The retraining: how many networks there are, and that each is the one that it would be alone."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from poise.study.bracket import Candidate
+from poise.study.checkpoint import Checkpoint
+from poise.study.clock import Clock, parse_budget
+from poise.study.cohort import Plan
+from poise.study.halt import Halt
+from poise.study.prepare import Prepared
+from poise.study.retraining import MOST_NETWORKS, NETWORKS, Retraining, refit
+from poise.study.space import Space
+from poise.train.population import Population
+
+SPACE = Space(["dropout", "decay", "patience"])
+PLANS = Plan(16, 16, 4), Plan(24, 16, 6)
+SHARES = {0: 0.5, 1: 0.25, 2: 0.25}
+
+
+def candidates() -> list[Candidate]:
+    """Three of two plans, whose best steps are 5, 12 and 20."""
+    steps = ((PLANS[0], 5), (PLANS[0], 12), (PLANS[1], 20))
+    return [Candidate(SPACE.config(n, ("decay",), lr=3e-3), 0.5, torch.empty(0), best, plan)
+            for n, (plan, best) in enumerate(steps)]  # fmt: skip
+
+
+def retraining(ready: Prepared, budget: str, rate: float, jobs: int = 1) -> Retraining:
+    return Retraining(ready.problem, SPACE, candidates(), Clock(parse_budget(budget)), rate, 0, jobs)
+
+
+def test_without_a_clock_there_are_sixteen_networks_by_shares(ready: Prepared) -> None:
+    stack, weights = retraining(ready, "9trials", 0.0).run(SHARES)
+    copies = [1 + int(13 * share) for share in SHARES.values()]
+    assert len(stack) == sum(copies) <= NETWORKS
+    wanted = [share / count for share, count in zip(SHARES.values(), copies, strict=True) for _ in range(count)]
+    assert weights.tolist() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("seconds", "jobs", "networks"), [(10.6, 1, 10), (10.6, 2, 20), (1e6, 1, 32), (0.0, 1, 1)])
+def test_a_network_costs_its_own_steps(ready: Prepared, seconds: float, jobs: int, networks: int) -> None:
+    # A step takes 0.1 s, and a network 5 / 2 + 12 / 4 + 20 / 4 = 10.5 steps on the mean.
+    own = retraining(ready, f"{max(seconds, 1)}s", 0.1, jobs)
+    own.clock.left = lambda share=1.0: seconds  # type: ignore[method-assign]
+    assert own.affordable(SHARES) == networks
+
+
+def test_time_that_the_first_round_leaves_goes_to_a_second(ready: Prepared) -> None:
+    # By the rate there is time for the three recipes alone; but a step does not take a minute.
+    own = retraining(ready, "60s", 60.0)
+    stack, weights = own.run(SHARES)
+    assert own.rate < 1.0
+    copies = [1 + int((MOST_NETWORKS - 3) * share) for share in SHARES.values()]
+    assert len(stack) == sum(copies)
+    assert float(weights.sum()) == pytest.approx(1.0)
+    # Places in order: one of each first, the others after them.
+    shares = [share / count for share, count in zip(SHARES.values(), copies, strict=True)]
+    rest = [share for share, count in zip(shares, copies, strict=True) for _ in range(count - 1)]
+    assert weights.tolist() == pytest.approx([*shares, *rest])
+    # Each network is what it is alone: the fourth is the second copy of the first recipe.
+    for place, (number, seed) in ((0, (0, 0)), (2, (2, 0)), (3, (0, 1)), (len(stack) - 1, (2, copies[2] - 1))):
+        alone = refit(ready.problem, SPACE.recipe, [candidates()[number]], [seed], 0)
+        for name, weight in alone.weights.items():
+            torch.testing.assert_close(stack.weights[name][place], weight[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_second_round_that_is_hardly_worth_it_is_left_out(ready: Prepared) -> None:
+    own = retraining(ready, "60s", 60.0)
+    stack, _ = own.run(SHARES, most=6)
+    assert len(stack) == 3
+
+
+def test_a_killed_retraining_goes_on_with_those_that_had_left(
+    ready: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Checkpoint(tmp_path)
+    kept.pause = 0.0  # whatever was done is written
+    own, taken = Population.train, iter(range(100))
+
+    def train(self: Population, *given: Any) -> Any:
+        if next(taken) == 3:  # the first network has left after its 5 steps
+            raise KeyError
+        return own(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Population, "train", train)
+        with pytest.raises(KeyError):
+            refit(ready.problem, SPACE.recipe, candidates()[:2], [0, 0], 0, None, kept)
+    state = torch.load(next(tmp_path.glob("*.pt")), weights_only=True)
+    assert (state["left"], [places for places, *_ in state["ended"]]) == ([1], [[0]])
+    begun = []
+
+    def again(self: Population, *given: Any) -> Any:
+        begun.append((len(self), self.state.step))
+        return own(self, *given)
+
+    monkeypatch.setattr(Population, "train", again)
+    stack = refit(ready.problem, SPACE.recipe, candidates()[:2], [0, 0], 0, None, kept)
+    assert begun == [(1, 9)]
+    monkeypatch.setattr(Population, "train", own)
+    uncut = refit(ready.problem, SPACE.recipe, candidates()[:2], [0, 0], 0)
+    for name, weight in uncut.weights.items():
+        assert torch.equal(stack.weights[name], weight), name
+    # What has ended is read back.
+    monkeypatch.setattr(Population, "train", None)
+    read = refit(ready.problem, SPACE.recipe, candidates()[:2], [0, 0], 0, None, kept)
+    assert all(torch.equal(read.weights[name], weight) for name, weight in uncut.weights.items())
+
+
+def test_a_halt_ends_all_where_they_are(ready: Prepared) -> None:
+    halt = Halt(deadline=0.0)
+    stack = refit(ready.problem, SPACE.recipe, candidates(), [0, 0, 0], 0, halt)
+    steps = [4, 4, 6]  # those of one evaluation
+    for place, (candidate, count) in enumerate(zip(candidates(), steps, strict=True)):
+        cut = Candidate(candidate.config, 0.5, torch.empty(0), count, candidate.plan)
+        alone = refit(ready.problem, SPACE.recipe, [cut], [0], 0)
+        for name, weight in alone.weights.items():
+            torch.testing.assert_close(stack.weights[name][place], weight[0], rtol=1e-5, atol=1e-6)
+    assert math.isfinite(float(sum(weight.abs().sum() for weight in stack.weights.values())))
