@@ -5,8 +5,8 @@ of 128 without replacement, every configuration with its own rates. The loop is 
 (`nn.BatchNorm1d`, `nn.Dropout`, `F.cross_entropy(label_smoothing=)`, one beta draw a batch, `AdamW(fused=True)`); the
 population is `poise.train.population.Population`. First on one core, in turns in one process, by processor time.
 Then on all cores: one population in as many threads, one loop, and one loop a core in processes of their own, again in
-turns. Then a study's bracket of a table, with everything that a search tries (`population_study.py`). Last, where a
-member's step goes, kernel by kernel.
+turns; with products of float32, and of bfloat16. Then a study's bracket of a table, with everything that a search
+tries (`population_study.py`). Last, where a member's step goes, kernel by kernel.
 
     python -m benchmarks.population             # measure, print, write results/population.json
     python -m benchmarks.population --show      # print what was stored
@@ -34,6 +34,7 @@ from torch.nn import functional as F
 from poise.batch import LabelSmoothing, Mixup
 from poise.core.recipe import Recipe
 from poise.kernels import available
+from poise.kernels.product import PRODUCTS
 from poise.models.tabular import Mlp
 from poise.network import BatchNorm, Dropout
 from poise.train.losses import CrossEntropy
@@ -175,7 +176,7 @@ def _worker(width: int, rounds: int, seconds: float, gate: Any, pipe: Any) -> No
     pipe.send(found)
 
 
-def all_cores(width: int, members: int, rounds: int, seconds: float = 0.5) -> dict[str, Any]:
+def all_cores(width: int, members: int, products: str, rounds: int, seconds: float = 0.5) -> dict[str, Any]:
     """Return the wall time of a network's step: a population in threads, one loop, and a loop a core at once."""
     context = multiprocessing.get_context("spawn")
     gate = context.Barrier(CORES + 1)
@@ -186,7 +187,7 @@ def all_cores(width: int, members: int, rounds: int, seconds: float = 0.5) -> di
         workers[-1].start()
         pipes.append(ours)
     torch.set_num_threads(CORES)
-    ours = population(width, members)
+    ours = population(width, members, products)
     many = count_for(ours, members, seconds)
     torch.set_num_threads(1)
     single = loop(width)
@@ -209,9 +210,10 @@ def all_cores(width: int, members: int, rounds: int, seconds: float = 0.5) -> di
     costs["loops"] = [max(own) / CORES for own in zip(*walls, strict=True)]
     own = median_us(costs["population"])
     return {
-        "width": width, "members": members, "population_us": own, "loop_us": median_us(costs["loop"]),
-        "loops_us": median_us(costs["loops"]), "ratio": ratio(costs["loop"], costs["population"]),
-        "ratio_to_loops": ratio(costs["loops"], costs["population"]), "steps_a_second": round(1e6 / own),
+        "width": width, "members": members, "products": products, "population_us": own,
+        "loop_us": median_us(costs["loop"]), "loops_us": median_us(costs["loops"]),
+        "ratio": ratio(costs["loop"], costs["population"]), "steps_a_second": round(1e6 / own),
+        "ratio_to_loops": ratio(costs["loops"], costs["population"]),
         "ratio_of_processor_time": ratio(processor["loop"], processor["population"]),
     }  # fmt: skip
 
@@ -239,10 +241,10 @@ def shown(stored: dict[str, Any]) -> str:
         lines.append(f"{row['width']:>7}{row['loop_us']:>10.0f}{row['population_us']:>11.0f}{told(row['ratio']):>23}"
                      f"{row['share_of_peak']:>9.0%}")  # fmt: skip
     lines += ["", f"{stored['cores']} cores, wall clock of one network's step: (a) one loop, (b) a loop a core at once",
-              f"{'width':>7}{'members':>9}{'(a) us':>8}{'(b) us':>8}{'member us':>11}{'steps/s':>9}"
+              f"{'width':>7}{'members':>9}{'products':>10}{'(a) us':>8}{'(b) us':>8}{'member us':>11}{'steps/s':>9}"
               f"{'times (a)':>20}{'times (b)':>20}{'by processor time':>21}"]  # fmt: skip
     for row in stored["all_cores"]:
-        lines.append(f"{row['width']:>7}{row['members']:>9}{row['loop_us']:>8.0f}{row['loops_us']:>8.0f}"
+        lines.append(f"{row['width']:>7}{row['members']:>9}{row['products']:>10}{row['loop_us']:>8.0f}{row['loops_us']:>8.0f}"
                      f"{row['population_us']:>11.0f}{row['steps_a_second']:>9}{told(row['ratio']):>20}"
                      f"{told(row['ratio_to_loops']):>20}{told(row['ratio_of_processor_time']):>21}")  # fmt: skip
     from benchmarks.population_study import told as told_of_studies
@@ -276,14 +278,11 @@ def main() -> None:
         print(shown(json.loads(STORED.read_text())))
         return
     torch.set_num_threads(1)
-    stored: dict[str, Any] = {
-        "machine": machine(), "torch": torch.__version__, "rounds": given.rounds, "cores": CORES,
-        "peak": peak(),
-    }  # fmt: skip
+    stored: dict[str, Any] = {"machine": machine(), "torch": torch.__version__, "rounds": given.rounds, "cores": CORES}
+    stored["peak"] = peak()
     stored["one_core"] = [one_core(width, given.rounds) for width in given.widths]
-    stored["all_cores"] = [
-        all_cores(width, members, given.rounds) for members in (MEMBERS, MANY) for width in given.widths
-    ]
+    stored["all_cores"] = [all_cores(width, members, products, given.rounds) for products in PRODUCTS
+                           for members in (MEMBERS, MANY) for width in given.widths]  # fmt: skip
     # which measure what stands here, or with it
     from benchmarks.population_pieces import pieces
     from benchmarks.population_study import TABLES, study

@@ -67,6 +67,8 @@ validation loss was 0.929 against 0.924 (cmc), 0.0785 against 0.0747 (wdbc) and 
 the schedule; the recipe and the ablation show the dials of the kept step.
 """
 PIECES = (
+    ("structure", "structure", "before the first wave, two configurations are trained with finer bins of numbers and with "
+     "none; what is clearly better than the usual bins takes their place"),
     ("rungs", "bracket", "after an eighth, a quarter and half of the full training, the better half of a bracket goes "
      "on; who has run out of patience, or is dropped, is cut out of the population"),
     ("lengths", "lengths", "the first wave trains for a quarter; the next is twice as long, with four of all ranks "

@@ -52,11 +52,11 @@ class Population:
 
     `build()` returns a new network; `recipe` fixes the structure and the dials that all members share; `dials` holds
     per-member tensors (M,) under keys `part.field`; `lr` is (M,); `members` are the ids that seeds derive from
-    (0 .. M-1); `schedule` scales every learning rate by its value at the step. `memory` is how many bytes all of it may
-    take, the machine's if None: more members than fit step some at a time, with the same results. `products`
-    "bfloat16" rounds what kernels multiply while they train, where that is faster: see docs/population.md. `batches`
-    "shared": every member sees the same rows at a step, rather than its own. `stopping` "ensemble": the mean answer's
-    score, rather than its own, tells each member's stopping part when to stop and which weights to keep.
+    (0 .. M-1); `schedule` scales every learning rate by its value at the step. `memory` is how many bytes all may take,
+    the machine's if None: more members than fit step some at a time, with the same results. `products` "bfloat16"
+    rounds what kernels multiply, where that is faster: see docs/population.md. `batches` "shared": all members see the
+    same rows at a step. `stopping` "ensemble": the mean answer's score, rather than its own, tells each member's
+    stopping part when to stop and which weights to keep.
 
     Raises: ArgumentError when a dial is unknown, out of range or not of length M; when learning rates or ids are not;
     when the networks have nothing to train, or `columns` does not fit them.
@@ -93,8 +93,7 @@ class Population:
         shared = shared_recipe(recipe)
         skeleton, params, buffers = build_members(build, shared, seed, self.members)
         own, recipe = member_dials(recipe, dials or {}, count, next(iter(params.values())).dtype), shared
-        given = (columns, classes, blocks, teacher, products)
-        self.program = Program(skeleton, recipe, loss, optimizer or Adam(), *given)
+        self.program = Program(skeleton, recipe, loss, optimizer or Adam(), columns, classes, blocks, teacher, products)
         check_columns(recipe, skeleton, self.program.roles, columns)
         flat = Flat.of(params)
         self.state = State(
