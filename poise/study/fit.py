@@ -70,6 +70,11 @@ class Fitted:
     structure: str = ""  # what to say of the structure, where another than the design's own was chosen
     early: str = ""  # why the search ended before its time, where it did
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report should say of the search."""
+        return tuple(filter(None, (self.structure, self.early)))
+
 
 def fit(
     problem: Problem,

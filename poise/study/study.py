@@ -239,9 +239,7 @@ class Study:
         except KeyboardInterrupt:
             interrupted = True
         self.result = outcome_of(
-            dataclasses.replace(
-                ready, warnings=(*ready.warnings, *self._notes, *filter(None, (fitted.structure, fitted.early)))
-            ),
+            dataclasses.replace(ready, warnings=(*ready.warnings, *self._notes, *fitted.notes)),
             fitted,
             self.recipe,
             self.model,

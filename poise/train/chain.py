@@ -143,18 +143,17 @@ class _Reader:
         weight = self._parameter(f"{path}.weight", (module.out_features, module.in_features))
         bias = -1 if module.bias is None else self._parameter(f"{path}.bias", (module.out_features,))
         binned = self._settle(before_product=True)
-        size = 0 if binned is None else self._width_of(*binned)
+        size = self._width_of(*binned) if binned else 0
         if module.in_features != size + (0 if binned and self.value.place < 0 else self.value.width):
             raise _UnknownError
         before, width = self.value, module.out_features
         self.value = Value(self.plan.reserve(self.plan.rows * width), width, width, self._next_grad())
         if binned:
             self._bins(*binned, inputs=size, weight=weight, bias=bias, weight_stride=module.in_features)
-            bias = -1
         if module.in_features > size:
             # The gradient of a value that goes round the product is there before the product's own.
-            self._layer("linear", source=before, target=self.value, inputs=before.width, outputs=width, bias=bias,
-                        weight=weight + size, weight_stride=module.in_features, onto=bool(binned),
+            self._layer("linear", source=before, target=self.value, inputs=before.width, outputs=width,
+                        bias=-1 if binned else bias, weight=weight + size, weight_stride=module.in_features, onto=bool(binned),
                         add=before is self.beside, learned=before.learned)  # fmt: skip
 
     def _settle(self, *, before_product: bool = False) -> tuple[str, Piecewise] | None:
@@ -172,12 +171,11 @@ class _Reader:
 
     def _bins(self, path: str, part: Piecewise, *, inputs: int, **rest: int) -> None:
         """Read bins and the product behind them as one layer."""
-        columns, size = torch.tensor(part.columns), self._bins_of(path, part)
+        columns, size, width = torch.tensor(part.columns), self._bins_of(path, part), self.value.width
         self.plan.constants.append(columns)
-        count, width = len(part.columns), self.value.width
-        kept = self.plan.reserve(kept_of_bins(self.plan.rows, count, size, width))
+        kept = self.plan.reserve(kept_of_bins(self.plan.rows, len(columns), size, width))
         self._layer("bins", {"low": _join(path, part.low), "slope": _join(path, part.slope)}, source=self.input,
-                    target=self.value, inputs=count, outputs=width, detail=size, columns=columns.data_ptr(), kept=kept,
+                    target=self.value, inputs=len(columns), outputs=width, detail=size, columns=columns.data_ptr(), kept=kept,
                     **rest)  # fmt: skip
 
     def _inserted(self, layer: Inserted) -> None:
