@@ -153,8 +153,8 @@ class _Reader:
         if module.in_features > size:
             # The gradient of a value that goes round the product is there before the product's own.
             self._layer("linear", source=before, target=self.value, inputs=before.width, outputs=width,
-                        bias=-1 if binned else bias, weight=weight + size, weight_stride=module.in_features, onto=bool(binned),
-                        add=before is self.beside, learned=before.learned)  # fmt: skip
+                        bias=-1 if binned else bias, weight=weight + size, weight_stride=module.in_features,
+                        onto=bool(binned), add=before is self.beside, learned=before.learned)  # fmt: skip
 
     def _settle(self, *, before_product: bool = False) -> tuple[str, Piecewise] | None:
         """Read the features that wait. A product needs no features of bins: they are returned, the others are read."""
@@ -175,8 +175,8 @@ class _Reader:
         self.plan.constants.append(columns)
         kept = self.plan.reserve(kept_of_bins(self.plan.rows, len(columns), size, width))
         self._layer("bins", {"low": _join(path, part.low), "slope": _join(path, part.slope)}, source=self.input,
-                    target=self.value, inputs=len(columns), outputs=width, detail=size, columns=columns.data_ptr(), kept=kept,
-                    **rest)  # fmt: skip
+                    target=self.value, inputs=len(columns), outputs=width, detail=size, columns=columns.data_ptr(),
+                    kept=kept, **rest)  # fmt: skip
 
     def _inserted(self, layer: Inserted) -> None:
         kind, path = type(layer), self._path_of(layer)
