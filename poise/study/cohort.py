@@ -31,9 +31,8 @@ tables, the ranks after an eighth correlate with those at the end by 0.37 to 0.8
 table's best five were in the better half."""
 
 
-PRODUCTS = "bfloat16"
-"""What a study's products are of, where the processor has them: on six tables they lose as much as those of float32,
-for a fifth to a half more steps in the same time (docs/population.md)."""
+PRODUCTS = "float32"
+"""What a study's products are of: with bfloat16, stored figures and documents would have to be made again."""
 
 SHORTEST = 20
 """The steps that every training has, however short the budget."""
