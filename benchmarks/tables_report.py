@@ -70,7 +70,8 @@ def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequen
         "## Under what conditions",
         draw(CONDITIONS, condition_lines(chosen, columns)),
         "The last columns: processor seconds that a fit had for each second of its clock; what share of the machine's "
-        "processor time went to others meanwhile. Old lines of poise's arms lack their workers' time.",
+        "processor time went to others meanwhile. Old lines of poise's arms lack their workers' time. "
+        "At revision d717a24 poise trained in bfloat16, where the processor has it; it has since gone back to float32.",
         "## Times, means over cells",
         draw_times(chosen, columns),
     ]

@@ -24,12 +24,11 @@ POISE_INLINE void pack(int64_t depth, int64_t columns, int64_t wide, matrix righ
         }
     } else {
         if (columns < wide) memset(panel, 0, sizeof(float) * (size_t)(depth * wide));
-        int64_t done = 0;
         if (right.row == 1) {
             turn_matrix(columns, depth, right.data, right.column, panel, wide);
-            done = columns;
+            return;
         }
-        for (int64_t n = done; n < columns; n++) {
+        for (int64_t n = 0; n < columns; n++) {
             const float *from = right.data + n * right.column;
             for (int64_t k = 0; k < depth; k++) panel[k * wide + n] = from[k * right.row];
         }

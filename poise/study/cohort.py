@@ -31,9 +31,6 @@ tables, the ranks after an eighth correlate with those at the end by 0.37 to 0.8
 table's best five were in the better half."""
 
 
-PRODUCTS = "float32"
-"""What a study's products are of: with bfloat16, stored figures and documents would have to be made again."""
-
 SHORTEST = 20
 """The steps that every training has, however short the budget."""
 
@@ -110,7 +107,6 @@ class Cohort:
             members=members,
             seed=seed,
             optimizer=Adam(betas=(0.9, 0.95)),
-            products=PRODUCTS,
             schedule=OneCycle(1.0, plan.steps),
             columns=problem.columns,
             classes=problem.heads[0].classes if problem.plain else None,

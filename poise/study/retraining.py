@@ -160,7 +160,8 @@ def _refit_group(
         if left:
             cohort.keep(left)
             population.load_state_dict(state["population"])
-        ended = [(places, Stack(population.program.module, *tensors)) for places, *tensors in state["ended"]]
+        own = population.stack()  # its module predicts: dropout is off, and no part is idle
+        ended = [(places, Stack(own.module, *tensors)) for places, *tensors in state["ended"]]
 
     def save() -> None:
         if checkpoint is not None:
@@ -187,7 +188,7 @@ def _refit_group(
             cohort.keep(rest)
             if not (left or halted):
                 save()
-        if left and step in changes:
+        if left and step in changes and population.state.step == step:  # not one that a checkpoint is past
             cohort.inherit(range(len(left)), [pairs[place][0].at(step) for place in left])
     places = [place for own, _ in ended for place in own]
     return join_stacks([stack for _, stack in ended]).select(torch.argsort(torch.tensor(places)))

@@ -19,7 +19,7 @@ EMBEDDINGS = ("auto", "piecewise", "periodic", "none")
 """How numeric columns may enter."""
 
 FINEST = 64
-"""Bins of a column at most: of 20,640 houses, 64 for 16 lose 8.6 % less, 128 and 256 do not lose less than 64."""
+"""Bins of a column at most: of 20,640 houses, 64 for 13 lost 8.6 % less, and 128 lost 0.9 % more than 64."""
 
 
 @dataclass(frozen=True)

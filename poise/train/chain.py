@@ -31,7 +31,7 @@ __all__ = ["read_chain"]
 _ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Mish: "mish", nn.SELU: "selu", nn.Tanh: "tanh", nn.GELU: "gelu"}
 
 FEWEST_BINS = {"float32": 6, "bfloat16": 12}
-"""Bins of a column from which on a product without them is faster than one of such operands."""
+"""Bins of a column from which on a product does without their features; measured with 8, 16, 32 and 64."""
 
 
 class _UnknownError(Exception):

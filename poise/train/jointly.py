@@ -11,6 +11,7 @@ from poise.core.blocks import Blocks
 from poise.core.errors import ArgumentError, shown
 from poise.core.rng import key
 from poise.core.trees import map_tree
+from poise.predict.averaged import mean_answer
 from poise.train.rows import Rows, shared_rows
 
 if TYPE_CHECKING:
@@ -60,20 +61,18 @@ def joint_outputs(outputs: Any, sound: Tensor, classes: int | None, blocks: Bloc
     Of classes, the logarithm of the mean probability; of numbers, their mean. Shapes: outputs (M, n, ...).
     """
     layout = blocks or Blocks((classes,))
+    counted = sound if bool(sound.any()) else torch.ones_like(sound)
+    share = counted.double() / counted.sum()
 
     def mean(tensor: Tensor) -> Tensor:
-        own = tensor[sound] if bool(sound.any()) else tensor
+        own = share.to(tensor.device, torch.promote_types(tensor.dtype, torch.float32))
+        own = own.reshape(-1, *[1] * (tensor.dim() - 1))
         if classes is None and blocks is None:
-            return own.mean(0, keepdim=True)
-        parts = [layout.own(own, task) for task in range(len(layout.classes))]
-        return torch.cat([_mean_of(part, kind) for part, kind in zip(parts, layout.classes, strict=True)], dim=-1)
+            return mean_answer(tensor, own, "output")[None]
+        parts = [
+            mean_answer(layout.own(tensor, task), own, "probability" if kind else "output")
+            for task, kind in enumerate(layout.classes)
+        ]
+        return torch.cat(parts, dim=-1)[None]
 
     return map_tree(mean, outputs)
-
-
-def _mean_of(outputs: Tensor, classes: int | None) -> Tensor:
-    if classes is None:
-        return outputs.mean(0, keepdim=True)
-    return (torch.log_softmax(outputs, -1).logsumexp(0, keepdim=True) - torch.log(torch.tensor(len(outputs)))).to(
-        outputs.dtype
-    )

@@ -25,7 +25,7 @@ SHARES = {0: 0.5, 1: 0.25, 2: 0.25}
 def candidates() -> list[Candidate]:
     """Three of two plans, whose best steps are 5, 12 and 20."""
     steps = ((PLANS[0], 5), (PLANS[0], 12), (PLANS[1], 20))
-    return [Candidate(SPACE.config(n, ("decay",), lr=3e-3), 0.5, torch.empty(0), best, plan)
+    return [Candidate(SPACE.config(n, ("dropout", "decay"), lr=3e-3), 0.5, torch.empty(0), best, plan)
             for n, (plan, best) in enumerate(steps)]  # fmt: skip
 
 
@@ -42,10 +42,12 @@ def test_without_a_clock_there_are_sixteen_networks_by_shares(ready: Prepared) -
 
 
 @pytest.mark.parametrize(("seconds", "jobs", "networks"), [(10.6, 1, 10), (10.6, 2, 20), (1e6, 1, 32), (0.0, 1, 1)])
-def test_a_network_costs_its_own_steps(ready: Prepared, seconds: float, jobs: int, networks: int) -> None:
+def test_a_network_costs_its_own_steps(
+    ready: Prepared, monkeypatch: pytest.MonkeyPatch, seconds: float, jobs: int, networks: int
+) -> None:
     # A step takes 0.1 s, and a network 5 / 2 + 12 / 4 + 20 / 4 = 10.5 steps on the mean.
     own = retraining(ready, f"{max(seconds, 1)}s", 0.1, jobs)
-    own.clock.left = lambda share=1.0: seconds  # type: ignore[method-assign]
+    monkeypatch.setattr(Clock, "left", lambda self: seconds)
     assert own.affordable(SHARES) == networks
 
 
@@ -103,12 +105,14 @@ def test_a_killed_retraining_goes_on_with_those_that_had_left(
     assert begun == [(1, 9)]
     monkeypatch.setattr(Population, "train", own)
     uncut = refit(ready.problem, SPACE.recipe, candidates()[:2], [0, 0], 0)
-    for name, weight in uncut.weights.items():
-        assert torch.equal(stack.weights[name], weight), name
-    # What has ended is read back.
+    # What has ended is read back, and predicts: in evaluation, where nothing is dropped.
     monkeypatch.setattr(Population, "train", None)
     read = refit(ready.problem, SPACE.recipe, candidates()[:2], [0, 0], 0, None, kept)
-    assert all(torch.equal(read.weights[name], weight) for name, weight in uncut.weights.items())
+    rows = ready.problem.rows.inputs
+    for found in (stack, read):
+        assert all(torch.equal(found.weights[name], weight) for name, weight in uncut.weights.items())
+        assert not found.module.training
+        assert torch.equal(found.outputs(rows), uncut.outputs(rows))
 
 
 def test_a_halt_ends_all_where_they_are(ready: Prepared) -> None:
