@@ -33,7 +33,7 @@ from benchmarks.search_page import page
 from benchmarks.search_watch import Notes, alone, ensembles, test_rows
 from poise.data import read
 from poise.study.clock import Budget, Clock
-from poise.study.cohort import plan_for
+from poise.study.cohort import TIMED_PRODUCTS, plan_for
 from poise.study.folds import make_folds
 from poise.study.prepare import Prepared, prepare
 from poise.study.search import METHODS, Search
@@ -63,7 +63,7 @@ def setting(ready: Prepared, seed: int) -> tuple[Space, Any, Any]:
     space = Space(PARTS, classification=ready.problem.heads[0].task == "classification")
     count = 3 if len(ready.problem.rows) < 1_500 else 1
     folds = make_folds(ready.strata, task=ready.problem.heads[0].task, count=count, seed=seed)
-    return space, folds, plan_for(int(folds.train.shape[1]))
+    return space, folds, plan_for(int(folds.train.shape[1]), products=TIMED_PRODUCTS)
 
 
 def come_up() -> int:

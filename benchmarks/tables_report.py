@@ -71,7 +71,7 @@ def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequen
         draw(CONDITIONS, condition_lines(chosen, columns)),
         "The last columns: processor seconds that a fit had for each second of its clock; what share of the machine's "
         "processor time went to others meanwhile. Old lines of poise's arms lack their workers' time. "
-        "At revision d717a24 poise trained in bfloat16, where the processor has it; it has since gone back to float32.",
+        "From revision d717a24 on poise multiplies in bfloat16 where the processor has it, as on this one.",
         "## Times, means over cells",
         draw_times(chosen, columns),
     ]

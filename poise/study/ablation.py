@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> A
             points = 0
         else:
             steps = max(60, plan.steps * 2 // 3)
-            plan = Plan(steps, plan.batch, max(1, steps // 24))
+            plan = replace(plan, steps=steps, every=max(1, steps // 24), rungs=())
     while cost and math.isfinite(seconds) and _SEEDS <= seeds < _MOST_SEEDS and fits(seeds + 1, share=0.5):
         seeds += 1
     return ArmsPlan(plan, seeds, parts > 0, add_in, points, arms())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from poise.data.characters import CharacterEncoder
 from poise.study.baselines import boosting, plain_families, plain_networks
 from poise.study.clock import Clock
-from poise.study.cohort import Plan
 from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of, together
 from poise.study.metrics import Found, Predictions, Several, bootstrap, metrics_of
@@ -56,7 +56,7 @@ def compare(
         families = plain_families(ready.problem, fitted.space.choices)[1]
         trainings = sum(map(len, families.values())) + len(families)
         room = int((clock.left() * 0.6) / max(1e-9, fitted.rate * trainings)) if fitted.rate else plan.steps
-        plan = Plan(min(plan.steps, max(60, room)), plan.batch, plan.every)
+        plan = replace(plan, steps=min(plan.steps, max(60, room)), rungs=())
         plain_stacks = plain_networks(ready.problem, fitted.folds, plan, seed, fitted.space.choices)
         took = clock.spent() - began
         for name, stack in plain_stacks.items():

@@ -14,7 +14,7 @@ from torch import Tensor
 from poise.study.bracket import Candidate, Watcher
 from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
-from poise.study.cohort import Plan, measured_rate, plan_for
+from poise.study.cohort import TIMED_PRODUCTS, Plan, measured_rate, plan_for
 from poise.study.ensemble import LARGEST, MEMBERS, Library
 from poise.study.folds import Folds, make_folds
 from poise.study.lengths import Lengths
@@ -101,8 +101,8 @@ def fit(
     timed = math.isfinite(clock.budget.seconds)
     with one_thread():
         rate = measured_rate(problem, space.recipe, space.portfolio(0), folds) if timed else 0.0
-    effort = problem.design.effort(size)
-    full = plan_for(size, effort=effort)
+    effort, products = problem.design.effort(size), TIMED_PRODUCTS if timed else "float32"
+    full = plan_for(size, effort=effort, products=products)
     structures = Structures(problem, space, folds, full, settings.seed)
     said, seconds = "", settings.search_share * clock.left()
     if clock.budget.trials >= _LOOK and structures.affordable(rate, seconds, settings.jobs):
@@ -116,7 +116,8 @@ def fit(
     lengths, widths = Lengths(full).plans, (16, 12, 8, 6) if count == 1 else (12, 8, 6)
     for widest, plans in ((widths[0], lengths), *((width, lengths[-1:]) for width in widths)):
         trainings = count * sum(plan.work(widest) for plan in plans) / full.steps / settings.search_share
-        plan = plan_for(size, effort=effort, seconds=clock.left(), rate=rate, trainings=trainings)
+        left = clock.left()
+        plan = plan_for(size, effort=effort, seconds=left, rate=rate, trainings=trainings, products=products)
         if plan.steps >= full.steps * (1.0 if plans is lengths else _ENOUGH):
             break
     if plan.steps < full.steps:

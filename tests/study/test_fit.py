@@ -99,6 +99,28 @@ def test_an_ensemble_is_chosen_by_the_rows_that_have_weight_however_few(ready: P
     assert shares[1] > 0.9
 
 
+class Watcher:
+    """Notes in what precision the search's networks multiply."""
+
+    def __init__(self) -> None:
+        self.products: set[str] = set()
+
+    def evaluated(self, cohort: Cohort) -> None:
+        self.products.add(cohort.population.program.products)
+
+
+@pytest.mark.parametrize(("budget", "products"), [("4trials", "float32"), ("1s", "bfloat16")])
+def test_products_are_rounded_where_the_budget_is_in_time_alone(
+    ready: Prepared, budget: str, products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "poise.study.fit.plan_for", lambda rows, *, products="float32", **_: Plan(16, 16, 4, products=products)
+    )
+    watcher = Watcher()
+    found = fit(ready.problem, ready.strata, SPACE, Clock(parse_budget(budget)), Settings(watcher=watcher))
+    assert watcher.products == {products} == {found.plan.products}
+
+
 def test_the_temperature_is_the_best_on_the_held_out_rows_and_never_worse_than_none(
     found: Fitted, ready: Prepared
 ) -> None:
