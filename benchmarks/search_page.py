@@ -76,7 +76,7 @@ PIECES = (
     ("proposals", "sampler", "Optuna's TPE, a bracket at a time, from the best and the latest trials"),
     ("ensemble", "ensemble", "bagged greedy selection on held-out rows"),
     ("early end", "ending", "of a budget in time: where the ensemble's gain over four waves, on ten parts of the "
-     "held-out rows, is below its standard error"),
+     "held-out rows, is below its standard error, and a longer training, tried then, did not help"),
     ("`--search pbt`", "evolution", "instead of rungs: the worst quarter takes over weights and dials of the best, "
      "seven times in a training"),
 )  # fmt: skip

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--out", metavar="DIR", help="folder for the results (default: runs/TABLE-1, -2, ...)")
     study.add_argument("--force", action="store_true", help="replace the study that is in --out")
     study.add_argument("--seed", type=int, default=0, help="equal seeds and trials give equal results (default: 0)")
-    study.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    study.add_argument("--device", default="auto", help="cpu, cuda or cuda:1 (default: auto, which is cpu)")
     study.add_argument(
         "--groups", metavar="COLUMN", help="rows with one value in it stay together when rows are divided"
     )

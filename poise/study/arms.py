@@ -102,4 +102,4 @@ def _shard(
         fold_of=[number % len(folds) for _, number in pairs],
     )
     cohort.train(plan.steps, halt)
-    return cohort.population.stack(), cohort.population.best_step, cohort.history
+    return cohort.stack(), cohort.population.best_step.cpu(), cohort.history

@@ -22,6 +22,7 @@ from poise.study.space import Config
 from poise.train.inherit import inherit
 from poise.train.optimizers import Adam
 from poise.train.population import Population
+from poise.train.stack import Stack
 
 __all__ = ["SHORTEST", "TIMED_PRODUCTS", "Cohort", "Plan", "measured_rate", "plan_for"]
 
@@ -32,8 +33,8 @@ table's best five were in the better half."""
 
 
 TIMED_PRODUCTS = "bfloat16"
-"""What networks multiply in where a budget is in time, on a processor that has it: on six tables it loses nothing, for a
-fifth to a half more steps. A budget in configurations keeps to float32, which every processor has."""
+"""What networks multiply in where a budget is in time, on a processor that has it: on six tables it loses nothing, for
+a fifth to a half more steps. A budget in configurations keeps to float32, which every processor has."""
 
 SHORTEST = 20
 """The steps that every training has, however short the budget."""
@@ -44,6 +45,7 @@ class Plan:
     """How long each network trains: `steps` optimizer steps of `batch` rows, evaluated every `every` steps.
 
     In a search, the better half goes on after each of the steps in `rungs`. `products` is a population's.
+    They train on `device`.
     """
 
     steps: int
@@ -51,6 +53,7 @@ class Plan:
     every: int
     rungs: tuple[int, ...] = ()
     products: str = "float32"
+    device: str = "cpu"
 
     def cut(self, share: float) -> Plan:
         """Return the plan of a share of the steps, twenty at least; rungs stay where they are."""
@@ -75,6 +78,8 @@ class Plan:
 
 class Cohort:
     """Configurations x folds as one population; `seeds[i]` is the identity that configuration i's randomness has.
+
+    It trains on its plan's device. The problem and the folds are given, and all results returned, on the CPU.
 
     Two configurations of one seed share initial weights, batches and draws: that is what pairs an ablation.
     """
@@ -118,17 +123,20 @@ class Cohort:
             blocks=None if problem.plain else problem.blocks,
             products=plan.products,
         )
+        self._there = problem if plan.device == "cpu" else problem.to(plan.device)
+        if plan.device != "cpu":
+            self.population.to(plan.device)
         self.history: list[tuple[int, Tensor, Tensor]] = []  # step, training loss (M,), stop score (M,)
 
     @cached_property
     def stop(self) -> Look:
         """The rows that say when to stop."""
-        return Look(self.problem, self.folds.stop)
+        return Look(self._there, self.folds.stop.to(self.plan.device))
 
     @cached_property
     def validated(self) -> Look:
         """The rows that choose among configurations."""
-        return Look(self.problem, self.folds.validation)
+        return Look(self._there, self.folds.validation.to(self.plan.device))
 
     def train(self, until: int, halt: Halt | None = None) -> bool:
         """Train to step `until`, evaluating on each member's stop rows every `plan.every` steps.
@@ -148,16 +156,19 @@ class Cohort:
 
     def advance(self, until: int) -> None:
         """Train to the next evaluation, or to step `until` if that comes first, and evaluate."""
-        population = self.population
-        steps = min(self.plan.every, until - population.state.step)
-        terms = population.train(self.problem.rows, steps, self.plan.batch, self.folds.train[self.fold])
-        scores = population.evaluate(self.stop.data, self.stop.score(self.fold), self.stop.rows(self.fold))
-        loss = torch.stack([terms[key] for key in data_keys(terms)]).sum(0)
-        self.history.append((population.state.step, loss, scores))
+        population, fold = self.population, self.fold.to(self.plan.device)
+        loss = self.steps(min(self.plan.every, until - population.state.step))
+        scores = population.evaluate(self.stop.data, self.stop.score(fold), self.stop.rows(fold))
+        self.history.append((population.state.step, loss, scores.cpu()))
+
+    def steps(self, count: int) -> Tensor:
+        """Train for so many steps, and return the training loss of each member (M,)."""
+        terms = self.population.train(self._there.rows, count, self.plan.batch, self.folds.train[self.fold])
+        return torch.stack([terms[key] for key in data_keys(terms)]).sum(0).cpu()
 
     def idle(self) -> list[int]:
         """Return the places of the configurations none of whose members trains any more."""
-        done = self.population.stopped | self.population.diverged
+        done = (self.population.stopped | self.population.diverged).cpu()
         return torch.nonzero(self._sums(done.float()) == self._sums(torch.ones(len(done)))).flatten().tolist()
 
     def validation(self) -> tuple[Tensor, Tensor]:
@@ -165,13 +176,14 @@ class Cohort:
         held the row out. Weights are those that stopping kept.
         """
         look = self.validated
-        scores, outputs = look.judge(partial(self.population.outputs, best=True), self.fold)
-        scores = torch.where(torch.isfinite(scores) & ~self.population.diverged, scores, torch.inf)
+        judged = look.judge(partial(self.population.outputs, best=True), self.fold.to(self.plan.device))
+        scores, outputs = (tensor.cpu() for tensor in judged)
+        scores = torch.where(torch.isfinite(scores) & ~self.population.diverged.cpu(), scores, torch.inf)
+        numbers, held = look.numbers.cpu(), look.held.cpu() > 0
         found = torch.full((len(self.configs), len(self.problem.rows), *outputs.shape[2:]), torch.nan)
         for member, place in enumerate(self.owner):
             fold = int(self.fold[member])
-            held = look.held[fold] > 0
-            found[place, look.numbers[fold][held]] = outputs[member, held]
+            found[place, numbers[fold][held[fold]]] = outputs[member, held[fold]]
         return self._means(scores), found
 
     def _sums(self, values: Tensor) -> Tensor:
@@ -219,9 +231,14 @@ class Cohort:
 
     def best_steps(self) -> Tensor:
         """Return the median over folds of the step whose weights were kept, (C,)."""
-        steps = self.population.best_step
+        steps = self.population.best_step.cpu()
         owner = torch.tensor(self.owner)
         return torch.stack([steps[owner == place].median() for place in range(len(self.configs))])
+
+    def stack(self) -> Stack:
+        """Return the networks, with the weights that were kept."""
+        stack = self.population.stack()
+        return stack if self.plan.device == "cpu" else stack.to("cpu")
 
     def train_loss(self) -> Tensor:
         """Return each configuration's last training loss (C,), the mean over folds."""
@@ -235,7 +252,6 @@ def plan_for(
     seconds: float = math.inf,
     rate: float = 0.0,
     trainings: float = 1.0,
-    products: str = "float32",
 ) -> Plan:
     """Return how long to train on `rows` training rows: more epochs for fewer rows, or the design's own effort.
 
@@ -252,19 +268,13 @@ def plan_for(
         steps = min(steps, int(seconds / (rate * trainings)))
     steps = max(steps, SHORTEST)
     rungs = tuple(rung for part in RUNGS if (rung := round(steps * part)) >= 10)
-    return Plan(steps, batch, max(1, steps // 24), rungs, products)
+    return Plan(steps, batch, max(1, steps // 24), rungs)
 
 
-def measured_rate(problem: Problem, recipe: Recipe, configs: Sequence[Config], folds: Folds) -> float:
-    """Return the seconds of one step of one network, measured on a few steps of a small population.
-
-    It steps as a budget in time does.
-    """
-    size = int(folds.train.shape[1])
-    plan = plan_for(size, effort=problem.design.effort(size), products=TIMED_PRODUCTS)
+def measured_rate(problem: Problem, recipe: Recipe, configs: Sequence[Config], folds: Folds, plan: Plan) -> float:
+    """Return the seconds of one step of one network, measured on a few steps of a small population."""
     cohort = Cohort(problem, recipe, configs, folds, plan, seed=0)
-    rows = folds.train[cohort.fold]
-    cohort.population.train(problem.rows, 1, plan.batch, rows)
+    cohort.steps(1)
     began = time.monotonic()
-    cohort.population.train(problem.rows, 3, plan.batch, rows)
+    cohort.steps(3)
     return (time.monotonic() - began) / 3 / len(cohort.population)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -12,15 +11,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from poise.core.errors import ArgumentError, DataError, shown
+from poise.core.errors import DataError
 from poise.core.recipe import Recipe
 from poise.data import Encoder
-from poise.data.arguments import choice, whole
 from poise.data.frames import as_frame, as_vector, check_lengths, check_size, has_names
 from poise.data.kinds import numbers_of
 from poise.study.answer import Answer
 from poise.study.canonical import canonical
 from poise.study.clock import Clock, parse_budget
+from poise.study.device import device_of
+from poise.study.estimator_arguments import check_arguments
 from poise.study.estimator_rows import (
     asked_of_each,
     class_weights_of,
@@ -38,9 +38,8 @@ from poise.study.heads import Head
 from poise.study.labels import encoded, is_known, strata
 from poise.study.model import StudyModel
 from poise.study.problem import Problem
-from poise.study.search import METHODS, SEARCH_HINT
 from poise.study.space import Space
-from poise.study.table_network import EMBEDDINGS, Design
+from poise.study.table_network import Design
 from poise.study.workers import default_jobs
 
 __all__ = ["Classifier", "Regressor"]
@@ -74,7 +73,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         self.search = search
 
     def _train(self, X: object, y: object, sample_weight: object, groups: object, class_weight: Any) -> None:
-        _check(self)
+        check_arguments(self)
         columns = outputs_of(y)
         several = len(columns) > 1
         frame, targets = as_frame(X), [target_of(column, self._task, several=several) for column in columns]
@@ -134,9 +133,11 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         problem = Problem.of(inputs, learned, heads, plan=design.plan(encoder), weights=own, design=design)
         space = Space(self.parts, classification=of_classes)
         clock = Clock(parse_budget(self.budget))
-        jobs = self.jobs or (default_jobs() if clock.budget.seconds >= 15 and clock.budget.trials > 30 else 1)
+        device = device_of("device", self.device)
+        several = clock.budget.seconds >= 15 and clock.budget.trials > 30 and device == "cpu"
+        jobs = self.jobs or (default_jobs() if several else 1)
         owners = None if owners is None else pd.factorize(owners[places], sort=True)[0]
-        settings = Settings(int(self.seed), int(jobs), checkpoint=self.checkpoint, search=self.search)
+        settings = Settings(int(self.seed), int(jobs), checkpoint=self.checkpoint, search=self.search, device=device)
         fitted = fit(problem, strata(learned[problem.lead]), space, clock, settings, groups=owners)
         self.fitted_ = fitted
         self.recipe_ = space.recipe_of(fitted.best)
@@ -180,9 +181,10 @@ class Classifier(ClassifierMixin, _TableEstimator):  # type: ignore[misc]  # sci
 
     `budget`: wall clock ("90s", "2m") or configurations ("50trials"), `seed`, `parts`: names of the regularizers to
     search (all of `poise.study.TABLE.parts`; () is the unregularized network), `class_weight`: None, "balanced" or
-    {label: weight} as in scikit-learn, `device`: "auto" or "cpu", `jobs`: worker processes, `width`, `depth`,
-    `embedding`: the network. `checkpoint`: a folder; a fit with a budget in configurations that was cut goes on there
-    when it is made again with the same data and arguments, equal bit for bit. `search`: "halving" or "pbt".
+    {label: weight} as in scikit-learn, `device`: "auto" or "cpu" (the CPU), "cuda", "cuda:1", `jobs`: worker processes,
+    `width`, `depth`, `embedding`: the network. `checkpoint`: a folder; a fit with a budget in configurations that was
+    cut goes on there when it is made again with the same data and arguments, equal bit for bit. `search`: "halving" or
+    "pbt".
 
     A y of several columns is learned by one network with a head a column, as in scikit-learn's multi-output estimators:
     `predict` is (n, T), `predict_proba` and `classes_` are lists. A row may lack labels (NaN, None), and then teaches
@@ -277,24 +279,3 @@ class Regressor(RegressorMixin, _TableEstimator):  # type: ignore[misc]  # sciki
             else:
                 found.append(np.full(rows, target.mean))
         return found[0] if len(found) == 1 else np.column_stack(found)
-
-
-def _check(estimator: _TableEstimator) -> None:
-    """Refuse arguments here, at fit, because scikit-learn's constructors only store."""
-    name = type(estimator).__name__
-    budget = parse_budget(estimator.budget)
-    if estimator.checkpoint is not None and budget.seconds < math.inf:
-        raise ArgumentError(
-            f"`{name}.checkpoint` must be None with a budget of time; got {shown(estimator.checkpoint)}. What a clock "
-            'cuts comes out otherwise each time: take a budget in configurations, such as "50trials".'
-        )
-    whole(f"{name}.seed", estimator.seed, 0, "The same seed gives the same model.")
-    whole(f"{name}.width", estimator.width, 1, "128 is usual.")
-    whole(f"{name}.depth", estimator.depth, 1, "3 is usual.")
-    choice(f"{name}.embedding", estimator.embedding, EMBEDDINGS, "auto is usual.")
-    choice(f"{name}.search", estimator.search, tuple(METHODS), SEARCH_HINT)
-    choice(f"{name}.device", estimator.device, ("auto", "cpu"), "Populations on a GPU are not supported yet.")
-    if estimator.jobs is not None:
-        whole(f"{name}.jobs", estimator.jobs, 1, "None takes one worker a core where that pays.")
-    if isinstance(estimator.parts, str):
-        raise ArgumentError(f"`{name}.parts` must be a list of names; got {shown(estimator.parts)}. Put it in a list.")

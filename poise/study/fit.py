@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ from poise.train.stack import Stack
 __all__ = ["Fitted", "Settings", "fit"]
 
 _ENOUGH = 0.75  # of the full training, for the widest bracket that has time for it
+ON_A_GPU = 4
+"""Times the configurations of a bracket on a CPU: a GPU takes for many what it takes for a few."""
+
 _LOOK = 32  # configurations of a budget that is worth a look at structures
 
 
@@ -47,6 +51,7 @@ class Settings:
     on_plan: Callable[[Plan, int], None] = lambda plan, rows: None  # the longest training, where time cut it short
     watcher: Watcher | None = None  # is told of the search's cohorts
     search: str = "halving"  # or "pbt"
+    device: str = "cpu"  # that networks train on
 
 
 @dataclass
@@ -99,10 +104,11 @@ def fit(
     )
     size = int(folds.train.shape[1])
     timed = math.isfinite(clock.budget.seconds)
+    effort = problem.design.effort(size)
+    how: dict[str, Any] = {"products": TIMED_PRODUCTS if timed else "float32", "device": settings.device}
+    full = replace(plan_for(size, effort=effort), **how)
     with one_thread():
-        rate = measured_rate(problem, space.recipe, space.portfolio(0), folds) if timed else 0.0
-    effort, products = problem.design.effort(size), TIMED_PRODUCTS if timed else "float32"
-    full = plan_for(size, effort=effort, products=products)
+        rate = measured_rate(problem, space.recipe, space.portfolio(0), folds, full) if timed else 0.0
     structures = Structures(problem, space, folds, full, settings.seed)
     said, seconds = "", settings.search_share * clock.left()
     if clock.budget.trials >= _LOOK and structures.affordable(rate, seconds, settings.jobs):
@@ -110,14 +116,15 @@ def fit(
         problem, said = structures.best(settings.jobs)
         if said and timed:
             with one_thread():
-                rate = measured_rate(problem, space.recipe, space.portfolio(0), folds)
+                rate = measured_rate(problem, space.recipe, space.portfolio(0), folds, full)
     # A wave at each length, on every fold, must fit into the search's time. Where they do not, one wave at full length
     # must: rungs drop the worse early there too. Fewer configurations then train longer rather than many too short.
-    lengths, widths = Lengths(full).plans, (16, 12, 8, 6) if count == 1 else (12, 8, 6)
+    times = ON_A_GPU if timed and settings.device != "cpu" else 1
+    lengths, widths = Lengths(full).plans, [times * width for width in ((16, 12, 8, 6) if count == 1 else (12, 8, 6))]
     for widest, plans in ((widths[0], lengths), *((width, lengths[-1:]) for width in widths)):
         trainings = count * sum(plan.work(widest) for plan in plans) / full.steps / settings.search_share
         left = clock.left()
-        plan = plan_for(size, effort=effort, seconds=left, rate=rate, trainings=trainings, products=products)
+        plan = replace(plan_for(size, effort=effort, seconds=left, rate=rate, trainings=trainings), **how)
         if plan.steps >= full.steps * (1.0 if plans is lengths else _ENOUGH):
             break
     if plan.steps < full.steps:

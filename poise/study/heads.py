@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,6 +38,10 @@ class Head:
         # blur every probability; the decision makes up for the rest.
         scale = torch.from_numpy(np.sqrt(np.maximum(class_weights, 1e-6)).astype(np.float32))
         return Head(name, classes, scale, class_weights)
+
+    def to(self, device: str) -> Head:
+        """Return the head with its classes' weights on a device."""
+        return self if self.class_weights is None else replace(self, class_weights=self.class_weights.to(device))
 
     @property
     def task(self) -> Task:

@@ -40,6 +40,7 @@ class Lengths:
     settled: bool = False
     waves: int = 0
     next_try: int = 0  # waves after which a longer training is tried again
+    dared: int = -1  # the level at which a longer training was tried because nothing improved any more
 
     def __post_init__(self) -> None:
         self.plans = []
@@ -69,6 +70,21 @@ class Lengths:
     def stretch(self) -> None:
         """Let the search go on to longer trainings than the full one."""
         self.plans += [self.full.stretched(times) for times in BEYOND]
+
+    def dare(self) -> bool:
+        """Try a longer training next, because nothing improves at this length; return False if that was done already.
+
+        >>> lengths = Lengths(Plan(steps=400, batch=32, every=16))
+        >>> lengths.dare(), lengths.plan_of_next_wave().steps
+        (True, 200)
+        >>> lengths.close({})  # nothing was gained
+        >>> lengths.dare(), lengths.plan_of_next_wave().steps
+        (False, 100)
+        """
+        if self.settled or self.level + 1 >= len(self.plans) or self.dared == self.level:
+            return False
+        self.dared, self.trying = self.level, True
+        return True
 
     def settle(self) -> None:
         """Stay at the present length for good."""

@@ -66,6 +66,10 @@ class Problem:
         """The width of the network's heads together."""
         return self.blocks.width
 
+    def to(self, device: str) -> Problem:
+        """Return the problem with its rows and its heads on a device."""
+        return replace(self, rows=self.rows.to(device), heads=tuple(head.to(device) for head in self.heads))
+
     def loss(self) -> Loss:
         """Return the data's loss: the head's own, or the mean over heads."""
         if self.plain:
@@ -100,7 +104,9 @@ class Problem:
         A head none of whose labels is known in a member's rows does not count there.
         Shapes: outputs (M, n, W), targets (M, n, W or W + T), weights (M, n); rows of weight 0 are not looked at.
         """
-        weights = batch.weights if batch.weights is not None else torch.ones(outputs.shape[:2])
+        weights = batch.weights
+        if weights is None:
+            weights = torch.ones(outputs.shape[:2], device=outputs.device)
         return _mean_over_heads([head.score(*own) for head, *own in self.of_heads(outputs, batch.targets, weights)])
 
     def answers(self, outputs: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ def _refit_group(
         if left:
             cohort.keep(left)
             population.load_state_dict(state["population"])
-        own = population.stack()  # its module predicts: dropout is off, and no part is idle
+        own = cohort.stack()  # its module predicts: dropout is off, and no part is idle
         ended = [(places, Stack(own.module, *tensors)) for places, *tensors in state["ended"]]
 
     def save() -> None:
@@ -173,7 +173,7 @@ def _refit_group(
     changes = {step for candidate, _ in pairs for step, _ in candidate.schedule if step > 0}
     for step in sorted({*targets, *(change for change in changes if change < max(targets))}):
         while left and population.state.step < step:
-            population.train(problem.rows, min(plan.every, step - population.state.step), plan.batch)
+            cohort.steps(min(plan.every, step - population.state.step))
             halted = halt is not None and halt.due()
             if halted or (checkpoint is not None and checkpoint.due()):
                 save()
@@ -182,7 +182,7 @@ def _refit_group(
                 break
         done = [at for at, place in enumerate(left) if targets[place] <= population.state.step]
         if done:
-            ended.append(([left[at] for at in done], population.stack().select(torch.tensor(done))))
+            ended.append(([left[at] for at in done], cohort.stack().select(torch.tensor(done))))
             rest = [at for at in range(len(left)) if at not in set(done)]
             left = [left[at] for at in rest]
             cohort.keep(rest)

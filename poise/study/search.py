@@ -124,6 +124,8 @@ class Search:
             self.lengths.close(gains)
             if self.early and math.isfinite(clock.budget.seconds) and not self.lengths.trying:
                 self.ending.close(self.candidates)
+                if self.ending.reached and self.lengths.dare():
+                    self.ending.said = ""
             self.seconds += time.monotonic() - began
 
     def _expected(self, plan: Plan, brackets: int) -> float:

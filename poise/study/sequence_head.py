@@ -28,6 +28,10 @@ class SequenceHead:
     class_weights: None = None
     decision_weights: np.ndarray | None = None
 
+    def to(self, device: str) -> SequenceHead:
+        """Return the head: it holds no tensor."""
+        return self
+
     @property
     def task(self) -> Task:
         """Characters are classes."""

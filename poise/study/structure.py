@@ -6,11 +6,14 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+import torch
+
 from poise.study.bracket import bracket
 from poise.study.cohort import Plan
 from poise.study.design import NetworkDesign
 from poise.study.ensemble import Library
 from poise.study.folds import Folds
+from poise.study.lengths import Lengths
 from poise.study.problem import Problem
 from poise.study.space import Space
 from poise.study.workers import run_all
@@ -33,8 +36,10 @@ class Structures:
 
     An alternative replaces the design if the mean answer of its networks has the lowest loss on held-out rows, and
     clearly so: the gain over the design's own is measured on ten parts of these rows, and must be more than twice its
-    standard error. Trainings are full ones. After a quarter of one, finer bins look better than they are, because they
-    learn faster: of 21 tables they were ahead on eight, and at the end of the training on four of these no longer.
+    standard error. Each is trained for the shortest and for the full length of a search, and counts by the better one.
+    After a quarter of a training alone, finer bins look better than they are, because they learn faster: of 21 tables
+    they were ahead on eight, and at the end of the training on four of these no longer. After a full one alone, a
+    network without bins looks better than it is where nothing stops the others from memorising.
     """
 
     problem: Problem
@@ -51,23 +56,24 @@ class Structures:
         """Whether a look is worth its time: `rate` is the seconds of a step, `seconds` what the search has."""
         count = 1 + len(self.alternatives())
         rounds = math.ceil(count / jobs)
-        steps = self.plan.steps * LOOKED_AT * len(self.folds)
+        steps = sum(plan.steps for plan in self.plans()) * LOOKED_AT * len(self.folds)
         return count > 1 and rounds * rate * steps <= MOST * seconds
+
+    def plans(self) -> list[Plan]:
+        """Return the shortest and the longest training of a search before it is stretched, which may be the same."""
+        plans = Lengths(self.plan).plans
+        return [dataclasses.replace(plan, rungs=()) for plan in dict.fromkeys((plans[0], plans[-1]))]
 
     def best(self, jobs: int) -> tuple[Problem, str]:
         """Return the problem with the structure that fits it best, and what to say of it ("" for the design's own)."""
         problems = [self.problem, *(dataclasses.replace(self.problem, design=one) for one in self.alternatives())]
-        configs = self.space.portfolio(0)[:LOOKED_AT]
-        plan = dataclasses.replace(self.plan, rungs=())
-        tasks = [(one, self.space, configs, self.folds, plan, self.seed) for one in problems]
-        found = [candidates for _, candidates in run_all(bracket, tasks, jobs)]
-        if not found[0]:
+        tasks = [(self, one) for one in problems]
+        found = run_all(_looked_at, tasks, jobs)
+        own = found[0]
+        if own is None:
             return self.problem, ""
-        libraries = [Library(self.problem, candidates) if candidates else None for candidates in found]
-        own = libraries[0]
-        assert own is not None
         best, chosen = 0.0, 0
-        for place, other in enumerate(libraries):
+        for place, other in enumerate(found):
             if place and other is not None and len(other) == len(own):
                 gain, noise = own.gain(own.answers.mean(0), other.answers.mean(0), self.seed)
                 if gain > max(best, CLEAR * noise):
@@ -76,3 +82,15 @@ class Structures:
             return self.problem, ""
         design = problems[chosen].design
         return problems[chosen], f"{design.told} On held-out rows, this gained {best:.2g} in loss."
+
+
+def _looked_at(structures: Structures, problem: Problem) -> Library | None:
+    """Return the networks of one structure after the training that suits them better; None if all diverged."""
+    configs, found = structures.space.portfolio(0)[:LOOKED_AT], []
+    for plan in structures.plans():
+        candidates = bracket(problem, structures.space, configs, structures.folds, plan, structures.seed)[1]
+        if candidates:
+            library = Library(structures.problem, candidates)
+            loss = library.loss(library.answers.mean(0)[None], torch.arange(len(library)))
+            found.append((float(loss[0]), library))
+    return min(found, key=lambda one: one[0])[1] if found else None

@@ -23,6 +23,7 @@ from poise.study.cohort import Plan
 from poise.study.compare import compare
 from poise.study.course import COURSE, Course
 from poise.study.design import NetworkDesign
+from poise.study.device import device_of
 from poise.study.epochs import few_epochs
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folder import free_folder, made_folder
@@ -58,7 +59,8 @@ class Study:
     `source`: a path, frame, array or the name of a bundled table, as `poise.data.read` takes it; or a folder of images,
     an .npz or IDX file, as `poise.data.read_images` takes it, or what that returned. `target`: the column
     to predict, or several, which one network then learns together; a row may lack some of them. `budget`: "2m", "90s"
-    or "50trials"; the search, retraining, ablation and baselines share it. `out`: the folder to write, or None to write
+    or "50trials"; the search, retraining, ablation and baselines share it. `device`: where networks train,
+    "cpu" ("auto" is the same), "cuda" or "cuda:1". `out`: the folder to write, or None to write
     nothing. `groups`, `time`: columns that rows must not be divided across, or must be divided along; neither is a
     feature. `task`: of all targets, or {target: task}. `parts`: names of regularizers to search. `class_weight`:
     "balanced" (rare classes weigh more in loss and decision; probabilities are corrected back) or None. `search`:
@@ -124,10 +126,7 @@ class Study:
                     f"`Study.task` must be classification or regression; got {shown(asked)}. "
                     "None decides by the values."
                 )
-        if device not in ("auto", "cpu"):
-            raise ArgumentError(
-                f"`Study.device` must be auto or cpu; got {shown(device)}. Populations on a GPU are not supported yet."
-            )
+        self.device = device_of("Study.device", device)
         choice("Study.search", search, tuple(METHODS), SEARCH_HINT)
         if class_weight not in (None, "balanced"):
             raise ArgumentError(f"`Study.class_weight` must be None or 'balanced'; got {shown(class_weight)}.")
@@ -140,7 +139,7 @@ class Study:
         Space(parts, choices=self.source.choices)
         self.seed, self.parts, self.ablation, self.search = seed, parts, ablation, search
         quick = self.budget.seconds < 15 or self.budget.trials <= 30
-        self.jobs = jobs or (1 if quick else default_jobs())
+        self.jobs = jobs or (1 if quick or self.device != "cpu" else default_jobs())
         self.progress: Progress = progress or Quiet()
         self._course: Course | None = None
         self._notes: tuple[str, ...] = ()
@@ -197,6 +196,7 @@ class Study:
             watcher=self._course,
             folds=self.source.folds,
             search=self.search,
+            device=self.device,
         )
         inner = Clock(
             type(self.budget)(self.budget.seconds * _FIT, self.budget.trials, self.budget.text), clock.started

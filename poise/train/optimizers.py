@@ -90,13 +90,13 @@ def _whole(values: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], membe
     first = values[next(iter(shapes))]
     width = sum(math.prod(shape) for shape in shapes.values())
     start = first.storage_offset()
-    storage = first.untyped_storage().data_ptr()
+    storage = first.untyped_storage()._cdata  # what the views share; not its address, which some devices do not tell
     for name, shape in shapes.items():
         tensor = values[name]
         inner = torch.empty(shape, device="meta").stride()
         if (
             tensor.storage_offset() != start
-            or tensor.untyped_storage().data_ptr() != storage
+            or tensor.untyped_storage()._cdata != storage
             or tensor.shape != (members, *shape)
             or tensor.stride() != (width, *inner)
             or tensor.dtype != first.dtype

@@ -38,7 +38,7 @@ def saved_state(population: Population) -> dict[str, Any]:
         "seed": population.seed,
         "shapes": _shapes(population),
     }
-    return copy.deepcopy(state)
+    return _on(copy.deepcopy(state), "cpu")
 
 
 def load_state(population: Population, state: Mapping[str, Any]) -> None:
@@ -70,11 +70,17 @@ def load_state(population: Population, state: Mapping[str, Any]) -> None:
             raise CheckpointError(
                 f"`Population.load_state_dict` got another {name}: its tensors differ in name, shape or dtype."
             )
-    state = copy.deepcopy(dict(state))
+    state = _on(copy.deepcopy(dict(state)), now.flat.data.device)
     population.state = State(flat=Flat(state["flat"], now.flat.shapes), **{name: state[name] for name in _STATE})
     for name in _OWN:
         setattr(population, name, state[name])
     population.restore(state["restated"])
+
+
+def _on(state: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """Return a state with its tensors on a device."""
+    there: dict[str, Any] = map_tree(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, state)
+    return there
 
 
 def _shapes(population: Population) -> dict[str, list[int]]:

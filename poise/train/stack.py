@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,6 +54,11 @@ class Stack:
             else:
                 found = [answer(inputs, inputs[part]) for part in rows.split(chunk, dim=1)]
             return map_tree(lambda *pieces: torch.cat(pieces, dim=1), *found)
+
+    def to(self, device: torch.device | str) -> Stack:
+        """Return the networks on a device."""
+        there = map_stack(lambda tensor: tensor.to(device), self)
+        return replace(there, module=copy.deepcopy(self.module).to(device))
 
     def select(self, members: Tensor) -> Stack:
         """Return the given members."""

@@ -145,5 +145,5 @@ def test_a_short_budget_gets_a_shorter_training_but_never_none() -> None:
 
 def test_a_steps_cost_is_measured_for_one_network(ready: Prepared, folds: Folds) -> None:
     began = time.monotonic()
-    rate = measured_rate(ready.problem, SPACE.recipe, CONFIGS, folds)
+    rate = measured_rate(ready.problem, SPACE.recipe, CONFIGS, folds, Plan(16, 16, 4))
     assert 0 < rate * 3 * 9 <= time.monotonic() - began  # three steps of nine networks were timed

@@ -61,6 +61,23 @@ def test_a_stretched_search_goes_beyond_the_full_training_until_it_is_settled() 
     assert lengths.plan_of_next_wave().steps == 400
 
 
+def test_where_nothing_improves_a_longer_training_is_tried_once_a_length() -> None:
+    lengths = Lengths(FULL)
+    lengths.close({})
+    lengths.close({0: -1.0})  # so that the next try is only due after four waves
+    assert not lengths.trying
+    assert lengths.dare()
+    assert lengths.plan_of_next_wave().steps == 200
+    lengths.close({0: -1.0})
+    assert not lengths.dare()
+    for gain in (1.0, 1.0):  # later, both longer ones pay
+        lengths.trying = True
+        lengths.close({0: gain})
+    assert not lengths.dare()  # there is no longer one
+    lengths.only_full()
+    assert not lengths.dare()
+
+
 def test_a_stretched_plan_has_a_rung_where_the_full_one_ends() -> None:
     assert FULL.stretched(2) == Plan(steps=800, batch=32, every=33, rungs=(50, 100, 200, 400))
     assert FULL.stretched(2).work(8) == 8 * 50 + 4 * 50 + 2 * 100 + 1 * 200 + 1 * 400

@@ -11,6 +11,7 @@ import torch
 from poise.study.bracket import Candidate
 from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Plan
+from poise.study.ending import Ending
 from poise.study.folds import Folds
 from poise.study.prepare import Prepared
 from poise.study.result import Trial
@@ -142,3 +143,17 @@ def test_a_method_that_inherits_spends_its_trials_exactly_too(ready: Prepared, f
     assert sorted(trial.number for trial in search.trials) == list(range(7))
     again = searched(ready, folds, 7, method="pbt")
     assert search.trials == again.trials
+
+
+@pytest.mark.parametrize(("gain", "steps"), [(-1.0, [24, 48, 48]), (1.0, [24, 48, 96, 192, 384])])
+def test_before_it_ends_early_a_search_tries_a_longer_training(
+    gain: float, steps: list[int], ready: Prepared, folds: Folds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ending, "close", lambda self, candidates: setattr(self, "said", "Nothing improves."))
+    monkeypatch.setattr(Search, "_gains", lambda self, first, again: dict.fromkeys(again, gain))
+    search = Search(ready.problem, SPACE, folds, LONG, 0, widest=4)
+    seen: list[int] = []
+    search.tell = lambda message, best: seen.append(search.lengths.plan_of_next_wave().steps)
+    search.run(Clock(parse_budget("1h")), 1.0)
+    assert seen == steps
+    assert search.ending.said == "Nothing improves."

@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from poise.models.tabular import ColumnPlan
-from poise.study.bracket import bracket
+from poise.study.bracket import Candidate, bracket
 from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Plan
 from poise.study.ensemble import Library
 from poise.study.fit import Settings, fit
 from poise.study.folds import make_folds
 from poise.study.prepare import Prepared
-from poise.study.space import Space
+from poise.study.problem import Problem
+from poise.study.result import Trial
+from poise.study.space import Config, Space
 from poise.study.structure import Structures
 from poise.study.table_network import FINEST, Design
 from tests.study.conftest import made_ready
@@ -87,6 +89,31 @@ def test_a_target_that_waves_faster_than_the_bins_gets_finer_ones(waves: Prepare
     assert losses[1] < 0.8 * losses[0]
 
 
+@pytest.mark.parametrize(("own", "changed"), [((0.1, 0.9), False), ((0.9, 0.9), True), ((0.9, 0.1), False)])
+def test_a_structure_counts_by_the_length_that_suits_it(
+    own: tuple[float, float], changed: bool, waves: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Errors after a quarter and at the end; a network without bins has 0.5 at both, one with finer bins 0.7.
+    other = {"none": 0.5, "piecewise": 0.7}
+
+    def trained(
+        problem: Problem, space: Space, configs: list[Config], folds: object, plan: Plan, seed: int
+    ) -> tuple[list[Trial], list[Candidate]]:
+        design = problem.design
+        assert isinstance(design, Design)
+        assert plan.rungs == ()
+        error = other.get(design.embedding, own[plan.steps == PLAN.steps])
+        outputs = problem.rows.targets + error * torch.linspace(0.9, 1.1, len(problem.rows))[:, None]
+        return [], [Candidate(config, error, outputs, plan.steps, plan) for config in configs]
+
+    monkeypatch.setattr("poise.study.structure.bracket", trained)
+    problem, said = looked(waves).best(jobs=1)
+    assert (problem is waves.problem) is not changed
+    assert bool(said) is changed
+    if changed:
+        assert problem.design == dataclasses.replace(waves.problem.design, embedding="none")
+
+
 def test_where_nothing_can_be_learned_the_design_stays() -> None:
     draw = np.random.default_rng(0)
     ready = shaped(draw.normal(size=400), draw.uniform(size=400))
@@ -103,10 +130,10 @@ def test_the_choice_does_not_depend_on_the_workers(waves: Prepared) -> None:
 
 def test_a_look_must_be_worth_its_time(waves: Prepared) -> None:
     structures = looked(waves)
-    # Three structures, two configurations, 480 steps of 10 ms: 28.8 s; of two workers one has two structures.
-    assert structures.affordable(0.01, 28.8 / 0.2 + 1e-6, jobs=1)
-    assert not structures.affordable(0.01, 28.7 / 0.2, jobs=1)
-    assert structures.affordable(0.01, 19.2 / 0.2 + 1e-6, jobs=2)
+    # Three structures, two configurations, 480 and 120 steps of 10 ms: 36 s; of two workers one has two structures.
+    assert structures.affordable(0.01, 36 / 0.2 + 1e-6, jobs=1)
+    assert not structures.affordable(0.01, 35.9 / 0.2, jobs=1)
+    assert structures.affordable(0.01, 24 / 0.2 + 1e-6, jobs=2)
     assert structures.affordable(0.0, math.inf, jobs=1)
     told = dataclasses.replace(waves.problem, design=Design(embedding="piecewise"))
     assert not dataclasses.replace(structures, problem=told).affordable(0.01, math.inf, jobs=1)
