@@ -59,7 +59,8 @@ hundreds of looks at the same validation rows is in part luck, which a goal of o
 
 Where it is slow (phoneme), long trainings pay, and the search begins with short ones: it tries longer ones in its
 second wave, and again after twice as many waves. Both ways train the same network. As studies do with a budget in
-time, poise's search multiplied in bfloat16, the loops in float32. A study's look at structures before the search is not in here.
+time, poise's search multiplied in bfloat16, the loops in float32. A study's look at structures before the search is not
+in here.
 """
 PBT = """
 Population-based training was compared with halving on three other tables, 64 trials each on one core: the best
