@@ -84,7 +84,7 @@ def test_the_version_and_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["study"], ["study", "iris", "--seed", "x"], ["study", "iris", "--device", "tpu"], ["--vers"],
+    [[], ["fly"], ["study"], ["study", "iris", "--seed", "x"], ["study", "iris", "--search", "grid"], ["--vers"],
      ["study", "iris", "--budg", "1m"], ["predict", "x"], ["explain"], ["study", "iris", "--task", "magic"]],
     ids=" ".join,
 )  # fmt: skip

@@ -171,6 +171,8 @@ def test_a_gpu_that_is_not_there_is_refused_before_any_work(
     monkeypatch.chdir(tmp_path)
     assert main(["study", "iris", "--device", "cuda", "--quiet"]) == 2
     assert "sees 0 GPUs. Take" in capsys.readouterr().err
+    assert main(["study", "iris", "--device", "tpu", "--quiet"]) == 2
+    assert '"cuda" or "cuda:1"; got \'tpu\'' in capsys.readouterr().err
     assert not list((tmp_path / "runs").iterdir())
     with pytest.raises(ArgumentError, match=r"`Classifier.device` must be a GPU that torch sees; got 'cuda'"):
         Classifier(device="cuda").fit([[0.0], [1.0]], [0, 1])
