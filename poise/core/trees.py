@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["Tree", "leaves", "map_tree", "select_members", "stack_trees", "where_members"]
+__all__ = ["Tree", "leaves", "map_tree", "select_members", "stack_trees", "tree_to", "where_members"]
 
 Tree = Any
 
@@ -22,6 +22,11 @@ def leaves(tree: Tree) -> list[Any]:
 def map_tree(function: Callable[..., Any], *trees: Tree) -> Tree:
     """Apply `function` to the corresponding leaves of trees of one structure."""
     return pytree.tree_map(function, *trees)
+
+
+def tree_to(tree: Tree, device: torch.device | str) -> Tree:
+    """Return the tree with its tensors on a device; other leaves stay."""
+    return map_tree(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, tree)
 
 
 def stack_trees(trees: Sequence[Tree]) -> Tree:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from poise.core.errors import ArgumentError
-from poise.core.trees import map_tree
+from poise.core.trees import tree_to
 from poise.train.losses import on_device
 from poise.train.optimizers import Flat
 from poise.train.rows import Rows
@@ -26,25 +26,21 @@ _STATE = ("buffers", "optimizer", "memory", "dials", "keys", "lr", "averaged")  
 
 def move_population(population: Population, device: torch.device | str) -> None:
     """Move all that a population owns, and a teacher that is a module; its members' numbers stay what they are."""
-
-    def there(tree: Any) -> Any:
-        return map_tree(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, tree)
-
     program, state = population.program, population.state
     population.program = replace(
         program,
         module=program.module.to(device),
         loss=on_device(program.loss, device),
-        columns=there(program.columns),
+        columns=tree_to(program.columns, device),
         teacher=program.teacher.to(device) if isinstance(program.teacher, nn.Module) else program.teacher,
     )
     population.state = State(
         flat=Flat(state.flat.data.to(device), state.flat.shapes),
         step=state.step,
-        **{name: there(getattr(state, name)) for name in _STATE},
+        **{name: tree_to(getattr(state, name), device) for name in _STATE},
     )
     for name in _TENSORS:
-        setattr(population, name, there(getattr(population, name)))
+        setattr(population, name, tree_to(getattr(population, name), device))
     population.epoch_order = None  # drawn again there: the same
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from poise.core.errors import CheckpointError
-from poise.core.trees import Tree, map_tree
+from poise.core.trees import Tree, map_tree, tree_to
 from poise.train.optimizers import Flat
 from poise.train.step import State
 
@@ -38,7 +38,7 @@ def saved_state(population: Population) -> dict[str, Any]:
         "seed": population.seed,
         "shapes": _shapes(population),
     }
-    return _on(copy.deepcopy(state), "cpu")
+    return tree_to(copy.deepcopy(state), "cpu")  # type: ignore[no-any-return]  # a dict like its input
 
 
 def load_state(population: Population, state: Mapping[str, Any]) -> None:
@@ -70,17 +70,11 @@ def load_state(population: Population, state: Mapping[str, Any]) -> None:
             raise CheckpointError(
                 f"`Population.load_state_dict` got another {name}: its tensors differ in name, shape or dtype."
             )
-    state = _on(copy.deepcopy(dict(state)), now.flat.data.device)
+    state = tree_to(copy.deepcopy(dict(state)), now.flat.data.device)
     population.state = State(flat=Flat(state["flat"], now.flat.shapes), **{name: state[name] for name in _STATE})
     for name in _OWN:
         setattr(population, name, state[name])
     population.restore(state["restated"])
-
-
-def _on(state: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
-    """Return a state with its tensors on a device."""
-    there: dict[str, Any] = map_tree(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, state)
-    return there
 
 
 def _shapes(population: Population) -> dict[str, list[int]]:
