@@ -103,13 +103,10 @@ class Training:
         self.scheduler.step()
 
     def loss_on(self, inputs: Tensor, targets: Tensor) -> float:
-        """Return the data's loss of the weights at hand."""
+        """Return the loss of the weights at hand."""
         self.model.eval()
         with torch.no_grad():
-            total, rows = self.problem.heads[0].score(
-                self.model(inputs)[None], targets[None], torch.ones(1, len(inputs))
-            )
-        return float(total[0] / rows[0])
+            return self._lost(self.model(inputs), targets)
 
     def answers(self, *inputs: Tensor) -> list[Tensor]:
         """Return the best weights' outputs."""
@@ -123,7 +120,12 @@ class Training:
 
     def judge(self, outputs: Tensor) -> float:
         """Return the loss of outputs on the validation rows."""
-        total, rows = self.problem.heads[0].score(outputs[None], self.held[1][1][None], torch.ones(1, len(outputs)))
+        return self._lost(outputs, self.held[1][1])
+
+    def _lost(self, outputs: Tensor, targets: Tensor) -> float:
+        """Return the loss after the best temperature, as a study scores its networks."""
+        head, weights, outputs = self.problem.heads[0], torch.ones(1, len(outputs)), outputs[None]
+        total, rows = head.score(outputs / head.temperatures(outputs, targets, weights), targets[None], weights)
         return float(total[0] / rows[0])
 
 

@@ -74,6 +74,12 @@ PIECES = (
     ("lengths", "lengths", "the first wave trains for a quarter; the next is twice as long, with four of all ranks "
      "again under the same seeds: where these improve on the whole it stays longer, up to four times the full "
      "training if there is time, else it goes back, and tries again after twice as many waves"),
+    (
+        "score",
+        "look",
+        "of classes, the loss after the temperature that suits the network best "
+        "([why](study.md#how-sure-the-networks-are))",
+    ),
     ("proposals", "sampler", "Optuna's TPE, a bracket at a time, from the best and the latest trials"),
     ("ensemble", "ensemble", "bagged greedy selection on held-out rows"),
     ("early end", "ending", "of a budget in time: where the ensemble's gain over four waves, on ten parts of the "

@@ -110,9 +110,13 @@ def alone(ready: Prepared, events: list[Event]) -> list[list[float]]:
     for event in events:
         if event.score < best:
             best = event.score
-            count = len(event.test)
+            count, problem = len(event.test), ready.problem
+            held = torch.isfinite(event.held).all(-1)
+            weights = torch.ones(1, int(held.sum()))
+            # One temperature, of the held-out rows, as the recipe would have it.
+            found = problem.heads[0].temperatures(event.held[held][None], problem.rows.targets[held], weights)
             batch = Batch(None, targets.expand(count, *targets.shape), torch.ones(count, len(targets)))
-            course.append([event.seconds, best, float(ready.problem.score(event.test, batch).mean())])
+            course.append([event.seconds, best, float(problem.score(event.test / found, batch).mean())])
     return course
 
 
@@ -140,6 +144,11 @@ def ensembles(ready: Prepared, events: list[Event], points: int = 16) -> list[li
         loss = float(library.loss(library.mean(shares)[None], torch.arange(len(library))))
         mean = sum(share * problem.answers(best[place].test) for place, share in shares.items())
         assert isinstance(mean, Tensor)
-        test = float(problem.answer_score(mean, targets, torch.ones(len(targets))).mean())
+        head = problem.heads[0]
+        temperature = library.temperatures(library.mean(shares))[0]
+        tempered = (mean.clamp(min=1e-7).log() / temperature) if head.classes else mean
+        count = len(mean)
+        batch = Batch(None, targets.expand(count, *targets.shape), torch.ones(count, len(targets)))
+        test = float(problem.score(tempered, batch).mean())
         course.append([float(now) + took, loss, test])
     return course

@@ -6,7 +6,7 @@ from poise.predict.dropout_at_test import DropoutAtTest
 from poise.predict.ensemble import Ensemble, average_probabilities
 from poise.predict.snapshot_ensemble import SnapshotEnsemble
 from poise.predict.swag import Swag
-from poise.predict.temperature import Calibrated, Temperature, calibrate, fit_temperature
+from poise.predict.temperature import Calibrated, Temperature, calibrate, fit_temperature, fit_temperatures
 
 __all__ = [
     "AugmentationAtTest",
@@ -22,4 +22,5 @@ __all__ = [
     "calibration",
     "expected_calibration_error",
     "fit_temperature",
+    "fit_temperatures",
 ]

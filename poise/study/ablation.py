@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from poise.study.arms import Arms, train_arms
 from poise.study.cohort import Plan
 from poise.study.fit import Fitted
-from poise.study.gap import model_of, predictions_of
+from poise.study.gap import arm_of, predictions_of
 from poise.study.halt import Halt
 from poise.study.metrics import measure, metrics_of, over_seeds
 from poise.study.prepare import Prepared
@@ -112,8 +111,7 @@ def ablate(
         found = []
         for member, fold in zip(trained.members(label), trained.fold, strict=True):
             rows = ready.development[fitted.folds.validation[fold].numpy() > 0]
-            model = model_of(ready, trained.stack.select(torch.tensor([member])))
-            found.append(measure(metric, predictions_of(ready, model, rows)))
+            found.append(measure(metric, predictions_of(ready, arm_of(ready, trained, member), rows)))
         scores[label] = np.array(found)
     if not how.parts:
         return trained, (), ()

@@ -33,6 +33,7 @@ class Arms:
     fold: tuple[int, ...]
     stack: Stack
     best_step: Tensor  # (arms, seeds)
+    temperatures: tuple[float, ...]  # of each member, fitted on its stop rows; 1 where the arm has none
     history: dict[str, list[tuple[int, float, float]]]
 
     def members(self, label: str) -> list[int]:
@@ -66,17 +67,19 @@ def train_arms(
         for arm in range(count):
             for place, own in enumerate(shard):
                 places[arm, own] = (number, arm * len(shard) + place)
-    offsets = np.cumsum([0, *[len(stack) for stack, _, _ in found]])
+    offsets = np.cumsum([0, *[len(one[0]) for one in found]])
     order = torch.tensor([int(offsets[places[a, s][0]]) + places[a, s][1] for a in range(count) for s in range(seeds)])
-    stacks = [stack for stack, _, _ in found]
+    stacks = [one[0] for one in found]
     merged = join_stacks(stacks).select(order)
-    steps = torch.cat([best for _, best, _ in found])[order].reshape(count, seeds)
+    temperatures = torch.cat([own for _, _, _, own in found])[order].tolist()
+    steps = torch.cat([one[1] for one in found])[order].reshape(count, seeds)
     history = {
         label: [(step, float(train[arm * len(shards[0])]), float(stop[arm * len(shards[0])]))
                 for step, train, stop in found[0][2]]
         for arm, label in enumerate(arms)
     }  # fmt: skip
-    return Arms(tuple(arms), seeds, tuple(own % len(folds) for own in range(seeds)), merged, steps, history)
+    folds_of = tuple(own % len(folds) for own in range(seeds))
+    return Arms(tuple(arms), seeds, folds_of, merged, steps, tuple(temperatures), history)
 
 
 def _shard(
@@ -88,7 +91,7 @@ def _shard(
     own: Sequence[int],
     seed: int,
     halt: Halt | None,
-) -> tuple[Stack, Tensor, list[tuple[int, Tensor, Tensor]]]:
+) -> tuple[Stack, Tensor, list[tuple[int, Tensor, Tensor]], Tensor]:
     """Train the configurations with some of the seeds as one population: member config * len(own) + place."""
     pairs = [(config, number) for config in configs for number in own]
     cohort = Cohort(
@@ -102,4 +105,4 @@ def _shard(
         fold_of=[number % len(folds) for _, number in pairs],
     )
     cohort.train(plan.steps, halt)
-    return cohort.stack(), cohort.population.best_step.cpu(), cohort.history
+    return cohort.stack(), cohort.population.best_step.cpu(), cohort.history, cohort.temperatures()

@@ -17,6 +17,7 @@ from poise.study.halt import Halt
 from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.space import Config, Space
+from poise.study.tempering import tempered
 
 __all__ = ["Candidate", "Watcher", "bracket", "restored"]
 
@@ -139,7 +140,7 @@ class _Heat:
         scores, outputs = cohort.validation()
         losses, steps = cohort.train_loss(), cohort.best_steps()
         for place in sorted(places, key=lambda place: float(scores[place])):
-            config, score = cohort.configs[place], float(scores[place])
+            config, score = tempered(cohort.problem, cohort.configs[place], outputs[place]), float(scores[place])
             sound = math.isfinite(score)
             dials = config.dials | {"lr": config.lr}
             step = cohort.population.state.step

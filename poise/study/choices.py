@@ -10,13 +10,15 @@ from poise.batch import ColorJitter, Crop, CutMix, Cutout, Flip, InputNoise, Lab
 from poise.core.regularizer import Regularizer
 from poise.gradient import ClipNorm
 from poise.network import BatchNorm, Dropout, HiddenNoise
+from poise.predict import Temperature
 from poise.stop import Patience
 from poise.update import L1, Decay
 
 __all__ = ["IMAGE", "TABLE", "Choices", "Rival", "Start"]
 
 Start = tuple[tuple[str, ...], dict[str, float], float]
-"""A configuration that a search begins with: the parts that are on, their dials, the learning rate."""
+"""A configuration that a search begins with: the parts that are on beside those that always are, their dials, the
+learning rate."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ TABLE = Choices(
         L1(1e-5),
         Ema(0.99),
         Patience(12),
+        Temperature(),
     ),
     ranges={
         "dropout.p": (0.02, 0.6),
@@ -107,6 +110,7 @@ TABLE = Choices(
     },
     fixed=frozenset(
         {"patience.evaluations", "patience.minimum_change", "cut_mix.alpha", "mixup.share", "batch_norm.share"}
+        | {"temperature.temperature"}
     ),
     log=frozenset(
         {"decay.rate", "l1.weight", "clip_norm.limit", "mixup.alpha", "input_noise.scale", "hidden_noise.scale"}
@@ -114,11 +118,12 @@ TABLE = Choices(
     rare=("hidden_noise", "input_noise", "swap_noise", "cut_mix", "l1", "clip_norm"),
     lr=(5e-4, 2e-2),
     starts=(
-        (("dropout", "decay", "patience", "ema", "clip_norm", "batch_norm"), _MILD, 4e-3),
-        (("dropout", "decay", "patience", "ema", "clip_norm"), _MILD, 3e-3),
-        (("dropout", "decay", "patience", "ema", "mixup", "label_smoothing", "swap_noise"), _MILD, 3e-3),
-        (("patience", "decay"), {"decay.rate": 0.5}, 2e-3),
-        (("dropout", "patience"), {"dropout.p": 0.4}, 2e-3),
+        (("dropout", "decay", "ema", "clip_norm", "batch_norm"), _MILD, 4e-3),
+        (("dropout", "decay", "ema", "label_smoothing", "batch_norm"), _MILD | {"label_smoothing.amount": 0.1}, 4e-3),
+        (("dropout", "decay", "ema", "clip_norm"), _MILD, 3e-3),
+        (("dropout", "decay", "ema", "mixup", "label_smoothing", "swap_noise"), _MILD, 3e-3),
+        (("decay",), {"decay.rate": 0.5}, 2e-3),
+        (("dropout",), {"dropout.p": 0.4}, 2e-3),
     ),
     rival=Rival(
         "tuned dropout", tuple((("dropout",), {"dropout.p": p}, lr) for p in (0.1, 0.25, 0.4, 0.6) for lr in _RATES)
@@ -126,7 +131,7 @@ TABLE = Choices(
 )
 """What a study of a table may combine."""
 
-_SHIFTED = ("batch_norm", "crop", "decay", "patience", "ema")
+_SHIFTED = ("batch_norm", "crop", "decay", "ema")
 _AUGMENTED = (*_SHIFTED, "flip")
 
 IMAGE = Choices(
@@ -144,6 +149,7 @@ IMAGE = Choices(
         Decay(0.05),
         Ema(0.99),
         Patience(12),
+        Temperature(),
     ),
     ranges={
         "dropout.p": (0.02, 0.5),
@@ -161,7 +167,7 @@ IMAGE = Choices(
     },
     fixed=frozenset(
         {"patience.evaluations", "patience.minimum_change", "cut_mix.alpha", "mixup.share", "batch_norm.share"}
-        | {"flip.vertical", "cutout.share", "color_jitter.saturation", "color_jitter.hue"}
+        | {"temperature.temperature", "flip.vertical", "cutout.share", "color_jitter.saturation", "color_jitter.hue"}
     ),
     log=frozenset({"decay.rate", "clip_norm.limit", "mixup.alpha"}),
     rare=("color_jitter", "cutout", "cut_mix", "clip_norm"),
@@ -169,12 +175,12 @@ IMAGE = Choices(
     starts=(
         (_AUGMENTED, {"decay.rate": 0.05}, 4e-3),
         # What loses to the network alone is no recipe: where trainings are short or images many, little is needed.
-        (("batch_norm", "patience"), {}, 1e-2),
-        (("patience",), {}, 1e-2),
+        (("batch_norm",), {}, 1e-2),
+        ((), {}, 1e-2),
         ((*_SHIFTED, "cutout", "label_smoothing"), {}, 3e-3),  # no flip: digits and letters have a right side
         ((*_AUGMENTED, "mixup"), {}, 3e-3),
         ((*_AUGMENTED, "cut_mix"), {"cut_mix.share": 0.5}, 3e-3),
-        (("batch_norm", "dropout", "decay", "patience"), {"decay.rate": 0.2}, 2e-3),
+        (("batch_norm", "dropout", "decay"), {"decay.rate": 0.2}, 2e-3),
     ),
     rival=Rival("flips and crops alone", tuple((("flip", "crop"), {}, lr) for lr in _RATES)),
 )

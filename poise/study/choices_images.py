@@ -18,9 +18,9 @@ _SIDE = 32  # pixels that the ranges of IMAGE and the recipes are meant for
 
 
 def _start(recipe: Recipe, lr: float) -> Start:
-    """Return a recipe as a configuration, with early stopping, which costs nothing."""
+    """Return a recipe as a configuration."""
     names = tuple(part.name for part in recipe)
-    return ((*names, "patience"), {key: float(value) for key, value in recipe.dials().items()}, lr)
+    return (names, {key: float(value) for key, value in recipe.dials().items()}, lr)
 
 
 def _beside(

@@ -72,11 +72,11 @@ RECURRENT = Choices(
     rare=(),
     lr=(1e-3, 3e-2),
     starts=(
-        ((*_AWD, "ema", "patience"), {}, 1e-2),
-        (("locked_dropout", "clip_norm", "decay", "ema", "patience"), {}, 1e-2),
-        (("locked_dropout", "recurrent_drop_connect", "clip_norm", "patience"), {"locked_dropout.p": 0.5}, 1e-2),
-        (("clip_norm", "decay", "ema", "patience"), {"decay.rate": 0.5}, 5e-3),
-        (("patience",), {}, 3e-3),
+        ((*_AWD, "ema"), {}, 1e-2),
+        (("locked_dropout", "clip_norm", "decay", "ema"), {}, 1e-2),
+        (("locked_dropout", "recurrent_drop_connect", "clip_norm"), {"locked_dropout.p": 0.5}, 1e-2),
+        (("clip_norm", "decay", "ema"), {"decay.rate": 0.5}, 5e-3),
+        ((), {}, 3e-3),
     ),
     rival=Rival("AWD-LSTM's parts, untuned", tuple((_AWD, _PUBLISHED, lr) for lr in (1e-3, 3e-3, 1e-2))),
 )
@@ -109,11 +109,11 @@ TRANSFORMER = Choices(
     rare=("embedding_dropout", "attention_dropout", "drop_path", "label_smoothing"),
     lr=(5e-4, 1e-2),
     starts=(
-        ((*_DROPPED, "attention_dropout", "clip_norm", "decay", "ema", "patience"), {}, 3e-3),
-        ((*_DROPPED, "clip_norm", "decay", "patience"), {f"{name}.p": 0.2 for name in _DROPPED}, 3e-3),
-        (("dropout_branches", "drop_path", "clip_norm", "decay", "patience"), {}, 2e-3),
-        (("clip_norm", "decay", "patience"), {"decay.rate": 0.5}, 2e-3),
-        (("patience",), {}, 1e-3),
+        ((*_DROPPED, "attention_dropout", "clip_norm", "decay", "ema"), {}, 3e-3),
+        ((*_DROPPED, "clip_norm", "decay"), {f"{name}.p": 0.2 for name in _DROPPED}, 3e-3),
+        (("dropout_branches", "drop_path", "clip_norm", "decay"), {}, 2e-3),
+        (("clip_norm", "decay"), {"decay.rate": 0.5}, 2e-3),
+        ((), {}, 1e-3),
     ),
     rival=Rival("dropout in three places", tuple((_DROPPED, {}, lr) for lr in (1e-3, 3e-3, 1e-2))),
 )

@@ -18,7 +18,7 @@ from poise.study.folds import Folds
 from poise.study.halt import Halt
 from poise.study.look import Look
 from poise.study.problem import Problem
-from poise.study.space import Config
+from poise.study.space import TEMPERATURE, Config
 from poise.train.inherit import inherit
 from poise.train.optimizers import Adam
 from poise.train.population import Population
@@ -131,12 +131,12 @@ class Cohort:
     @cached_property
     def stop(self) -> Look:
         """The rows that say when to stop."""
-        return Look(self._there, self.folds.stop.to(self.plan.device))
+        return Look(self._there, self._moved(self.folds.stop))
 
     @cached_property
     def validated(self) -> Look:
         """The rows that choose among configurations."""
-        return Look(self._there, self.folds.validation.to(self.plan.device))
+        return Look(self._there, self._moved(self.folds.validation))
 
     def train(self, until: int, halt: Halt | None = None) -> bool:
         """Train to step `until`, evaluating on each member's stop rows every `plan.every` steps.
@@ -156,9 +156,9 @@ class Cohort:
 
     def advance(self, until: int) -> None:
         """Train to the next evaluation, or to step `until` if that comes first, and evaluate."""
-        population, fold = self.population, self.fold.to(self.plan.device)
+        population, stop, fold = self.population, self.stop, self._moved(self.fold)
         loss = self.steps(min(self.plan.every, until - population.state.step))
-        scores = population.evaluate(self.stop.data, self.stop.score(fold), self.stop.rows(fold))
+        scores = population.evaluate(stop.data, stop.score(fold, self._moved(self.tempered)), stop.rows(fold))
         self.history.append((population.state.step, loss, scores.cpu()))
 
     def steps(self, count: int) -> Tensor:
@@ -175,8 +175,8 @@ class Cohort:
         """Return each configuration's score (C,) over all its folds, and its outputs (C, N, K), NaN where no fold
         held the row out. Weights are those that stopping kept.
         """
-        look = self.validated
-        judged = look.judge(partial(self.population.outputs, best=True), self.fold.to(self.plan.device))
+        look, answer = self.validated, partial(self.population.outputs, best=True)
+        judged = look.judge(answer, self._moved(self.fold), self._moved(self.tempered))
         scores, outputs = (tensor.cpu() for tensor in judged)
         scores = torch.where(torch.isfinite(scores) & ~self.population.diverged.cpu(), scores, torch.inf)
         numbers, held = look.numbers.cpu(), look.held.cpu() > 0
@@ -185,6 +185,22 @@ class Cohort:
             fold = int(self.fold[member])
             found[place, numbers[fold][held[fold]]] = outputs[member, held[fold]]
         return self._means(scores), found
+
+    @property
+    def tempered(self) -> Tensor:
+        """Which members (M,) have a temperature, which is fitted to them once they are trained."""
+        return torch.tensor([TEMPERATURE in self.configs[place].on for place in self.owner])
+
+    def temperatures(self) -> Tensor:
+        """Return each member's temperature (M,), of its stop rows; 1 of those that have none."""
+        tempered = self.tempered
+        if not bool(tempered.any()):
+            return torch.ones(len(tempered))
+        found = self.stop.temperatures(partial(self.population.outputs, best=True), self._moved(self.fold))
+        return torch.where(tempered, found.cpu(), 1.0)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.plan.device)
 
     def _sums(self, values: Tensor) -> Tensor:
         """Return the sums (C,) over each configuration's members of (M,)."""

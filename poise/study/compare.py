@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from poise.data.characters import CharacterEncoder
 from poise.study.baselines import boosting, plain_families, plain_networks
@@ -18,6 +19,8 @@ from poise.study.ngrams import NGrams, best_order
 from poise.study.prepare import Prepared
 from poise.study.readings import Readings
 from poise.study.result import Arm, Score
+from poise.study.space import TEMPERATURE
+from poise.study.tempering import DIAL
 
 __all__ = ["compare"]
 
@@ -73,7 +76,9 @@ def compare(
         found, order = _of_counts(ready, fitted, ready.encoder)
         add(f"{order}-grams", found, clock.spent() - began, "Witten-Bell, the best order on validation")
     spent = clock.spent()
-    add("poise network", predictions_of(ready, model.single(0), test), spent, "the best recipe, one network")
+    own = (fitted.best.dials[DIAL],) if TEMPERATURE in fitted.best.on else fitted.temperatures
+    network = model_of(ready, fitted.stack.select(torch.tensor([0])), temperatures=own)
+    add("poise network", predictions_of(ready, network, test), spent, "the best recipe, one network")
     many = f"{len(fitted.stack)} networks of {len(fitted.chosen)} recipes"
     add("poise ensemble", predictions_of(ready, model, test), spent, many)
     return tuple(arms)

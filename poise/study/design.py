@@ -39,6 +39,8 @@ class NetworkDesign(ABC):
 
     boosting: ClassVar[bool] = False
     """Whether gradient boosting can learn from the same inputs, and so is a rival."""
+    bagged: ClassVar[bool] = False
+    """Whether retrained networks leave rows out, in turn, for a temperature that fits them."""
 
     described: ClassVar[str] = "the manifest describes"
     """What describes the networks of a saved model."""

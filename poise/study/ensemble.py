@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -43,9 +44,9 @@ class Library:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def loss(self, answers: Tensor, rows: Tensor) -> Tensor:
-        """Return the losses (C,) of answers (C, n, W) on the rows of these numbers (n,)."""
-        return self.problem.answer_score(answers, self.targets[rows], self.weights[rows])
+    def loss(self, answers: Tensor, rows: Tensor, temperatures: Sequence[float] | None = None) -> Tensor:
+        """Return the losses (C,) of answers (C, n, W) on the rows of these numbers (n,), each after its temperature."""
+        return self.problem.answer_score(answers, self.targets[rows], self.weights[rows], temperatures)
 
     def gain(self, before: Tensor, now: Tensor, seed: int) -> tuple[float, float]:
         """Return by how much less the answers `now` (n, W) lose than those `before`, and the noise of that.
@@ -61,8 +62,14 @@ class Library:
         return float(gains.mean()), float(gains.std()) / BLOCKS**0.5
 
     def shares(self, seed: int, *, picks: int = 20, bags: int = 10, members: int = MEMBERS) -> dict[int, float]:
-        """Return {place among the candidates: share}, the best single candidate always among them."""
-        found = greedy_weights(self.answers, self.loss, picks=picks, bags=bags, seed=seed)
+        """Return {place among the candidates: share}, the best single candidate always among them.
+
+        Ensembles are compared at one temperature: that of the best candidate, and then that of a first choice.
+        """
+        found = torch.eye(len(self.answers))[0]
+        for count in dict.fromkeys((max(1, bags // 3), bags)):
+            loss = partial(self.loss, temperatures=self.temperatures(torch.tensordot(found, self.answers, 1)))
+            found = greedy_weights(self.answers, loss, picks=picks, bags=count, seed=seed)
         kept = {place: float(share) for place, share in enumerate(found) if share >= LEAST}
         kept = dict(sorted(kept.items(), key=lambda item: -item[1])[:members])
         kept.setdefault(0, LEAST)  # its recipe is the study's, and member 0 must be its network

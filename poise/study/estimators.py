@@ -131,7 +131,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         design = Design(width=int(self.width), depth=int(self.depth), embedding=self.embedding)
         learned = [codes[place] for place in self._learned]
         problem = Problem.of(inputs, learned, heads, plan=design.plan(encoder), weights=own, design=design)
-        space = Space(self.parts, classification=of_classes)
+        space = Space(self.parts, classification=of_classes, several=len(heads) > 1)
         clock = Clock(parse_budget(self.budget))
         device = device_of("device", self.device)
         several = clock.budget.seconds >= 15 and clock.budget.trials > 30 and device == "cpu"

@@ -16,6 +16,7 @@ from poise.study.halt import Halt
 from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.space import Config, Space
+from poise.study.tempering import tempered
 
 __all__ = ["evolve", "perturbed"]
 
@@ -123,7 +124,8 @@ def _outcome(cohort: Cohort, lines: list[Lineage]) -> tuple[list[Trial], list[Ca
     for place in sorted(range(len(lines)), key=lambda place: float(scores[place])):
         score, kept, number = float(scores[place]), int(steps[place]), cohort.configs[place].number
         line = tuple((begin, _numbered(config, number)) for begin, config in lines[place])
-        config = [one for begin, one in line if begin < max(1, kept)][-1]
+        last = [one for begin, one in line if begin < max(1, kept)][-1]
+        config = tempered(cohort.problem, last, outputs[place])
         sound = math.isfinite(score)
         state = "finished" if sound else "diverged"
         trials.append(Trial(number, config.dials | {"lr": config.lr}, 0, step, float(losses[place]), score, state))

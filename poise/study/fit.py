@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poise.study.bags import bags_of
 from poise.study.bracket import Candidate, Watcher
 from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
@@ -166,7 +167,11 @@ def fit(
         config = Config(0, mild.dials, 1e-4, mild.on)
         candidates = [Candidate(config, math.inf, torch.empty(0), plan.steps, plan)]
     shares, temperatures = {0: 1.0}, (1.0,) * len(problem.heads)
-    retraining = Retraining(problem, space, candidates, clock, rate, settings.seed, settings.jobs, kept)
+    bags = None
+    if problem.design.bagged and time is None and any(head.classes for head in problem.heads):
+        task = problem.heads[problem.lead].task
+        bags = bags_of(targets, task=task, seed=settings.seed, groups=groups)
+    retraining = Retraining(problem, space, candidates, clock, rate, settings.seed, settings.jobs, kept, bags)
     if search.candidates:
         library = Library(problem, candidates)
         even = dict.fromkeys(range(len(candidates[:LARGEST])), 1 / len(candidates[:LARGEST]))
@@ -175,15 +180,15 @@ def fit(
         temperatures = library.temperatures(library.mean(shares))
     try:
         settings.tell(f"retraining {len(shares)} recipes on all rows", candidates[0].score, settings.search_share)
-        stack, weights = retraining.run(shares)
+        retrained = retraining.run(shares)
     except KeyboardInterrupt:
         if interrupted:
             raise
         interrupted, shares = True, {0: 1.0}
-        stack, weights = retraining.run(shares, most=1)
+        retrained = retraining.run(shares, most=1)
     best = candidates[0]
     return Fitted(
-        problem, space, folds, best.plan, rate, best.config, best.best_step, candidates, search.trials, stack, weights,
-        temperatures, interrupted, {candidates[place].config.number: share for place, share in shares.items()},
-        said, search.ending.said,
+        problem, space, folds, best.plan, rate, best.config, best.best_step, candidates, search.trials, retrained.stack,
+        retrained.shares, retrained.temperatures or temperatures, interrupted,
+        {candidates[place].config.number: share for place, share in shares.items()}, said, search.ending.said,
     )  # fmt: skip

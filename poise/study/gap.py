@@ -21,7 +21,7 @@ from poise.study.result import Curve, Gap, Interval
 from poise.study.text_scores import read_windows
 from poise.train.stack import Stack
 
-__all__ = ["answers_of", "curve_of", "gaps_of", "model_of", "predictions_of", "together"]
+__all__ = ["answers_of", "arm_of", "curve_of", "gaps_of", "model_of", "predictions_of", "together"]
 
 
 def model_of(
@@ -36,6 +36,12 @@ def model_of(
     even = torch.full((len(stack),), 1 / len(stack)) if shares is None else shares
     answers = answers_of(ready.targets, problem.heads, temperatures or (1.0,) * len(problem.heads))
     return StudyModel(stack, even, answers, ready.encoder, structure or Recipe(), problem.design, problem.edges())
+
+
+def arm_of(ready: Prepared, arms: Arms, member: int) -> StudyModel:
+    """Return a model of one network of the arms, with its temperature."""
+    temperatures = (arms.temperatures[member], *[1.0] * (len(ready.problem.heads) - 1))
+    return model_of(ready, arms.stack.select(torch.tensor([member])), temperatures=temperatures)
 
 
 def answers_of(
@@ -82,7 +88,7 @@ def gaps_of(ready: Prepared, folds: Folds, arms: Arms, label: str, seed: int) ->
     """Return the gap of one arm for each metric: rows by bootstrap for the first seed, and the mean over seeds."""
     found: list[dict[str, Found]] = []
     for member, fold in zip(arms.members(label), arms.fold, strict=True):
-        model = model_of(ready, arms.stack.select(torch.tensor([member])))
+        model = arm_of(ready, arms, member)
         places = {
             "train": ready.development[folds.train[fold].numpy()],
             "validation": ready.development[folds.validation[fold].numpy() > 0],

@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poise.data.target import Task
-from poise.predict import fit_temperature
+from poise.predict import fit_temperatures
 from poise.train.losses import CrossEntropy, SquaredError
 
 __all__ = ["Head"]
+
+_LEAST = 1e-7  # of a probability, before its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,16 @@ class Head:
         """Return what an ensemble takes the mean of: probabilities, or the numbers themselves."""
         return torch.softmax(outputs, dim=-1) if self.classes else outputs
 
+    def temperatures(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Return what best divides the logits of each member, (M,), as `score` measures it; 1 of numbers.
+
+        Shapes: outputs (M, n, K), targets (M, n, K) or (n, K), weights (M, n) or (n,).
+        """
+        if not self.classes:
+            return torch.ones(len(outputs), device=outputs.device)
+        scaled = targets if self.class_weights is None else targets * self.class_weights
+        return fit_temperatures(outputs, scaled, weights, smoothing=1.0)
+
     def weighted(self, targets: Tensor, weights: Tensor) -> Tensor:
         """Return class targets (n, K) times the weights of their rows (n,) and classes."""
         assert self.classes is not None
@@ -93,13 +105,19 @@ class Head:
 
     def temperature(self, answers: Tensor, targets: Tensor, weights: Tensor) -> float:
         """Return what best divides the logarithms of probabilities (n, K) of rows with weights (n,); 1 of numbers."""
-        if not self.classes or not bool((weights > 0).any()):
-            return 1.0
-        return fit_temperature(answers.clamp(min=1e-7).log(), targets, self.weighted(targets, weights).sum(1))
+        return float(self.temperatures(answers.clamp(min=_LEAST).log()[None], targets, weights))
 
-    def answer_score(self, answers: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `score` returns, of answers (C, n, width) on the same rows: targets (n, width), weights (n,)."""
+    def answer_score(
+        self, answers: Tensor, targets: Tensor, weights: Tensor, temperature: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `score` returns, of answers (C, n, width) on the same rows: targets (n, width), weights (n,).
+
+        Of probabilities, it is what is lost after the temperature, or after each one's best: an ensemble has one.
+        """
         if self.classes:
-            picked = self.weighted(targets, weights)
-            return -(picked * answers.clamp(min=1e-7).log()).sum((1, 2)), picked.sum()
+            logits, picked = answers.clamp(min=_LEAST).log(), self.weighted(targets, weights)
+            divisor = self.temperatures(logits, targets, weights)[:, None, None] if temperature is None else temperature
+            scaled, mass = (logits / divisor).transpose(1, 2).contiguous(), picked.sum(-1)
+            lost = mass * torch.logsumexp(scaled, dim=1) - (picked.T * scaled).sum(1)
+            return lost.sum(1), mass.sum()
         return (torch.square(answers - targets).mean(-1) * weights).sum(1), weights.sum()

@@ -34,19 +34,36 @@ class Look:
         """Return the rows of `data` of members that train on the folds (M,); None if all members share them."""
         return None if len(self.numbers) == 1 else self.numbers[fold]
 
-    def score(self, fold: Tensor) -> Score:
-        """Return what scores the outputs (M, n, W) of members that train on the folds (M,)."""
+    def score(self, fold: Tensor, tempered: Tensor) -> Score:
+        """Return what scores the outputs (M, n, W) of members that train on the folds (M,).
+
+        Members that are `tempered` (M,) bool are scored after the temperature that suits them best here: what they
+        know counts, and not how sure they are of it.
+        """
         weights = self.weights[fold]
 
         def score(outputs: Tensor, batch: Batch) -> Tensor:
-            return self.problem.score(outputs, Batch(None, batch.targets, weights))
+            own = Batch(None, batch.targets, weights)
+            if bool(tempered.any()):
+                found = self.problem.heads[0].temperatures(outputs, batch.targets, weights)
+                outputs = outputs / torch.where(tempered, found, 1.0)[:, None, None]
+            return self.problem.score(outputs, own)
 
         return score
 
-    def judge(self, answer: Callable[[Tensor, Tensor | None], Tensor], fold: Tensor) -> tuple[Tensor, Tensor]:
+    def judge(
+        self, answer: Callable[[Tensor, Tensor | None], Tensor], fold: Tensor, tempered: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return the scores (M,) and outputs (M, n, W) of what answers on inputs and members' rows of them."""
-        rows = self.rows(fold)
-        outputs = answer(self.data.inputs, rows)
-        targets = self.data.targets
+        outputs, targets = self._answers(answer, fold)
+        return self.score(fold, tempered)(outputs, Batch(None, targets, None)), outputs
+
+    def temperatures(self, answer: Callable[[Tensor, Tensor | None], Tensor], fold: Tensor) -> Tensor:
+        """Return the temperature (M,) that suits each member best."""
+        outputs, targets = self._answers(answer, fold)
+        return self.problem.heads[0].temperatures(outputs, targets, self.weights[fold])
+
+    def _answers(self, answer: Callable[[Tensor, Tensor | None], Tensor], fold: Tensor) -> tuple[Tensor, Tensor]:
+        rows, targets = self.rows(fold), self.data.targets
         own = targets.expand(len(fold), *targets.shape) if rows is None else targets[rows]
-        return self.score(fold)(outputs, Batch(None, own, None)), outputs
+        return answer(self.data.inputs, rows), own

@@ -114,9 +114,18 @@ class Problem:
         blocks = self.blocks
         return torch.cat([head.answers(blocks.own(outputs, place)) for place, head in enumerate(self.heads)], dim=-1)
 
-    def answer_score(self, answers: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Return the loss (C,) of answers (C, n, W) on rows with targets (n, W or W + T) and weights (n,)."""
-        return _mean_over_heads([head.answer_score(*own) for head, *own in self.of_heads(answers, targets, weights)])
+    def answer_score(
+        self, answers: Tensor, targets: Tensor, weights: Tensor, temperatures: Sequence[float] | None = None
+    ) -> Tensor:
+        """Return the loss (C,) of answers (C, n, W) on rows with targets (n, W or W + T) and weights (n,).
+
+        Probabilities are scored after each head's temperature, or after the best of each answer.
+        """
+        scores = []
+        for place, (head, own, wanted, counted) in enumerate(self.of_heads(answers, targets, weights)):
+            temperature = None if temperatures is None else temperatures[place]
+            scores.append(head.answer_score(own, wanted, counted, temperature))
+        return _mean_over_heads(scores)
 
     def alone(self, place: int) -> Problem:
         """Return the problem of one head: the same rows, of which those without its label teach nothing."""

@@ -9,6 +9,9 @@ from torch import Tensor
 
 __all__ = ["greedy_weights"]
 
+MOST_ROWS = 4000
+"""Rows of a bag at most: what half of more rows would choose, these choose in less time."""
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Takes predictions (C, n, K) and row numbers (n,), returns losses (C,)."""
 
@@ -29,7 +32,7 @@ def greedy_weights(predictions: Tensor, loss: Loss, *, picks: int = 20, bags: in
     generator = torch.Generator().manual_seed(seed)
     weights = torch.zeros(count)
     for _ in range(bags):
-        chosen = torch.randperm(rows, generator=generator)[: max(1, rows // 2)]
+        chosen = torch.randperm(rows, generator=generator)[: max(1, min(rows // 2, MOST_ROWS))]
         bag = predictions[:, chosen]
         total = torch.zeros_like(bag[0])
         counts = torch.zeros(count)

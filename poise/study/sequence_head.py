@@ -57,6 +57,15 @@ class SequenceHead:
         """Return 1: another would need the probabilities of all characters."""
         return 1.0
 
-    def answer_score(self, answers: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `score` returns, of answers (C, n, T, 1) on the same rows, with weights (n,)."""
+    def temperatures(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Return 1 for each member, (M,), as `temperature` does."""
+        return torch.ones(len(outputs), device=outputs.device)
+
+    def answer_score(
+        self, answers: Tensor, targets: Tensor, weights: Tensor, temperature: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `score` returns, of answers (C, n, T, 1) on the same rows, with weights (n,).
+
+        A `temperature` changes nothing.
+        """
         return self.score(answers.clamp(min=1e-30).log(), targets, weights.expand(answers.shape[:2]))

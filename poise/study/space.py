@@ -11,7 +11,13 @@ from poise.core.errors import ArgumentError, shown
 from poise.core.recipe import Recipe
 from poise.study.choices import TABLE, Choices
 
-__all__ = ["Config", "Space"]
+__all__ = ["ALWAYS", "TEMPERATURE", "Config", "Space"]
+
+TEMPERATURE = "temperature"
+"""The part whose dial is not searched but fitted, to a network that is trained."""
+
+ALWAYS = ("patience", TEMPERATURE)
+"""Parts of every start and proposal: they cost nothing, and only the ablation takes them away."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,19 @@ class Config:
 class Space:
     """The superset of the chosen parts and its proposals; `choices` are those of tables or of images.
 
+    Parts that answer for `classification` alone are left out otherwise, a temperature also where there are `several`
+    targets.
+
     Raises: ArgumentError if a part is unknown; the message lists the known ones.
     """
 
     def __init__(
-        self, parts: Sequence[str] | None = None, *, classification: bool = True, choices: Choices = TABLE
+        self,
+        parts: Sequence[str] | None = None,
+        *,
+        classification: bool = True,
+        several: bool = False,
+        choices: Choices = TABLE,
     ) -> None:
         known = choices.parts
         names = list(known) if parts is None else list(parts)
@@ -39,7 +53,9 @@ class Space:
             if name not in known:
                 raise ArgumentError(f"`parts` must be among {', '.join(known)}; got {shown(name)}.")
         if not classification:
-            names = [name for name in names if name != "label_smoothing"]
+            names = [name for name in names if name not in ("label_smoothing", TEMPERATURE)]
+        elif several:
+            names = [name for name in names if name != TEMPERATURE]  # one would divide the outputs for all targets
         self.choices = choices
         self.names = tuple(name for name in known if name in names)
         self.recipe = Recipe(*(known[name] for name in self.names))
@@ -72,7 +88,7 @@ class Space:
         """Return the configurations that every search begins with: the usual suspects, mild and strong."""
         found: list[Config] = []
         for on, values, lr in self.choices.starts:
-            config = self.config(first + len(found), [n for n in on if n in self.names], values, lr)
+            config = self.config(first + len(found), [n for n in self.names if n in on or n in ALWAYS], values, lr)
             if all(config.dials != other.dials or config.lr != other.lr for other in found):
                 found.append(config)
         return found
@@ -82,8 +98,7 @@ class Space:
         lr = trial.suggest_float("lr", *self.choices.lr, log=True)
         on, values = [], {}
         for name in self.names:
-            # Early stopping with the best restored costs nothing and is switched off by the ablation only.
-            if name == "patience" or trial.suggest_categorical(f"{name}?", [True, False]):
+            if name in ALWAYS or trial.suggest_categorical(f"{name}?", [True, False]):
                 on.append(name)
                 for key in self.searched([name]):
                     values[key] = trial.suggest_float(key, *self.range_of(key), log=self.is_log(key))
@@ -100,7 +115,7 @@ class Space:
         slowest, fastest = self.choices.lr
         params: dict[str, Any] = {"lr": min(max(config.lr, slowest), fastest)}
         for name in self.names:
-            if name != "patience":
+            if name not in ALWAYS:
                 params[f"{name}?"] = name in config.on
             if name in config.on:
                 for key in self.searched([name]):

@@ -185,7 +185,8 @@ class Study:
     def _run(self, ready: Prepared, clock: Clock, record: Record | None) -> StudyResult:
         self._notes = ()
         classes = any(head.classes for head in ready.problem.heads)
-        space = Space(self.parts, classification=classes, choices=self.source.choices)
+        several = len(ready.problem.heads) > 1
+        space = Space(self.parts, classification=classes, several=several, choices=self.source.choices)
         settings = Settings(
             self.seed,
             self.jobs,

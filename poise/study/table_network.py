@@ -38,6 +38,7 @@ class Design(NetworkDesign):
     residual: bool = False
 
     boosting: ClassVar[bool] = True
+    bagged: ClassVar[bool] = True
 
     @property
     def choices(self) -> Choices:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 from poise.study.ablation import FULL, ArmsPlan
 from poise.study.arms import Arms, train_arms
 from poise.study.fit import Fitted
-from poise.study.gap import model_of, predictions_of
+from poise.study.gap import arm_of, predictions_of
 from poise.study.halt import Halt
 from poise.study.labels import is_known
 from poise.study.metrics import METRICS, Several, measure, over_seeds
@@ -61,6 +60,6 @@ def _scores(ready: Prepared, arms: Arms, rows: np.ndarray, metric: str, target: 
     """Return the recipe's score in one target on rows that know it, (seeds,)."""
     found = []
     for member in arms.members(FULL):
-        own = predictions_of(ready, model_of(ready, arms.stack.select(torch.tensor([member]))), rows)
+        own = predictions_of(ready, arm_of(ready, arms, member), rows)
         found.append(measure(metric, own.parts[target] if isinstance(own, Several) else own))
     return np.array(found)

@@ -25,7 +25,7 @@ PROBLEM = Problem.of(
 )
 SPACE = Space(["dropout", "decay", "patience"])
 BEST = SPACE.config(5, ("dropout", "decay"), {"dropout.p": 0.3, "decay.rate": 0.5}, lr=1e-3)
-ARMS = Arms((), 0, (), Stack(torch.nn.Identity(), {}, {}), torch.zeros(0), {})
+ARMS = Arms((), 0, (), Stack(torch.nn.Identity(), {}, {}), torch.zeros(0), (), {})
 
 
 def worth(without: list[float], only: list[float] | None, full: list[float], nothing: list[float]) -> Contribution:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from poise.core.errors import StudyError
-from poise.study import retraining as module
+from poise.study.bags import bags_of
 from poise.study.bracket import Candidate
 from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Cohort, Plan
+from poise.study.design import NetworkDesign
 from poise.study.ensemble import LEAST, Library
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folds import Folds, make_folds
@@ -64,7 +65,10 @@ def test_shares_sum_to_1_over_networks_and_over_configurations(found: Fitted) ->
 def test_the_best_candidate_is_the_studys_and_member_0_is_its_network(found: Fitted, ready: Prepared) -> None:
     assert found.best == found.candidates[0].config
     assert found.candidates[0].score == min(candidate.score for candidate in found.candidates)
-    own = refit(ready.problem, SPACE.recipe, [found.candidates[0]], [0], 0)
+    bags = bags_of(ready.strata, task="classification", seed=0)
+    assert bags is not None
+    own = refit(ready.problem, SPACE.recipe, [found.candidates[0]], [0], 0, None, None, bags, [len(bags) - 1])
+    assert bags.train[-1].tolist() == list(range(len(ready.problem.rows))), "the report's network learns from all rows"
     inputs = ready.problem.rows.inputs
     torch.testing.assert_close(found.stack.outputs(inputs)[0], own.outputs(inputs)[0], atol=2e-5, rtol=2e-5)
 
@@ -121,13 +125,42 @@ def test_products_are_rounded_where_the_budget_is_in_time_alone(
     assert watcher.products == {products} == {found.plan.products}
 
 
-def test_the_temperature_is_the_best_on_the_held_out_rows_and_never_worse_than_none(
-    found: Fitted, ready: Prepared
+def test_networks_too_few_for_bags_have_the_best_temperature_on_the_held_out_rows(
+    ready: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = loss(ready.problem, found, found.temperatures[0])
-    assert own <= loss(ready.problem, found, 1.0)
-    for factor in (0.9, 1.1):
-        assert own <= loss(ready.problem, found, found.temperatures[0] * factor) + 1e-9
+    monkeypatch.setattr("poise.study.retraining.NETWORKS", 4)
+    few = fitted(ready)
+    own = loss(ready.problem, few, few.temperatures[0])
+    assert own < loss(ready.problem, few, 1.0)
+    # Smoothed by one row more, it need not be the best to the last digit.
+    for factor in (0.7, 1.4):
+        assert own < loss(ready.problem, few, few.temperatures[0] * factor)
+
+
+def test_many_networks_have_the_temperature_of_the_rows_that_they_left_out(found: Fitted, ready: Prepared) -> None:
+    bags = bags_of(ready.strata, task="classification", seed=0)
+    assert bags is not None
+    places = {candidate.config.number: place for place, candidate in enumerate(found.candidates)}
+    shares = {places[number]: share for number, share in found.chosen.items()}
+    clock = Clock(parse_budget("4trials"))
+    own = Retraining(ready.problem, SPACE, found.candidates, clock, 0.0, 0, 1, bags=bags).run(shares)
+    assert own.temperatures == found.temperatures
+    for name, weight in own.stack.weights.items():
+        assert weight.equal(found.stack.weights[name]), name
+
+
+@pytest.mark.parametrize("reason", ["numbers", "time", "images"])
+def test_without_a_temperature_or_in_order_of_time_all_networks_learn_from_all_rows(
+    reason: str, ready: Prepared, numbers: Prepared, monkeypatch: pytest.MonkeyPatch, short: None
+) -> None:
+    seen = []
+    monkeypatch.setattr("poise.study.fit.Retraining", lambda *args: seen.append(args[-1]) or Retraining(*args))
+    own = numbers if reason == "numbers" else ready
+    if reason == "images":
+        monkeypatch.setattr(Design, "bagged", NetworkDesign.bagged)
+    time = np.arange(len(own.strata)) if reason == "time" else None
+    fit(own.problem, own.strata, SPACE, Clock(parse_budget("4trials")), Settings(), time=time)
+    assert seen == [None]
 
 
 def test_a_retrained_network_takes_exactly_its_best_number_of_steps_on_all_rows(ready: Prepared) -> None:
@@ -205,18 +238,24 @@ def test_where_every_configuration_diverges_a_mild_one_is_trained(ready: Prepare
     ended = fitted(ready)
     assert {trial.state for trial in ended.trials} == {"diverged"}
     assert ended.best.lr == 1e-4
-    assert ended.temperatures[0] == 1.0
+    assert 0.05 <= ended.temperatures[0] <= 20
     assert bool(torch.isfinite(ended.stack.outputs(ready.problem.rows.inputs)).all())
 
 
-def test_a_network_that_diverges_on_all_rows_leaves_its_share_to_the_others(found: Fitted) -> None:
+def test_a_network_that_diverges_on_all_rows_leaves_its_share_to_the_others(
+    found: Fitted, ready: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = found.stack.select(torch.arange(len(found.stack)))
     next(iter(broken.weights.values()))[1] = torch.nan
-    stack, weights = module._sound(broken, found.shares)
-    assert len(stack) == len(found.stack) - 1 == len(weights)
-    assert float(weights.sum()) == pytest.approx(1.0, abs=1e-6)
+    own = Retraining(ready.problem, SPACE, found.candidates, Clock(parse_budget("4trials")), 0.0, 0, 1)
+    monkeypatch.setattr(Retraining, "_round", lambda *args: broken)
+    places = {candidate.config.number: place for place, candidate in enumerate(found.candidates)}
+    left = own.run({places[number]: share for number, share in found.chosen.items()})
+    assert len(left.stack) == len(found.stack) - 1 == len(left.shares)
+    assert float(left.shares.sum()) == pytest.approx(1.0, abs=1e-6)
+    monkeypatch.setattr(Retraining, "_round", lambda *args: broken.select(torch.tensor([1])))
     with pytest.raises(StudyError):
-        module._sound(broken.select(torch.tensor([1])), torch.ones(1))
+        own.run({0: 1.0}, most=1)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -248,9 +287,9 @@ def test_two_jobs_fit_the_same_ensemble_as_one_from_the_same_candidates(found: F
     one, two = (
         Retraining(ready.problem, SPACE, found.candidates, clock, 0.0, 0, jobs).run(shares, most=5) for jobs in (1, 2)
     )
-    assert one[1].equal(two[1])
-    for name, weight in one[0].weights.items():
-        assert weight.equal(two[0].weights[name]), name
+    assert one.shares.equal(two.shares)
+    for name, weight in one.stack.weights.items():
+        assert weight.equal(two.stack.weights[name]), name
 
 
 def test_a_small_table_gets_three_folds_and_what_is_asked_for_wins(ready: Prepared) -> None:

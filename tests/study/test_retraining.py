@@ -34,7 +34,9 @@ def retraining(ready: Prepared, budget: str, rate: float, jobs: int = 1) -> Retr
 
 
 def test_without_a_clock_there_are_sixteen_networks_by_shares(ready: Prepared) -> None:
-    stack, weights = retraining(ready, "9trials", 0.0).run(SHARES)
+    found = retraining(ready, "9trials", 0.0).run(SHARES)
+    stack, weights = found.stack, found.shares
+    assert found.temperatures is None, "no rows were left out"
     copies = [1 + int(13 * share) for share in SHARES.values()]
     assert len(stack) == sum(copies) <= NETWORKS
     wanted = [share / count for share, count in zip(SHARES.values(), copies, strict=True) for _ in range(count)]
@@ -54,7 +56,8 @@ def test_a_network_costs_its_own_steps(
 def test_time_that_the_first_round_leaves_goes_to_a_second(ready: Prepared) -> None:
     # By the rate there is time for the three recipes alone; but a step does not take a minute.
     own = retraining(ready, "60s", 60.0)
-    stack, weights = own.run(SHARES)
+    found = own.run(SHARES)
+    stack, weights = found.stack, found.shares
     assert own.rate < 1.0
     copies = [1 + int((MOST_NETWORKS - 3) * share) for share in SHARES.values()]
     assert len(stack) == sum(copies)
@@ -72,8 +75,7 @@ def test_time_that_the_first_round_leaves_goes_to_a_second(ready: Prepared) -> N
 
 def test_a_second_round_that_is_hardly_worth_it_is_left_out(ready: Prepared) -> None:
     own = retraining(ready, "60s", 60.0)
-    stack, _ = own.run(SHARES, most=6)
-    assert len(stack) == 3
+    assert len(own.run(SHARES, most=6).stack) == 3
 
 
 def test_a_killed_retraining_goes_on_with_those_that_had_left(

@@ -25,6 +25,7 @@ from poise.train.optimizers import Adam
 from poise.train.population import Population
 
 Make = Callable[..., Prepared]
+GRID = [1.05**power for power in range(-60, 61)]  # temperatures from 0.05 to 19
 
 
 def test_targets_stand_side_by_side_with_their_presence_behind(both: Prepared) -> None:
@@ -95,9 +96,17 @@ def test_answers_are_scored_as_the_search_scores_outputs(both: Prepared) -> None
     problem = both.problem
     outputs = torch.randn(3, len(problem.rows), 3, generator=torch.Generator().manual_seed(0))
     weights = torch.rand(len(problem.rows), generator=torch.Generator().manual_seed(1))
-    found = problem.answer_score(problem.answers(outputs), problem.rows.targets, weights)
-    targets = problem.rows.targets.expand(3, *problem.rows.targets.shape)
-    torch.testing.assert_close(found, problem.score(outputs, Batch(None, targets, weights.expand(3, -1))))
+    answers, wanted = problem.answers(outputs), problem.rows.targets
+    targets = wanted.expand(3, *wanted.shape)
+    for temperature in (1.0, 2.0):
+        found = problem.answer_score(answers, wanted, weights, (temperature, 1.0))
+        own = torch.cat([outputs[..., :2] / temperature, outputs[..., 2:]], dim=-1)
+        torch.testing.assert_close(found, problem.score(own, Batch(None, targets, weights.expand(3, -1))))
+    # Each after the temperature that suits it.
+    best = problem.answer_score(answers, wanted, weights)
+    for place in range(3):
+        grid = [float(problem.answer_score(answers[place : place + 1], wanted, weights, (t, 1.0))) for t in GRID]
+        assert 0.999 * min(grid) < float(best[place]) < 1.02 * min(grid) < grid[0]
 
 
 def test_a_population_learns_several_heads_as_torchs_own_loop_does(both: Prepared) -> None:

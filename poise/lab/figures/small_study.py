@@ -69,7 +69,7 @@ def scores_of_seed(name: str, strength: str, seed: int) -> dict[str, float]:
 def worth(name: str, strength: str, scores: Scores) -> list[Part]:
     """Return what each part was worth, as a study says it."""
     _, best, _ = _arms(_ready(name), strength)
-    arms = Arms(tuple(scores), 1, (0,), None, torch.zeros(1), {})  # type: ignore[arg-type]  # the scores tell all
+    arms = Arms(tuple(scores), 1, (0,), None, torch.zeros(1), (), {})  # type: ignore[arg-type]  # the scores tell all
     found = contributions(best, arms, {label: np.array(values) for label, values in scores.items()})
     return [
         Part(one.part, one.add_in or Interval(one.add_in_seeds[0], -np.inf, np.inf), one.add_in_seeds,
