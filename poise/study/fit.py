@@ -1,4 +1,4 @@
-"""From a prepared table to an ensemble: search, select on held-out rows, retrain on all rows."""
+"""From a prepared table to an ensemble: search, select on held-out rows, retrain."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def fit(
         shares = library.shares(settings.seed, members=min(MEMBERS, max(LEAST_RECIPES, networks)))
         temperatures = library.temperatures(library.mean(shares))
     try:
-        settings.tell(f"retraining {len(shares)} recipes on all rows", candidates[0].score, settings.search_share)
+        settings.tell(f"retraining {len(shares)} recipes", candidates[0].score, settings.search_share)
         retrained = retraining.run(shares)
     except KeyboardInterrupt:
         if interrupted:

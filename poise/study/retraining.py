@@ -1,4 +1,4 @@
-"""The retraining: the chosen configurations on all rows, as many networks as there is time for."""
+"""The retraining: the chosen configurations on the development rows, as many networks as there is time for."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Retrained:
 
 @dataclass
 class Retraining:
-    """Retrains candidates on all rows for their best number of steps, several seeds each.
+    """Retrains candidates for their best number of steps, several seeds each: on all rows, or with bags on most.
 
     `rate` is the seconds that a step of one network takes a worker, 0 where time is not what counts.
     """

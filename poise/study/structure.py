@@ -20,7 +20,7 @@ from poise.study.workers import run_all
 
 __all__ = ["Structures"]
 
-LOOKED_AT = 2
+LOOKED_AT = 3
 """Configurations that are trained with each structure: the first of those that a search begins with."""
 
 CLEAR = 2.0

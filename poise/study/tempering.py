@@ -13,6 +13,7 @@ from poise.study.space import TEMPERATURE, Config
 __all__ = ["DIAL", "tempered"]
 
 DIAL = f"{TEMPERATURE}.temperature"
+"""The dial that holds what was fitted."""
 
 
 def tempered(problem: Problem, config: Config, outputs: Tensor) -> Config:
