@@ -137,6 +137,18 @@ def test_networks_too_few_for_bags_have_the_best_temperature_on_the_held_out_row
         assert own < loss(ready.problem, few, few.temperatures[0] * factor)
 
 
+def test_an_ensemble_is_chosen_by_what_its_members_know_and_not_by_how_sure_they_are(ready: Prepared) -> None:
+    generator = torch.Generator().manual_seed(0)
+    true = torch.randn(400, 2, generator=generator)
+    labels = torch.multinomial(torch.softmax(true, -1), 1, generator=generator).flatten()
+    problem = Problem.of(np.zeros((400, 1)), [labels.numpy()], [Head("y", 2)], plan=ready.problem.plan, design=Design())
+    blurred = true + torch.randn(400, 2, generator=generator)
+    library = Library(problem, several([8 * true, 0.5 * blurred]))  # the first knows the truth, and is much too sure
+    plain = problem.answer_score(library.answers, library.targets, library.weights, (1.0,))
+    assert plain[0] > plain[1], "it loses more as it is"
+    assert library.shares(0)[0] > 0.8
+
+
 def test_many_networks_have_the_temperature_of_the_rows_that_they_left_out(found: Fitted, ready: Prepared) -> None:
     bags = bags_of(ready.strata, task="classification", seed=0)
     assert bags is not None

@@ -10,7 +10,7 @@ import pytest
 
 from poise.core.errors import ArgumentError
 from poise.study.choices import IMAGE, TABLE, Choices
-from poise.study.space import Space
+from poise.study.space import ALWAYS, Space
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +86,15 @@ def test_a_portfolio_of_few_parts_repeats_nothing() -> None:
     for parts in ([], ["dropout"], ["patience"]):
         found = Space(parts).portfolio(0)
         assert 1 <= len({(tuple(c.dials.items()), c.lr) for c in found}) == len(found)
+
+
+def test_what_is_always_on_is_in_every_start_and_proposal_and_never_a_switch() -> None:
+    space = Space()
+    for config in [*space.portfolio(0), *(config for _, config in proposals(space, 20))]:
+        assert set(ALWAYS) <= set(config.on)
+        assert not {f"{name}?" for name in ALWAYS} & set(space.as_trial(config))
+    numbers = Space(classification=False)
+    assert len(numbers.portfolio(0)) == len(space.portfolio(0)) - 1, "smoothed labels alone make a start of their own"
 
 
 def test_the_recipe_of_a_configuration_holds_the_parts_that_are_on_with_their_values() -> None:
