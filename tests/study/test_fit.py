@@ -14,10 +14,8 @@ from poise.study.bracket import Candidate
 from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Cohort, Plan
 from poise.study.design import NetworkDesign
-from poise.study.ensemble import LEAST, Library
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folds import Folds, make_folds
-from poise.study.heads import Head
 from poise.study.prepare import Prepared
 from poise.study.problem import Problem
 from poise.study.retraining import Retraining, refit
@@ -73,36 +71,6 @@ def test_the_best_candidate_is_the_studys_and_member_0_is_its_network(found: Fit
     torch.testing.assert_close(found.stack.outputs(inputs)[0], own.outputs(inputs)[0], atol=2e-5, rtol=2e-5)
 
 
-def several(outputs: list[torch.Tensor]) -> list[Candidate]:
-    plan = Plan(16, 16, 4)
-    return [Candidate(SPACE.config(number, ()), float(number), out, 4, plan) for number, out in enumerate(outputs)]
-
-
-def test_the_best_candidate_stays_in_an_ensemble_that_would_do_without_it(ready: Prepared) -> None:
-    targets, error = torch.randn(2, 60, 1, generator=torch.Generator().manual_seed(0))
-    plan = ready.problem.plan
-    problem = Problem.of(np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan, design=Design())
-    library = Library(problem, several([targets + 9, targets + error, targets - error]))
-    shares = library.shares(0)
-    assert shares[0] == pytest.approx(LEAST / (1 + LEAST))
-    assert sum(shares.values()) == pytest.approx(1.0)
-    assert library.temperatures(library.mean(shares)) == (1.0,)
-
-
-def test_an_ensemble_is_chosen_by_the_rows_that_have_weight_however_few(ready: Prepared) -> None:
-    targets = torch.randn(60, 1, generator=torch.Generator().manual_seed(0))
-    weights = np.zeros(60)
-    weights[[3, 30]] = 1
-    wrong = targets.clone()
-    wrong[[3, 30]] += 5  # right everywhere but on the rows that count
-    plan = ready.problem.plan
-    problem = Problem.of(
-        np.zeros((60, 1)), [targets.numpy()], [Head("y", None)], plan=plan, design=Design(), weights=weights
-    )
-    shares = Library(problem, several([wrong, targets + 1])).shares(0)
-    assert shares[1] > 0.9
-
-
 class Watcher:
     """Notes in what precision the search's networks multiply."""
 
@@ -135,18 +103,6 @@ def test_networks_too_few_for_bags_have_the_best_temperature_on_the_held_out_row
     # Smoothed by one row more, it need not be the best to the last digit.
     for factor in (0.7, 1.4):
         assert own < loss(ready.problem, few, few.temperatures[0] * factor)
-
-
-def test_an_ensemble_is_chosen_by_what_its_members_know_and_not_by_how_sure_they_are(ready: Prepared) -> None:
-    generator = torch.Generator().manual_seed(0)
-    true = torch.randn(400, 2, generator=generator)
-    labels = torch.multinomial(torch.softmax(true, -1), 1, generator=generator).flatten()
-    problem = Problem.of(np.zeros((400, 1)), [labels.numpy()], [Head("y", 2)], plan=ready.problem.plan, design=Design())
-    blurred = true + torch.randn(400, 2, generator=generator)
-    library = Library(problem, several([8 * true, 0.5 * blurred]))  # the first knows the truth, and is much too sure
-    plain = problem.answer_score(library.answers, library.targets, library.weights, (1.0,))
-    assert plain[0] > plain[1], "it loses more as it is"
-    assert library.shares(0)[0] > 0.8
 
 
 def test_many_networks_have_the_temperature_of_the_rows_that_they_left_out(found: Fitted, ready: Prepared) -> None:
