@@ -55,7 +55,8 @@ READING = """
 Twenty times sooner was the goal; it is not reached in the median. What a study gives, an ensemble, has the loops' best
 single loss some thirteen times sooner, a single configuration some three times. Three to seven times as many are
 trained in the same time, but the loops' sampler learns after each one and poise's after a wave of 32, and the lowest of
-hundreds of looks at the same validation rows is in part luck, which a goal of one number rewards.
+hundreds of looks at the same validation rows is in part luck, which a goal of one number rewards. These figures are
+older than the temperature in scores (see below), by which both would be measured now.
 
 Where it is slow (phoneme), long trainings pay, and the search begins with short ones: it tries longer ones in its
 second wave, and again after twice as many waves. Both ways train the same network. As studies do with a budget in
