@@ -21,6 +21,7 @@ import platform
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "benchmarks" / "results" / "search.jsonl"
 DATA = ROOT.parent / "shared" / "data" / "tables"
 TABLES = ("credit_g", "vehicle", "concrete", "phoneme", "spambase", "abalone")
-PARTS = ("batch_norm", "dropout", "mixup", "label_smoothing", "decay", "patience")
+PARTS = ("batch_norm", "dropout", "mixup", "label_smoothing", "decay", "patience", "temperature")
 ARMS = ("population", "loops")
 
 
@@ -63,7 +64,7 @@ def setting(ready: Prepared, seed: int) -> tuple[Space, Any, Any]:
     space = Space(PARTS, classification=ready.problem.heads[0].task == "classification")
     count = 3 if len(ready.problem.rows) < 1_500 else 1
     folds = make_folds(ready.strata, task=ready.problem.heads[0].task, count=count, seed=seed)
-    return space, folds, plan_for(int(folds.train.shape[1]), products=TIMED_PRODUCTS)
+    return space, folds, replace(plan_for(int(folds.train.shape[1])), products=TIMED_PRODUCTS)
 
 
 def come_up() -> int:

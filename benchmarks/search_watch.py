@@ -144,11 +144,7 @@ def ensembles(ready: Prepared, events: list[Event], points: int = 16) -> list[li
         loss = float(library.loss(library.mean(shares)[None], torch.arange(len(library))))
         mean = sum(share * problem.answers(best[place].test) for place, share in shares.items())
         assert isinstance(mean, Tensor)
-        head = problem.heads[0]
-        temperature = library.temperatures(library.mean(shares))[0]
-        tempered = (mean.clamp(min=1e-7).log() / temperature) if head.classes else mean
-        count = len(mean)
-        batch = Batch(None, targets.expand(count, *targets.shape), torch.ones(count, len(targets)))
-        test = float(problem.score(tempered, batch).mean())
+        temperatures = library.temperatures(library.mean(shares))
+        test = float(problem.answer_score(mean, targets, torch.ones(len(targets)), temperatures).mean())
         course.append([float(now) + took, loss, test])
     return course

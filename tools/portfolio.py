@@ -29,11 +29,10 @@ import torch
 
 from poise.core.context import Batch
 from poise.data import Table
-from poise.study.choices import TABLE
 from poise.study.cohort import Cohort, Plan
 from poise.study.folds import make_folds
 from poise.study.prepare import Prepared, prepare
-from poise.study.space import Config, Space
+from poise.study.space import ALWAYS, Config, Space
 from poise.study.table_network import Design
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "portfolio.jsonl"
@@ -60,7 +59,7 @@ BELIEVED_RATES = (1e-3, 1.2e-2)
 def candidates() -> list[Config]:
     """Return the sixty configurations; those of one group use the same two rare parts, as a search's bracket does."""
     space = Space()
-    found = [space.config(number, on, dials, lr) for number, (on, dials, lr) in enumerate(TABLE.starts)]
+    found = space.portfolio(0)[:HAND_MADE]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     draw = np.random.default_rng(0)
     for number in range(HAND_MADE, HAND_MADE + RANDOM + BELIEVED):
@@ -74,9 +73,7 @@ def candidates() -> list[Config]:
 
 
 def _believed(space: Space, number: int, off: dict[str, bool], draw: np.random.Generator) -> Config:
-    on = [
-        name for name in space.names if name == "patience" or (f"{name}?" not in off and draw.random() < BELIEFS[name])
-    ]
+    on = [name for name in space.names if name in ALWAYS or (f"{name}?" not in off and draw.random() < BELIEFS[name])]
     values = {key: _between(*space.range_of(key), draw) for key in space.searched(on)}
     return space.config(number, on, values, _between(*BELIEVED_RATES, draw))
 

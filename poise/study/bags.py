@@ -19,6 +19,9 @@ __all__ = ["PARTS", "bags_of", "temperatures_of"]
 PARTS = 5
 """Parts of the rows, of which a network leaves one out."""
 
+_ALONE = 0.8
+"""A sum of squared shares above which a mean is as good as one network, and tells nothing of more."""
+
 
 def bags_of(targets: np.ndarray, *, task: Task, seed: int, groups: np.ndarray | None = None) -> Folds | None:
     """Return the rows of networks that leave a part out, and last those of one that leaves none; None if too few.
@@ -66,13 +69,9 @@ def temperatures_of(
     return tuple(max(t / 2, t + (t - one) * further) for t, one in zip(few, alone, strict=True))
 
 
-_ALONE = 0.8
-"""A sum of squared shares above which a mean is as good as one network, and tells nothing of more."""
-
-
 def _fitted(problem: Problem, answers: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, ...]:
     """Return each head's temperature for answers (n, W) to rows of these numbers (n,), all together."""
     rows = torch.cat([own for _, own in answers])
-    weights = torch.ones(len(rows)) if problem.rows.weights is None else problem.rows.weights[rows]
-    values = torch.cat([own for own, _ in answers])
-    return tuple(head.temperature(*own) for head, *own in problem.of_heads(values, problem.rows.targets[rows], weights))
+    values, targets = torch.cat([own for own, _ in answers]), problem.rows.targets[rows]
+    parts = problem.of_heads(values, targets, problem.weights_of(rows))
+    return tuple(head.temperature(*own) for head, *own in parts)

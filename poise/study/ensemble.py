@@ -39,7 +39,7 @@ class Library:
         if problem.rows.weights is not None:
             held &= problem.rows.weights > 0  # half of the rows, all of weight 0, would have no loss
         self.answers, self.targets = problem.answers(outputs[:, held]), problem.rows.targets[held]
-        self.weights = torch.ones(len(self.targets)) if problem.rows.weights is None else problem.rows.weights[held]
+        self.weights = problem.weights_of(held)
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -98,6 +98,11 @@ class Problem:
             found.append((head, blocks.own(values, place), blocks.own(targets, place), own))
         return found
 
+    def weights_of(self, rows: Tensor) -> Tensor:
+        """Return the weights (n,) of rows, by number or by mask (N,); 1 where rows have none."""
+        own = self.rows.weights
+        return torch.ones(len(self.rows.targets[rows])) if own is None else own[rows]
+
     def score(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return each member's loss (M,) on its rows: the mean over heads of weighted cross-entropy or squared error.
 

@@ -100,12 +100,8 @@ class Retraining:
         weights = torch.tensor([shares[place] / copies[place] for place, _ in jobs])
         sound = _sound(stack)
         if not bool(sound.all()):
-            stack, weights, jobs = (
-                stack.select(sound),
-                weights[sound],
-                [job for job, one in zip(jobs, sound, strict=True) if one],
-            )
-            weights = weights / weights.sum()
+            stack, weights = stack.select(sound), weights[sound] / weights[sound].sum()
+            jobs = [job for job, one in zip(jobs, sound, strict=True) if one]
         if bags is None:
             return Retrained(stack, weights)
         own = [_bag(job, places, bags) for job in jobs]

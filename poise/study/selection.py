@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["greedy_weights"]
 
 MOST_ROWS = 4000
-"""Rows of a bag at most: what half of more rows would choose, these choose in less time."""
+"""Rows of a bag at most: a choice among forty on 20,000 rows of seven classes takes a quarter of the time."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Takes predictions (C, n, K) and row numbers (n,), returns losses (C,)."""

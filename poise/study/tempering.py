@@ -24,7 +24,6 @@ def tempered(problem: Problem, config: Config, outputs: Tensor) -> Config:
     held = torch.isfinite(outputs).flatten(1).all(1)
     if TEMPERATURE not in config.on or not bool(held.any()):
         return config
-    targets = problem.rows.targets[held]
-    weights = torch.ones(len(targets)) if problem.rows.weights is None else problem.rows.weights[held]
+    targets, weights = problem.rows.targets[held], problem.weights_of(held)
     found = problem.heads[0].temperatures(outputs[held][None], targets, weights)
     return dataclasses.replace(config, dials=config.dials | {DIAL: float(found)})
