@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tables_anytime import anytime, anytime_lines, pairs
 from tables_arms import ARMS, REFERENCE
 from tables_conditions import condition_lines, processor_seconds
 from tables_data import CLASSIFICATION, REGRESSION, TWELVE
@@ -24,6 +25,10 @@ FAILED = -np.inf
 RANKED_SHARE = 0.75  # of the cells that some arm has; other arms are not ranked
 SMALLEST_LOSS = 1e-4  # of a rival that makes no mistake; a share of nothing would be infinite
 COUNTS = {10: "Ten", 11: "Eleven", 12: "Twelve"}
+MORE_TIME = (
+    "Log-loss, or RMSE, on the test rows, the mean over the splits that were run with every budget; in brackets the "
+    "seconds that the fit took. poise's search ends where more of it improves nothing."
+)
 CONDITIONS = (
     "arm", "cells", "measured", "revision", "load before", "processor s a second", "others' share", "machine",
 )  # fmt: skip
@@ -66,7 +71,12 @@ def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequen
         draw_duels(merits, columns),
         f"## Where {REFERENCE} loses",
         draw_losses(merits, columns),
-        *draw_anytime(everything, columns),
+        *(
+            ("## What more time buys", "![loss over time](images/tables-anytime.svg)", MORE_TIME)
+            if (curves := anytime(everything, columns))
+            else ()
+        ),
+        draw(*anytime_lines(curves)) if curves else "",
         "## Under what conditions",
         draw(CONDITIONS, condition_lines(chosen, columns)),
         "The last columns: processor seconds that a fit had for each second of its clock; what share of the machine's "
@@ -100,7 +110,7 @@ def draw_figures(records: Sequence[dict[str, Any]], seconds: float, arms: Sequen
     if gains:
         found["tables-gains.svg"] = gain_figure(gains)
     if curves := anytime(records, columns):
-        found["tables-anytime.svg"] = anytime_figure(curves)
+        found["tables-anytime.svg"] = anytime_figure(pairs(curves))
     return found
 
 
@@ -142,38 +152,6 @@ def draw_losses(merits: dict[str, pd.DataFrame], columns: list[str]) -> str:
     shown = [[table, arm, "failed" if np.isinf(gain) else f"{-gain:.1f} %"] for gain, table, arm in sorted(lines)]
     note = "By how much poise's loss is higher than the rival's: RMSE, or 1 - balanced accuracy; means over splits."
     return f"{note}\n\n" + draw(["table", "behind", "by"], shown)
-
-
-def anytime(
-    records: Sequence[dict[str, Any]], columns: Sequence[str]
-) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """{table: {arm: [(seconds, loss)]}} of the tables that some arm was run on with several budgets."""
-    losses: dict[tuple[str, str, float], list[float]] = {}
-    for record in records:
-        if record["seconds"] is not None and record["status"] == "ok" and record["arm"] in columns:
-            metric = "rmse" if record["table"] in REGRESSION else "log_loss"
-            key = record["table"], record["arm"], record["seconds"]
-            losses.setdefault(key, []).append(record["scores"][metric])
-    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for (table, arm, seconds), values in sorted(losses.items()):
-        found.setdefault(table, {}).setdefault(arm, []).append((seconds, float(np.mean(values))))
-    several = {table: {arm: own for arm, own in arms.items() if len(own) > 1} for table, arms in found.items()}
-    return {table: arms for table, arms in several.items() if arms}
-
-
-def draw_anytime(records: Sequence[dict[str, Any]], columns: Sequence[str]) -> list[str]:
-    curves = anytime(records, columns)
-    if not curves:
-        return []
-    times = sorted({seconds for arms in curves.values() for own in arms.values() for seconds, _ in own})
-    lines = [
-        [table, arm, *(f"{dict(own)[seconds]:.4g}" if seconds in dict(own) else "" for seconds in times)]
-        for table, arms in curves.items()
-        for arm, own in arms.items()
-    ]
-    head = ["table", "arm", *(f"{seconds:g} s" for seconds in times)]
-    text = "Log-loss, or RMSE, on the test rows (mean over the splits that were run):"
-    return ["## What more time buys", "![loss over time](images/tables-anytime.svg)", text, draw(head, lines)]
 
 
 def collect(records: list[dict[str, Any]], columns: list[str], metric: str) -> pd.DataFrame:

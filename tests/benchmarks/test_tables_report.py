@@ -95,11 +95,17 @@ def test_old_lines_of_arms_with_workers_do_not_pass_for_their_processor_time() -
 
 
 def test_figures_are_whole_svg_and_hold_every_arm() -> None:
-    from tables_report import anytime, draw_figures
+    from tables_anytime import Point, anytime, anytime_lines
+    from tables_report import draw_figures
 
     records = [line(*cell, loss) for cell, loss in losses().items()]
     records += [line("vehicle", 0, arm, loss, 600.0) for arm, loss in (("poise", 0.1), ("boosting", 0.3))]
-    assert anytime(records, ARMS)["vehicle"]["poise"][-1] == (600.0, 0.1)
+    curves = anytime(records, ARMS)
+    assert {table: list(arms) for table, arms in curves.items()} == {"vehicle": ["boosting", "poise"]}
+    assert curves["vehicle"]["poise"][-1] == Point(600.0, 0.1, records[0]["fit_seconds"])
+    # Split 1 was run with one budget alone, so the first points are split 0's too.
+    assert curves["vehicle"]["poise"][0].loss == losses()["vehicle", 0, "poise"] != losses()["vehicle", 1, "poise"]
+    assert [row[:2] for row in anytime_lines(curves)[1]] == [["vehicle", "boosting"], ["vehicle", "poise"]]
     figures = draw_figures(records, 60.0, None)
     assert sorted(figures) == ["tables-anytime.svg", "tables-gains.svg", "tables-ranks.svg"]
     for name, figure in figures.items():
