@@ -106,6 +106,8 @@ SHAPES: dict[str, dict[str, Shape]] = {
         "by torch, width 64": Shape("mlp", 64, 128, EAGER),
         "by torch, width 128, scored": Shape("mlp", 32, 128, EAGER, width=128, scored=True),
         "cnn": Shape("cnn", 8, 64, PLAIN, width=16, depth=2),
+        "lstm in a loop, width 64": Shape("lstm", 8, 32, PLAIN, width=64, depth=1, side=16, rows=512),
+        "lstm in a loop, width 160": Shape("lstm", 5, 40, PLAIN, width=160, depth=2, side=12, rows=512),
     },
     "held out": {
         "plain, width 48": Shape("mlp", 700, 32, PLAIN, width=48, depth=2, columns=20),
@@ -122,6 +124,7 @@ SHAPES: dict[str, dict[str, Shape]] = {
         "lstm in a loop": Shape("lstm", 6, 64, PLAIN, width=96, depth=2, side=24, rows=512),
         "lstm in a loop, scored": Shape("lstm", 4, 32, Recipe(Decay(0.01)), width=128, depth=1, side=30, rows=256,
                                         scored=True),
+        "lstm in a loop, many": Shape("lstm", 16, 48, Recipe(Decay(0.01)), width=48, depth=2, side=20, rows=512),
     },
 }  # fmt: skip
 

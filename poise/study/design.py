@@ -41,6 +41,8 @@ class NetworkDesign(ABC):
     """Whether gradient boosting can learn from the same inputs, and so is a rival."""
     bagged: ClassVar[bool] = False
     """Whether retrained networks leave rows out, in turn, for a temperature that fits them."""
+    networks: ClassVar[int] = 32
+    """Networks of an ensemble at most, where there is time."""
 
     described: ClassVar[str] = "the manifest describes"
     """What describes the networks of a saved model."""

@@ -24,13 +24,10 @@ from poise.study.space import Space
 from poise.study.workers import run_all
 from poise.train.stack import Stack, join_stacks
 
-__all__ = ["LEAST_RECIPES", "MOST_NETWORKS", "Retrained", "Retraining", "refit"]
+__all__ = ["LEAST_RECIPES", "Retrained", "Retraining", "refit"]
 
 NETWORKS = 16
-"""Networks of an ensemble. TabM's authors find that 8 good members keep most of the gain of 32."""
-
-MOST_NETWORKS = 32
-"""The same where there is time. Of seven tables, 43 networks in place of 13 lost 0.6 % less."""
+"""Networks of an ensemble where time does not count. TabM's authors find that 8 good members keep most of the gain of 32."""
 
 LEAST_RECIPES = 6
 """Recipes that are retrained even where the time is for fewer networks."""
@@ -73,9 +70,9 @@ class Retraining:
         if not self.rate:
             return NETWORKS
         steps = sum(share * max(1, self.candidates[place].best_step) for place, share in shares.items())
-        return int(max(1, min(MOST_NETWORKS, self.clock.left() * self.jobs / (self.rate * steps))))
+        return int(max(1, min(self.problem.design.networks, self.clock.left() * self.jobs / (self.rate * steps))))
 
-    def run(self, shares: Mapping[int, float], most: int = MOST_NETWORKS) -> Retrained:
+    def run(self, shares: Mapping[int, float], most: int | None = None) -> Retrained:
         """Return the networks; {place among the candidates: share} says what is retrained.
 
         With bags, all but the first leave a part of the rows out, if they are ten or more. A second round trains more
@@ -83,6 +80,7 @@ class Retraining:
 
         Raises: StudyError if every network diverged.
         """
+        most = self.problem.design.networks if most is None else most
         places = sorted(shares)  # the best configuration comes first: member 0 is the single network of the report
         count = min(most, self.affordable(shares))
         jobs, began = _jobs(shares, places, count), time.monotonic()

@@ -15,6 +15,7 @@ from torch.autograd import ProfilerConfig, ProfilerState  # type: ignore[attr-de
 from poise.core.errors import ArgumentError, PoiseWarning
 from poise.core.trees import leaves, select_members
 from poise.train.cut import Cut
+from poise.train.looped import is_looped
 from poise.train.memory import memory_at_hand
 from poise.train.rows import Rows
 from poise.train.step import State
@@ -22,33 +23,44 @@ from poise.train.step import State
 if TYPE_CHECKING:
     from poise.train.population import Population, Score
 
-__all__ = ["Footprint", "allocated", "footprint", "plan_cut"]
+__all__ = ["Footprint", "Phase", "allocated", "footprint", "plan_cut"]
 
 _STEPS = 2  # the second finds what the first one left
 _HEAP = 2  # times what is in use at a time: torch asks glibc for aligned blocks, and a freed one is too small for the
 # next aligned block of its size, so that the heap grows past what is in use (measured: 1.6 to 2.8)
+_LOOPED_HEAP = 1  # members one after another make many small blocks, that lie side by side and are freed together
+_END = "poise: end of a phase"
 _ROUGHLY = 400  # times what is held and the batch: activations of 100 times the inputs, and room to be wrong by four
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """Bytes: `fixed`, `kept` for each member as long as it lives, `working` for each member that steps at a time."""
+class Phase:
+    """Bytes that come and go while something is done: `fixed`, and `working` for each member that is at work."""
 
     fixed: int
-    kept: int
     working: int
 
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes: `kept` for each member as long as it lives, and what each phase takes besides, one after another."""
+
+    kept: int
+    phases: tuple[Phase, ...]
+
     def total(self, members: int, group: int | None = None) -> int:
-        """Return the bytes of a population that steps `group` members at a time, all if None."""
-        return self.fixed + self.kept * members + self.working * (members if group is None else min(group, members))
+        """Return the bytes of a population of which `group` members are at work at a time, all if None."""
+        atonce = members if group is None else min(group, members)
+        return self.kept * members + max(phase.fixed + phase.working * atonce for phase in self.phases)
 
     def group(self, members: int, memory: int) -> int:
-        """Return how many members may step at a time, 1 at least, so that all stays within `memory` bytes.
+        """Return how many members may be at work at a time, 1 at least, so that all stays within `memory` bytes.
 
-        >>> Footprint(fixed=10, kept=2, working=5).group(members=4, memory=30)
+        >>> Footprint(kept=2, phases=(Phase(fixed=10, working=5),)).group(members=4, memory=30)
         2
         """
-        room = (memory - self.fixed - self.kept * members) // max(1, self.working)
+        left = memory - self.kept * members
+        room = min((left - phase.fixed) // max(1, phase.working) for phase in self.phases)
         return max(1, min(members, room))
 
 
@@ -69,11 +81,15 @@ def footprint(
     more = min(len(population), few + 2)
     _trial(population, few, data, batch_size, rows, score)  # for what is made once in a process
     first = _trial(population, few, data, batch_size, rows, score)
+    heap = _LOOPED_HEAP if is_looped(population.program.module) else _HEAP
     if more == few:
-        return Footprint(0, first[0] // few, _HEAP * (first[1] - first[0]) // few)
+        phases = [Phase(0, heap * working // few) for working in first[1:]]
+        return Footprint(first[0] // few, tuple(phases))
     second = _trial(population, more, data, batch_size, rows, score)
-    kept, whole = ((b - a) // (more - few) for a, b in zip(first, second, strict=True))
-    return Footprint(max(0, first[1] - few * whole), kept, _HEAP * max(0, whole - kept))
+    kept, *working = ((b - a) // (more - few) for a, b in zip(first, second, strict=True))
+    phases = [Phase(max(0, taken - few * own), heap * max(0, own))
+              for taken, own in zip(first[1:], working, strict=True)]  # fmt: skip
+    return Footprint(kept, tuple(phases))
 
 
 def plan_cut(population: Population, data: Rows, batch_size: int, rows: Tensor | None) -> None:
@@ -113,8 +129,8 @@ def _shape(data: Rows, batch_size: int, rows: Tensor | None) -> tuple[Any, ...]:
 
 def _trial(
     population: Population, members: int, data: Rows, batch_size: int, rows: Tensor | None, score: Score | None
-) -> tuple[int, int]:
-    """Return (bytes that stay, most bytes) of training so many members."""
+) -> list[int]:
+    """Return the bytes of so many members: those that stay, and those that training, and scoring, take besides."""
     held: list[Population] = []
 
     def train() -> None:
@@ -131,13 +147,17 @@ def _trial(
         trial.epoch_order = None
         trial.cut = Cut(planned=_shape(data, batch_size, rows))
         trial.train(data, _STEPS, batch_size, None if rows is None else rows[:members])
-        if score is not None:
-            for _ in range(_STEPS):
-                trial.evaluate(data, score, None if rows is None else rows[:members])
+
+    def evaluate() -> None:
+        assert score is not None
+        for _ in range(_STEPS):
+            held[0].evaluate(data, score, None if rows is None else rows[:members])
 
     was = population.program.module.training
     try:
-        return allocated(train)
+        found = _allocated(train) if score is None else _allocated(train, evaluate)
+        # What a phase leaves is there from then on, also when an earlier one comes again.
+        return [found[-1][0], *(most - left for left, most in found)]
     finally:
         population.program.module.train(was)
 
@@ -148,21 +168,33 @@ def allocated(function: Callable[[], None]) -> tuple[int, int]:
     >>> allocated(lambda: (torch.ones(1000), None)[1])
     (0, 4000)
     """
+    return _allocated(function)[0]
+
+
+def _allocated(*functions: Callable[[], None]) -> list[tuple[int, int]]:
+    """Return the same for calls one after another: what is allocated after each, and the most during it."""
     # The older profiler: the present one takes a second to start, and talks to the terminal.
     options = torch._C._profiler._ExperimentalConfig()
     profiler: Any = torch.autograd  # its private entries carry no types
     profiler._enable_profiler_legacy(ProfilerConfig(ProfilerState.CPU, False, True, False, False, False, options))
     try:
-        function()
+        for function in functions:
+            function()
+            with torch.profiler.record_function(_END):
+                pass
     finally:
         threads = profiler._disable_profiler_legacy()
+    found: list[tuple[int, int]] = []
     left = most = 0
     for events in threads:
         for event in events:
             if event.kind() == "memory_alloc":
                 left += event.cpu_memory_usage()
                 most = max(most, left)
-    return left, most
+            elif event.kind() == "push" and event.name() == _END:
+                found.append((left, most))
+                most = left
+    return found
 
 
 def _selected(state: State, places: Tensor) -> State:

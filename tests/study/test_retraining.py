@@ -13,8 +13,9 @@ from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Plan
 from poise.study.halt import Halt
 from poise.study.prepare import Prepared
-from poise.study.retraining import MOST_NETWORKS, NETWORKS, Retraining, refit
+from poise.study.retraining import NETWORKS, Retraining, refit
 from poise.study.space import Space
+from poise.study.table_network import Design
 from poise.train.population import Population
 
 SPACE = Space(["dropout", "decay", "patience"])
@@ -43,7 +44,7 @@ def test_without_a_clock_there_are_sixteen_networks_by_shares(ready: Prepared) -
     assert weights.tolist() == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize(("seconds", "jobs", "networks"), [(10.6, 1, 10), (10.6, 2, 20), (1e6, 1, 32), (0.0, 1, 1)])
+@pytest.mark.parametrize(("seconds", "jobs", "networks"), [(10.6, 1, 10), (10.6, 2, 20), (1e6, 1, 64), (0.0, 1, 1)])
 def test_a_network_costs_its_own_steps(
     ready: Prepared, monkeypatch: pytest.MonkeyPatch, seconds: float, jobs: int, networks: int
 ) -> None:
@@ -59,7 +60,7 @@ def test_time_that_the_first_round_leaves_goes_to_a_second(ready: Prepared) -> N
     found = own.run(SHARES)
     stack, weights = found.stack, found.shares
     assert own.rate < 1.0
-    copies = [1 + int((MOST_NETWORKS - 3) * share) for share in SHARES.values()]
+    copies = [1 + int((Design.networks - 3) * share) for share in SHARES.values()]
     assert len(stack) == sum(copies)
     assert float(weights.sum()) == pytest.approx(1.0)
     # Places in order: one of each first, the others after them.

@@ -13,7 +13,7 @@ import torch
 from poise import Recipe
 from poise.kernels import available
 from poise.models.tabular import Mlp
-from poise.train.footprint import Footprint, allocated
+from poise.train.footprint import Footprint, Phase, allocated
 from poise.train.losses import SquaredError
 from poise.train.optimizers import Flat
 from poise.train.population import Population
@@ -46,10 +46,12 @@ def test_parameters_that_lie_side_by_side_are_not_copied() -> None:
 
 
 def test_a_total_counts_those_that_step_at_a_time() -> None:
-    need = Footprint(fixed=7, kept=10, working=100)
+    need = Footprint(kept=10, phases=(Phase(fixed=7, working=100), Phase(fixed=150, working=1)))
     assert need.total(5) == 7 + 50 + 500
     assert need.total(5, group=2) == 7 + 50 + 200
-    assert need.total(1, group=2) == 7 + 10 + 100
+    assert need.total(1, group=2) == 10 + 150 + 1  # the other phase takes more
+    assert need.group(members=5, memory=50 + 7 + 299) == 2
+    assert need.group(members=5, memory=50 + 153) == 1  # the phases do not come at once
 
 
 def ratios(only: str) -> dict[str, float]:
@@ -78,6 +80,6 @@ def test_a_process_takes_what_was_predicted() -> None:
 @pytest.mark.campaign
 def test_most_shapes_held_out_take_what_was_predicted() -> None:
     found = ratios("held out")
-    assert len(found) == 13
-    assert sum(0.8 <= ratio <= 1.2 for ratio in found.values()) >= 10, found
-    assert all(0.65 <= ratio <= 1.6 for ratio in found.values()), found
+    assert len(found) == 14
+    assert sum(0.8 <= ratio <= 1.2 for ratio in found.values()) >= 11, found
+    assert all(0.65 <= ratio <= 1.4 for ratio in found.values()), found
