@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -108,6 +109,16 @@ def _even_quantiles(column: np.ndarray, bins: int) -> np.ndarray:
     return np.asarray(np.interp(grid * last[-1], places, np.repeat(values, 2)))
 
 
+def _runs(columns: Sequence[int]) -> list[tuple[int, int]]:
+    """Return columns, in their order, as runs (first, past the last).
+
+    >>> _runs([0, 1, 4])
+    [(0, 2), (4, 5)]
+    """
+    starts = [place for place, column in enumerate(columns) if place == 0 or columns[place - 1] != column - 1]
+    return [(columns[a], columns[b - 1] + 1) for a, b in pairwise([*starts, len(columns)])] if columns else []
+
+
 class NumericEmbedding(nn.Module):
     """Turns each numeric column into several features, the column itself first.
 
@@ -206,16 +217,13 @@ class TabularNet(Linked):
         self.blocks[0][0].column_groups = tuple(groups)  # type: ignore[index]  # a Sequential
         self.residual = residual
         self.head = nn.Linear(width, outputs)
-        self._gathers = not self._is_identity(plan)
-
-    def _is_identity(self, plan: ColumnPlan) -> bool:
-        """Whether the columns are all numeric and in order, so that no gather is needed."""
-        return self.numeric_columns == list(range(len(plan.groups)))
+        # Taken by a list of numbers, columns would wait for the list to reach the device, at every step.
+        self._numeric_runs, self._plain_runs = _runs(numeric), _runs(self.plain_columns)
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [self.numeric(x[:, self.numeric_columns] if self._gathers else x)]
-        if self.plain_columns:
-            parts.append(x[:, self.plain_columns])
+        numbers = [x[:, first:past] for first, past in self._numeric_runs] or [x[:, :0]]
+        parts = [self.numeric(numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=-1))]
+        parts += [x[:, first:past] for first, past in self._plain_runs]
         parts += [x[:, a:b] @ level for (a, b), level in zip(self.spans, self.levels, strict=True)]
         hidden = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         for number, block in enumerate(self.blocks):
