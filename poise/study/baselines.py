@@ -13,7 +13,7 @@ from poise.study.cohort import Cohort, Plan
 from poise.study.folds import Folds
 from poise.study.labels import is_known
 from poise.study.problem import Problem
-from poise.study.retraining import refit
+from poise.study.refit import refit
 from poise.study.space import Config, Space
 from poise.study.workers import one_thread
 from poise.train.stack import Stack

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -13,7 +13,7 @@ from poise.study.bracket import Candidate
 from poise.study.problem import Problem
 from poise.study.selection import greedy_weights
 
-__all__ = ["LARGEST", "LEAST", "MEMBERS", "Library"]
+__all__ = ["LARGEST", "LEAST", "MEMBERS", "Library", "gain_between"]
 
 LARGEST = 40
 """Of the best candidates, how many an ensemble is chosen among."""
@@ -27,6 +27,22 @@ LEAST = 0.02
 
 BLOCKS = 10
 """Parts of the held-out rows, whose differences tell what noise is."""
+
+Loss = Callable[[Tensor], float]
+"""What is lost on the rows of these numbers (n,)."""
+
+
+def gain_between(before: Loss, now: Loss, rows: int, seed: int) -> tuple[float, float]:
+    """Return by how much less `now` loses than `before`, functions of numbers of rows, and the noise of that.
+
+    The gain is the mean over ten disjoint parts of the rows, the noise its standard error. Where the rows are too
+    few for parts, nothing can be told: the gain is 0, the noise infinite.
+    """
+    if rows < 2 * BLOCKS:
+        return 0.0, math.inf
+    parts = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).tensor_split(BLOCKS)
+    gains = torch.tensor([before(part) - now(part) for part in parts])
+    return float(gains.mean()), float(gains.std()) / BLOCKS**0.5
 
 
 class Library:
@@ -49,17 +65,12 @@ class Library:
         return self.problem.answer_score(answers, self.targets[rows], self.weights[rows], temperatures)
 
     def gain(self, before: Tensor, now: Tensor, seed: int) -> tuple[float, float]:
-        """Return by how much less the answers `now` (n, W) lose than those `before`, and the noise of that.
+        """Return `gain_between` answers (n, W) to the library's rows."""
 
-        The gain is the mean over ten disjoint parts of the rows, the noise its standard error. Where the rows are too
-        few for parts, nothing can be told: the gain is 0, the noise infinite.
-        """
-        if len(self) < 2 * BLOCKS:
-            return 0.0, math.inf
-        parts = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).tensor_split(BLOCKS)
-        losses = torch.stack([self.loss(torch.stack([before[rows], now[rows]]), rows) for rows in parts])
-        gains = losses[:, 0] - losses[:, 1]
-        return float(gains.mean()), float(gains.std()) / BLOCKS**0.5
+        def lost(answers: Tensor) -> Loss:
+            return lambda rows: float(self.loss(answers[rows][None], rows))
+
+        return gain_between(lost(before), lost(now), len(self), seed)
 
     def shares(self, seed: int, *, picks: int = 20, bags: int = 10, members: int = MEMBERS) -> dict[int, float]:
         """Return {place among the candidates: share}, the best single candidate always among them.

@@ -75,11 +75,12 @@ class Fitted:
     chosen: dict[int, float] = field(default_factory=dict)  # configuration number -> share of the ensemble
     structure: str = ""  # what to say of the structure, where another than the design's own was chosen
     early: str = ""  # why the search ended before its time, where it did
+    longer: str = ""  # what to say of longer training than in the search, where it paid
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a report should say of the search."""
-        return tuple(filter(None, (self.structure, self.early)))
+        return tuple(filter(None, (self.structure, self.early, self.longer)))
 
 
 def fit(
@@ -168,10 +169,11 @@ def fit(
         candidates = [Candidate(config, math.inf, torch.empty(0), plan.steps, plan)]
     shares, temperatures = {0: 1.0}, (1.0,) * len(problem.heads)
     bags = None
-    if problem.design.bagged and time is None and any(head.classes for head in problem.heads):
+    if problem.design.bagged and time is None:
         task = problem.heads[problem.lead].task
         bags = bags_of(targets, task=task, seed=settings.seed, groups=groups)
-    retraining = Retraining(problem, space, candidates, clock, rate, settings.seed, settings.jobs, kept, bags)
+    classes = any(head.classes for head in problem.heads)
+    retraining = Retraining(problem, space, candidates, clock, rate, settings.seed, settings.jobs, kept, bags, classes)
     if search.candidates:
         library = Library(problem, candidates)
         even = dict.fromkeys(range(len(candidates[:LARGEST])), 1 / len(candidates[:LARGEST]))
@@ -191,4 +193,5 @@ def fit(
         problem, space, folds, best.plan, rate, best.config, best.best_step, candidates, search.trials, retrained.stack,
         retrained.shares, retrained.temperatures or temperatures, interrupted,
         {candidates[place].config.number: share for place, share in shares.items()}, said, search.ending.said,
+        retrained.longer,
     )  # fmt: skip

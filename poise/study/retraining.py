@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from poise.core.errors import StudyError
-from poise.core.recipe import Recipe
-from poise.study.bags import PARTS, temperatures_of
+from poise.study.bags import PARTS, LeftOut, left_out, temperatures_of
 from poise.study.bracket import Candidate
-from poise.study.checkpoint import Checkpoint, fingerprint
+from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
-from poise.study.cohort import Cohort
+from poise.study.ensemble import gain_between
 from poise.study.folds import Folds
 from poise.study.halt import Halt
 from poise.study.problem import Problem
+from poise.study.refit import refit
 from poise.study.space import Space
 from poise.study.workers import run_all
 from poise.train.stack import Stack, join_stacks
 
-__all__ = ["LEAST_RECIPES", "Retrained", "Retraining", "refit"]
+__all__ = ["LEAST_RECIPES", "Retrained", "Retraining"]
 
 NETWORKS = 16
-"""Networks of an ensemble where time does not count. TabM's authors find that 8 good members keep most of the gain of 32."""
+"""Networks of an ensemble where time does not count. Of 32 good ones, 8 keep most of the gain, TabM's authors find."""
 
 LEAST_RECIPES = 6
 """Recipes that are retrained even where the time is for fewer networks."""
@@ -38,6 +40,25 @@ WORTH_IT = 4
 BAGGED = 2 * PARTS
 """Networks from which on each leaves a part of the rows out, so that a few tell of each row."""
 
+LONGER = (2, 4)
+"""Times the steps of the search, that pilots try."""
+
+MANY = 8_000
+"""Rows of which a fifth tells enough."""
+
+AT_LEAST = 5
+"""Networks beside the pilots that there must be time for, where all train longer."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to retrain: its place among the candidates, its own number there, its bag, and times the steps."""
+
+    place: int
+    own: int
+    bag: int
+    times: int = 1
+
 
 @dataclass(frozen=True)
 class Retrained:
@@ -46,13 +67,20 @@ class Retrained:
     stack: Stack
     shares: Tensor
     temperatures: tuple[float, ...] | None = None
+    longer: str = ""  # what to say of how long they trained, where it was longer than in the search
 
 
 @dataclass
 class Retraining:
     """Retrains candidates for their best number of steps, several seeds each: on all rows, or with bags on most.
 
-    `rate` is the seconds that a step of one network takes a worker, 0 where time is not what counts.
+    `rate` is the seconds that a step of one network takes a worker, 0 where time is not what counts. `tempered` is
+    whether the rows that bags leave out are to tell a temperature, for which all networks leave a part out.
+
+    Where time counts and is enough, pilots tell whether to train longer than the search did: its networks had fewer
+    rows, and each was stopped where it was best alone, while a mean of many bears longer training. Pilots leave rows
+    out; they are trained again for twice the steps, and, if a mean of many like them would lose less on those rows,
+    for four times. The first network, the report's, trains as the search found.
     """
 
     problem: Problem
@@ -64,13 +92,17 @@ class Retraining:
     jobs: int
     checkpoint: Checkpoint | None = None
     bags: Folds | None = None  # of `bags_of`, or None: all rows for every network
+    tempered: bool = True
 
     def affordable(self, shares: Mapping[int, float]) -> int:
         """Return how many networks can be retrained in the time that is left, copies by shares."""
         if not self.rate:
             return NETWORKS
+        return int(max(1, min(self.problem.design.networks, self._room(shares))))
+
+    def _room(self, shares: Mapping[int, float]) -> float:
         steps = sum(share * max(1, self.candidates[place].best_step) for place, share in shares.items())
-        return int(max(1, min(self.problem.design.networks, self.clock.left() * self.jobs / (self.rate * steps))))
+        return self.clock.left() * self.jobs / (self.rate * steps)
 
     def run(self, shares: Mapping[int, float], most: int | None = None) -> Retrained:
         """Return the networks; {place among the candidates: share} says what is retrained.
@@ -81,56 +113,128 @@ class Retraining:
         Raises: StudyError if every network diverged.
         """
         most = self.problem.design.networks if most is None else most
-        places = sorted(shares)  # the best configuration comes first: member 0 is the single network of the report
-        count = min(most, self.affordable(shares))
-        jobs, began = _jobs(shares, places, count), time.monotonic()
-        bags = self.bags if len(jobs) >= BAGGED else None
-        stack = self._round(jobs, places, bags)
+        pairs = _pairs(shares, min(most, self.affordable(shares)))
+        bags = self.bags if len(pairs) >= BAGGED else None
+        pilots = self._pilots(shares) if bags is not None and self.rate and most > 2 * BAGGED else []
+        if bags is not None and pilots:
+            jobs, stack, said = self._piloted(pilots, bags, shares)
+        else:
+            bags, said = bags if self.tempered else None, ""
+            jobs = [self._job(pair, pairs, bags) for pair in pairs]
+            stack = self._round(jobs, bags)
+        times = jobs[-1].times
         if self.rate:
-            done = sum(self.candidates[place].best_step for place, _ in jobs)
-            self.rate = (time.monotonic() - began) * self.jobs / max(1, done)
-            more = _jobs(shares, places, min(most, len(jobs) + self.affordable(shares)))
+            more = _pairs(shares, min(most, len(jobs) + int(self._room(shares) / times)))
             if len(more) >= len(jobs) + WORTH_IT:
-                added = [job for job in more if job not in set(jobs)]
-                stack = join_stacks([stack, self._round(added, places, bags)])
+                there = {(job.place, job.own) for job in jobs}
+                added = [self._job(pair, pairs, bags, times) for pair in more if pair not in there]
+                stack = join_stacks([stack, self._round(added, bags)])
                 jobs = jobs + added
-        copies = {place: sum(own == place for own, _ in jobs) for place in places}
-        weights = torch.tensor([shares[place] / copies[place] for place, _ in jobs])
-        sound = _sound(stack)
+        weights, sound = _weights(jobs, shares), _sound(stack)
         if not bool(sound.all()):
             stack, weights = stack.select(sound), weights[sound] / weights[sound].sum()
             jobs = [job for job, one in zip(jobs, sound, strict=True) if one]
-        if bags is None:
-            return Retrained(stack, weights)
-        own = [_bag(job, places, bags) for job in jobs]
-        return Retrained(stack, weights, temperatures_of(self.problem, stack, weights, own, bags))
+        if bags is None or not self.tempered:
+            return Retrained(stack, weights, longer=said)
+        found = temperatures_of(self.problem, stack, weights, [job.bag for job in jobs], bags)
+        return Retrained(stack, weights, found, said)
 
-    def _round(self, jobs: Sequence[tuple[int, int]], places: Sequence[int], bags: Folds | None) -> Stack:
-        """Retrain (place, own number) pairs; return the networks in this order."""
+    def _job(self, pair: tuple[int, int], pairs: Sequence[tuple[int, int]], bags: Folds | None, times: int = 1) -> Job:
+        """Return the network of a (place, own number).
+
+        The first of all leaves no row out, nor does any where no temperature is to be told; the others do in turn.
+        """
+        place, own = pair
+        parts = 0 if bags is None else len(bags) - 1
+        every = not parts or not self.tempered or pair == pairs[0]
+        return Job(place, own, parts if every else (place + own) % parts, times)
+
+    def _pilots(self, shares: Mapping[int, float]) -> list[int]:
+        """Return the bag of each pilot: five networks a bag, or two; of many rows, one bag tells enough.
+
+        None, if there is no time for them once and twice as long, and for five networks more.
+        """
+        assert self.bags is not None
+        parts, room = len(self.bags) - 1, self._room(shares)
+        for each, bags in ((5, parts), (2, parts)) if len(self.problem.rows) < MANY else ((5, 1),):
+            count = each * bags
+            times = sum(LONGER) if count > BAGGED else LONGER[0]  # so many only where time hardly counts
+            if room >= 1 + (1 + times) * count + LONGER[0] * AT_LEAST:
+                return [at % bags for at in range(count)]
+        return []
+
+    def _piloted(self, pilots: Sequence[int], bags: Folds, shares: Mapping[int, float]) -> tuple[list[Job], Stack, str]:
+        """Return the first network and the pilots, trained for as long as they gain by it, and what to say of that."""
+        first, *others = _pairs(shares, 1 + len(pilots) + len(shares))  # shares are rounded down
+        others.sort(key=lambda pair: (pair[1], -shares[pair[0]]))  # one of each recipe, the largest shares first
+        jobs = [Job(*first, len(bags) - 1), *(Job(*pair, bag) for pair, bag in zip(others, pilots, strict=False))]
+        stack = self._round(jobs, bags)
+        before = self._left_out(jobs, stack, bags, shares)
+        gained, said = 0.0, ""
+        for times in LONGER:
+            if self._room(shares) < times * (len(pilots) + AT_LEAST):
+                break
+            longer = [replace(job, times=times) for job in jobs[1:]]
+            trained = join_stacks([stack.select(torch.tensor([0])), self._round(longer, bags)])
+            now = self._left_out([jobs[0], *longer], trained, bags, shares)
+            lost, loses = (partial(one.losses, self.problem) for one in (before, now))
+            gain, _ = gain_between(lost, loses, len(now.rows), self.seed)
+            if not gain > 0:  # nor where a network diverged
+                break
+            jobs, stack, before, gained = [jobs[0], *longer], trained, now, gained + gain
+            said = (
+                f"The ensemble's networks train for {times} times the steps that the search found: on rows that "
+                f"{len(jobs) - 1} of them left out, this gained {gained:.2g} in loss."
+            )
+        return jobs, stack, said
+
+    def _left_out(self, jobs: Sequence[Job], stack: Stack, bags: Folds, shares: Mapping[int, float]) -> LeftOut:
+        return left_out(self.problem, stack, _weights(jobs, shares), [job.bag for job in jobs], bags)
+
+    def _round(self, jobs: Sequence[Job], bags: Folds | None) -> Stack:
+        """Retrain networks and return them in this order; from then on, `rate` is what they took."""
         parts = [jobs[start :: self.jobs] for start in range(self.jobs)]
-        longest = max(self.candidates[place].best_step for place, _ in jobs)
+        own = {job: _longer(self.candidates[job.place], job.times) for job in jobs}
+        longest, began = max(one.best_step for one in own.values()), time.monotonic()
+        places = len({job.place for job in jobs})
         # A search that overran must not leave networks that hardly trained: each recipe gets its time once, with room.
-        least = 2 * self.rate * longest * len(places) / self.jobs if self.rate else math.inf
+        least = 2 * self.rate * longest * places / self.jobs if self.rate else math.inf
         halt = Halt(deadline=time.time() + max(self.clock.left(), least))
-        tasks = [(self.problem, self.space.recipe, [self.candidates[place] for place, _ in part],
-                  [own for _, own in part], self.seed, halt, self.checkpoint, bags,
-                  None if bags is None else [_bag(job, places, bags) for job in part])
-                 for part in parts if part]  # fmt: skip
+        tasks = [(self.problem, self.space.recipe, [own[job] for job in part], [job.own for job in part], self.seed,
+                  halt, self.checkpoint, bags, [job.bag for job in part]) for part in parts if part]  # fmt: skip
         merged = join_stacks(run_all(refit, tasks, self.jobs))
+        if self.rate:
+            self.rate = (time.monotonic() - began) * self.jobs / sum(max(1, one.best_step) for one in own.values())
         order = [job for part in parts for job in part]
         return merged.select(torch.tensor([order.index(job) for job in jobs]))
 
 
-def _jobs(shares: Mapping[int, float], places: Sequence[int], networks: int) -> list[tuple[int, int]]:
-    """Return (place, own number) of each network: one a place, and of the others as many as its share says."""
-    spare = networks - len(places)
-    return [(place, own) for place in places for own in range(1 + max(0, int(spare * shares[place])))]
+def _pairs(shares: Mapping[int, float], networks: int) -> list[tuple[int, int]]:
+    """Return (place, own number) of each network, the best configuration's first: it is the report's single network.
+
+    One a place, and of the others as many as its share says.
+    """
+    spare = networks - len(shares)
+    return [(place, own) for place in sorted(shares) for own in range(1 + max(0, int(spare * shares[place])))]
 
 
-def _bag(job: tuple[int, int], places: Sequence[int], bags: Folds) -> int:
-    """Return the bag of a job: the last, of all rows, for the report's network; the others in turn."""
-    place, own = job
-    return len(bags) - 1 if job == (places[0], 0) else (place + own) % (len(bags) - 1)
+def _weights(jobs: Sequence[Job], shares: Mapping[int, float]) -> Tensor:
+    """Return what each network counts (M,): its place's share, divided among those of the place."""
+    copies = Counter(job.place for job in jobs)
+    return torch.tensor([shares[job.place] / copies[job.place] for job in jobs])
+
+
+def _longer(candidate: Candidate, times: int) -> Candidate:
+    """Return the candidate with its training, schedules too, drawn out."""
+    if times == 1:
+        return candidate
+    schedule = tuple((times * step, config) for step, config in candidate.schedule)
+    return replace(
+        candidate,
+        plan=candidate.plan.stretched(times),
+        best_step=times * max(1, candidate.best_step),
+        schedule=schedule,
+    )
 
 
 def _sound(stack: Stack) -> Tensor:
@@ -140,91 +244,3 @@ def _sound(stack: Stack) -> Tensor:
     if not bool(sound.any()):
         raise StudyError("every network diverged when it was retrained. Look for extreme values in the table.")
     return sound
-
-
-def refit(
-    problem: Problem,
-    recipe: Recipe,
-    candidates: Sequence[Candidate],
-    seeds: Sequence[int],
-    seed: int,
-    halt: Halt | None = None,
-    checkpoint: Checkpoint | None = None,
-    bags: Folds | None = None,
-    bag_of: Sequence[int] | None = None,
-) -> Stack:
-    """Train each candidate on all rows up to its best step, those of one plan as one population; return the weights.
-
-    With `bags`, each trains on the rows of its own instead.
-    Dials follow a candidate's schedule. When `halt` is due, those that have steps left end where they are: a little
-    early rather than late.
-    """
-    pairs = list(zip(candidates, seeds, strict=True))
-    plans = list(dict.fromkeys(candidate.plan for candidate, _ in pairs))
-    groups = [[place for place, (candidate, _) in enumerate(pairs) if candidate.plan == plan] for plan in plans]
-    if bags is None or bag_of is None:
-        rows = len(problem.rows)
-        bags, bag_of = Folds(torch.arange(rows)[None], torch.zeros(1, rows), torch.zeros(1, rows)), [0] * len(pairs)
-    stacks = [_refit_group(problem, recipe, [pairs[place] for place in group], seed, halt, checkpoint, bags,
-                           [bag_of[place] for place in group]) for group in groups]  # fmt: skip
-    order = [place for group in groups for place in group]
-    return join_stacks(stacks).select(torch.argsort(torch.tensor(order)))
-
-
-def _refit_group(
-    problem: Problem,
-    recipe: Recipe,
-    pairs: Sequence[tuple[Candidate, int]],
-    seed: int,
-    halt: Halt | None,
-    checkpoint: Checkpoint | None,
-    bags: Folds,
-    bag_of: Sequence[int],
-) -> Stack:
-    plan = pairs[0][0].plan
-    configs = [candidate.at(0) for candidate, _ in pairs]
-    # Ids past the search's, so that a retrained member is a new draw and not the old one on more rows.
-    identities = [1_000_000 + config.number * 100 + own for config, (_, own) in zip(configs, pairs, strict=True)]
-    cohort = Cohort(problem, recipe, configs, bags, plan, seed=seed, seeds=identities, fold_of=bag_of)
-    population = cohort.population
-    targets = [max(1, candidate.best_step) for candidate, _ in pairs]
-    left = list(range(len(pairs)))  # the pairs that still train; the others have left the population
-    ended: list[tuple[list[int], Stack]] = []
-    name = f"retraining-{fingerprint((identities, targets, list(bag_of)))}"
-    if checkpoint is not None and (state := checkpoint.load(name)) is not None:
-        left = state["left"]
-        if left:
-            cohort.keep(left)
-            population.load_state_dict(state["population"])
-        own = cohort.stack()  # its module predicts: dropout is off, and no part is idle
-        ended = [(places, Stack(own.module, *tensors)) for places, *tensors in state["ended"]]
-
-    def save() -> None:
-        if checkpoint is not None:
-            stacks = [(places, stack.weights, stack.buffers) for places, stack in ended]
-            training = population.state_dict() if left else None
-            checkpoint.save(name, {"left": left, "population": training, "ended": stacks})
-
-    halted = False
-    changes = {step for candidate, _ in pairs for step, _ in candidate.schedule if step > 0}
-    for step in sorted({*targets, *(change for change in changes if change < max(targets))}):
-        while left and population.state.step < step:
-            cohort.steps(min(plan.every, step - population.state.step))
-            halted = halt is not None and halt.due()
-            if halted or (checkpoint is not None and checkpoint.due()):
-                save()
-            if halted:  # all end where they are; what is saved goes on
-                targets = [min(target, population.state.step) for target in targets]
-                break
-        done = [at for at, place in enumerate(left) if targets[place] <= population.state.step]
-        if done:
-            ended.append(([left[at] for at in done], cohort.stack().select(torch.tensor(done))))
-            rest = [at for at in range(len(left)) if at not in set(done)]
-            left = [left[at] for at in rest]
-            cohort.keep(rest)
-            if not (left or halted):
-                save()
-        if left and step in changes and population.state.step == step:  # not one that a checkpoint is past
-            cohort.inherit(range(len(left)), [pairs[place][0].at(step) for place in left])
-    places = [place for own, _ in ended for place in own]
-    return join_stacks([stack for _, stack in ended]).select(torch.argsort(torch.tensor(places)))

@@ -12,7 +12,7 @@ from poise.study.folds import Folds
 from poise.study.heads import Head
 from poise.study.prepare import Prepared
 from poise.study.problem import Problem
-from poise.study.retraining import refit
+from poise.study.refit import refit
 from poise.study.space import Config, Space
 from poise.study.table_network import Design
 

@@ -13,7 +13,7 @@ from poise.study.cohort import Cohort, Plan
 from poise.study.evolution import FACTORS, _exploit, evolve, perturbed
 from poise.study.folds import Folds
 from poise.study.prepare import Prepared
-from poise.study.retraining import refit
+from poise.study.refit import refit
 from poise.study.space import Config, Space
 from poise.study.study import Study
 

@@ -18,7 +18,8 @@ from poise.study.fit import Fitted, Settings, fit
 from poise.study.folds import Folds, make_folds
 from poise.study.prepare import Prepared
 from poise.study.problem import Problem
-from poise.study.retraining import Retraining, refit
+from poise.study.refit import refit
+from poise.study.retraining import Retraining
 from poise.study.space import Space
 from poise.study.table_network import Design
 from poise.train.population import Rows
@@ -122,13 +123,23 @@ def test_without_a_temperature_or_in_order_of_time_all_networks_learn_from_all_r
     reason: str, ready: Prepared, numbers: Prepared, monkeypatch: pytest.MonkeyPatch, short: None
 ) -> None:
     seen = []
-    monkeypatch.setattr("poise.study.fit.Retraining", lambda *args: seen.append(args[-1]) or Retraining(*args))
+    monkeypatch.setattr("poise.study.fit.Retraining", lambda *args: seen.append(args[-2:]) or Retraining(*args))
     own = numbers if reason == "numbers" else ready
     if reason == "images":
         monkeypatch.setattr(Design, "bagged", NetworkDesign.bagged)
     time = np.arange(len(own.strata)) if reason == "time" else None
     fit(own.problem, own.strata, SPACE, Clock(parse_budget("4trials")), Settings(), time=time)
-    assert seen == [None]
+    ((bags, tempered),) = seen
+    assert not tempered if reason == "numbers" else bags is None
+
+
+def test_bags_that_tell_no_temperature_are_for_pilots_alone(found: Fitted, ready: Prepared) -> None:
+    """And pilots cost time, which does not count here."""
+    bags = bags_of(ready.strata, task="classification", seed=0)
+    stacks = [Retraining(ready.problem, SPACE, found.candidates, Clock(parse_budget("4trials")), 0.0, 0, 1, None, own,
+                         tempered=False).run({0: 0.7, 1: 0.3}).stack for own in (bags, None)]  # fmt: skip
+    for name, weight in stacks[0].weights.items():
+        assert weight.equal(stacks[1].weights[name]), name
 
 
 def test_a_retrained_network_takes_exactly_its_best_number_of_steps_on_all_rows(ready: Prepared) -> None:

@@ -13,7 +13,8 @@ from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Plan
 from poise.study.halt import Halt
 from poise.study.prepare import Prepared
-from poise.study.retraining import NETWORKS, Retraining, refit
+from poise.study.refit import refit
+from poise.study.retraining import NETWORKS, Retraining
 from poise.study.space import Space
 from poise.study.table_network import Design
 from poise.train.population import Population
