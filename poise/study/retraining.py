@@ -50,6 +50,10 @@ AT_LEAST = 5
 """Networks beside the pilots that there must be time for, where all train longer."""
 
 
+READY = 0.95
+"""Of the budget, when training must be over: what follows takes time too, and a step is not always as fast."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A network to retrain: its place among the candidates, its own number there, its bag, and times the steps."""
@@ -102,7 +106,7 @@ class Retraining:
 
     def _room(self, shares: Mapping[int, float]) -> float:
         steps = sum(share * max(1, self.candidates[place].best_step) for place, share in shares.items())
-        return self.clock.left() * self.jobs / (self.rate * steps)
+        return self.clock.left(READY) * self.jobs / (self.rate * steps)
 
     def run(self, shares: Mapping[int, float], most: int | None = None) -> Retrained:
         """Return the networks; {place among the candidates: share} says what is retrained.
@@ -199,7 +203,7 @@ class Retraining:
         places = len({job.place for job in jobs})
         # A search that overran must not leave networks that hardly trained: each recipe gets its time once, with room.
         least = 2 * self.rate * longest * places / self.jobs if self.rate else math.inf
-        halt = Halt(deadline=time.time() + max(self.clock.left(), least))
+        halt = Halt(deadline=time.time() + max(self.clock.left(READY), least))
         tasks = [(self.problem, self.space.recipe, [own[job] for job in part], [job.own for job in part], self.seed,
                   halt, self.checkpoint, bags, [job.bag for job in part]) for part in parts if part]  # fmt: skip
         merged = join_stacks(run_all(refit, tasks, self.jobs))

@@ -102,7 +102,7 @@ def piloted(
     clock = Clock(parse_budget("60s"))
     own = Retraining(problem, SPACE, candidates(), clock, 1.0, 0, 1, None, bags, tempered=False)
     rounds = Rounds(noise)
-    monkeypatch.setattr(Clock, "left", lambda self: seconds)
+    monkeypatch.setattr(Clock, "left", lambda self, share: seconds)
     monkeypatch.setattr(Retraining, "_round", lambda self, jobs, bags: rounds(jobs, bags))
     found = own.run(SHARES)
     assert found.temperatures is None

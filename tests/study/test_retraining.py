@@ -51,7 +51,7 @@ def test_a_network_costs_its_own_steps(
 ) -> None:
     # A step takes 0.1 s, and a network 5 / 2 + 12 / 4 + 20 / 4 = 10.5 steps on the mean.
     own = retraining(ready, f"{max(seconds, 1)}s", 0.1, jobs)
-    monkeypatch.setattr(Clock, "left", lambda self: seconds)
+    monkeypatch.setattr(Clock, "left", lambda self, share: seconds)
     assert own.affordable(SHARES) == networks
 
 
