@@ -26,8 +26,9 @@ RANKED_SHARE = 0.75  # of the cells that some arm has; other arms are not ranked
 SMALLEST_LOSS = 1e-4  # of a rival that makes no mistake; a share of nothing would be infinite
 COUNTS = {10: "Ten", 11: "Eleven", 12: "Twelve"}
 MORE_TIME = (
+    "## What more time buys\n\n![loss over time](images/tables-anytime.svg)\n\n"
     "Log-loss, or RMSE, on the test rows, the mean over the splits that were run with every budget; in brackets the "
-    "seconds that the fit took. poise's search ends where more of it improves nothing."
+    "seconds that the fit took. poise's search ends where more of it improves nothing beyond noise."
 )
 CONDITIONS = (
     "arm", "cells", "measured", "revision", "load before", "processor s a second", "others' share", "machine",
@@ -71,12 +72,7 @@ def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequen
         draw_duels(merits, columns),
         f"## Where {REFERENCE} loses",
         draw_losses(merits, columns),
-        *(
-            ("## What more time buys", "![loss over time](images/tables-anytime.svg)", MORE_TIME)
-            if (curves := anytime(everything, columns))
-            else ()
-        ),
-        draw(*anytime_lines(curves)) if curves else "",
+        *((MORE_TIME, draw(*anytime_lines(curves))) if (curves := anytime(everything, columns)) else ()),
         "## Under what conditions",
         draw(CONDITIONS, condition_lines(chosen, columns)),
         "The last columns: processor seconds that a fit had for each second of its clock; what share of the machine's "

@@ -58,7 +58,7 @@ def temperatures_of(
     means = [(torch.tensordot(own, answers, 1), rows) for answers, own, rows in told]
     singles = [(one, rows) for answers, _, rows in told for one in answers]
     few, alone = (_fitted(problem, answers) for answers in (means, singles))
-    now = float(np.mean([float(torch.square(own).sum()) for _, own, _ in told]))
+    now = _squares(told)
     wanted = float(torch.square(shares / shares.sum()).sum())
     further = (now - wanted) / (1 - now) if now < _ALONE else 0.0
     return tuple(max(t / 2, t + (t - one) * further) for t, one in zip(few, alone, strict=True))
@@ -96,7 +96,7 @@ def left_out(problem: Problem, stack: Stack, shares: Tensor, bag_of: Sequence[in
         torch.cat([rows for _, _, rows in told]),
         torch.cat([torch.tensordot(own, answers, 1) for answers, own, _ in told]),
         torch.cat([answers[:fewest] for answers, _, _ in told], dim=1),
-        float(np.mean([float(torch.square(own).sum()) for _, own, _ in told])),
+        _squares(told),
     )
 
 
@@ -115,6 +115,11 @@ def _told(
             answers = problem.answers(stack.select(places).outputs(problem.rows.inputs[rows]))
             told.append((answers, shares[places] / shares[places].sum(), rows))
     return told
+
+
+def _squares(told: Sequence[tuple[Tensor, Tensor, Tensor]]) -> float:
+    """Return the sum of squared shares of a bag's mean, on average."""
+    return float(np.mean([float(torch.square(own).sum()) for _, own, _ in told]))
 
 
 def _fitted(problem: Problem, answers: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, ...]:

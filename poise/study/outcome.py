@@ -96,6 +96,7 @@ def outcome_of(
         strengths=strengths,
         structure=fitted.structure,
         early=fitted.early,
+        longer=fitted.longer,
     )
     return finding(result, recipe)
 

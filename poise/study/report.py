@@ -145,6 +145,7 @@ def summary(result: StudyResult) -> str:
         _wrapped(result.finding),
         _wrapped(result.structure),
         _wrapped(result.early),
+        _wrapped(result.longer),
         _gap_lines(result),
         _part_lines(result),
         _together_lines(result),

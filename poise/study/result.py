@@ -212,6 +212,7 @@ class StudyResult:
     strengths: tuple[Strength, ...] = ()  # one a searched dial of the recipe, where the budget had time for them
     structure: str = ""  # what is particular of the networks, where a look before the search chose it
     early: str = ""  # why the search ended before its time, where it did
+    longer: str = ""  # that the ensemble trained longer than in the search, where that paid
 
 
 def result_to_json(result: StudyResult) -> str:

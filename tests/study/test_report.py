@@ -529,3 +529,10 @@ def test_the_terminal_says_why_a_search_ended_before_its_time() -> None:
     assert "ended early" not in summary(result)
     told = summary(dataclasses.replace(result, early="The search ended early, after 9 waves."))
     assert "\n\nThe search ended early, after 9 waves.\n\n" in told
+
+
+def test_the_terminal_says_where_the_ensemble_trained_longer() -> None:
+    result = classification()
+    assert "times the steps" not in summary(result)
+    told = summary(dataclasses.replace(result, longer="The networks train for 2 times the steps."))
+    assert "\n\nThe networks train for 2 times the steps.\n\n" in told
