@@ -32,7 +32,8 @@ from poise import BatchNorm, Decay, Dropout, Ema, LabelSmoothing, Mixup, Recipe
 from poise.core.context import Batch
 from poise.data import Encoder
 from poise.kernels.product import PRODUCTS, has_bfloat16
-from poise.models.tabular import ColumnPlan, TabularNet, quantile_edges
+from poise.models.edges import quantile_edges
+from poise.models.tabular import ColumnPlan, TabularNet
 from poise.train.losses import CrossEntropy, SquaredError
 from poise.train.population import Population, Rows
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.schedule import OneCycle, Schedule
-from poise.models.tabular import TabularNet, quantile_edges
+from poise.models.edges import quantile_edges
+from poise.models.tabular import TabularNet
 from poise.study.problem import Problem
 
 __all__ = ["VARIANTS", "Variant"]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from poise.data import Encoder
-from poise.models.tabular import ColumnPlan, TabularNet, quantile_edges
+from poise.models.edges import quantile_edges
+from poise.models.tabular import ColumnPlan, TabularNet
 from poise.study.choices import TABLE, Choices
 from poise.study.design import NetworkDesign
 
@@ -95,8 +96,8 @@ class Design(NetworkDesign):
 
 
 def _usual_bins(columns: int, rows: int) -> int:
-    """Return the bins of a column: 8, with many rows up to 32, one for each thousand of them.
+    """Return the bins of a column: 8, with many rows up to 64, one for each thousand of them.
 
     Wide tables get fewer: 512 embedded features are enough, and the first layer pays for each.
     """
-    return max(2, min(max(8, min(32, rows // 1000)), 512 // columns))
+    return max(2, min(max(8, min(FINEST, rows // 1000)), 512 // columns))

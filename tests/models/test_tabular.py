@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from poise import ArgumentError
 from poise.core.select import roles_of
-from poise.models.tabular import ColumnPlan, Mlp, NumericEmbedding, TabularNet, quantile_edges
+from poise.models.edges import quantile_edges
+from poise.models.tabular import ColumnPlan, Mlp, NumericEmbedding, TabularNet
 
 # Two numbers, a category of 3 levels, one of 12.
 PLAN = ColumnPlan((0, 1, 2, 2, 2, *[3] * 12), ("numeric", "numeric", "category", "category"))

@@ -10,7 +10,8 @@ from torch import nn
 from poise import BatchNorm, Dropout, Mixup, Recipe
 from poise.kernels import available, native
 from poise.kernels.chain import KINDS
-from poise.models.tabular import ColumnPlan, TabularNet, quantile_edges
+from poise.models.edges import quantile_edges
+from poise.models.tabular import ColumnPlan, TabularNet
 from poise.train.chain import FEWEST_BINS, read_chain
 from poise.train.losses import SquaredError
 from poise.train.optimizers import Sgd
