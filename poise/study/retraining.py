@@ -43,8 +43,8 @@ BAGGED = 2 * PARTS
 LONGER = (2, 4)
 """Times the steps of the search, that pilots try."""
 
-MANY = 8_000
-"""Rows of which a fifth tells enough."""
+MANY = 6_000
+"""Rows from which on networks train twice as long as in the search, and a fifth of them tells enough of more."""
 
 AT_LEAST = 5
 """Networks beside the pilots that there must be time for, where all train longer."""
@@ -84,7 +84,8 @@ class Retraining:
     Where time counts and is enough, pilots tell whether to train longer than the search did: its networks had fewer
     rows, and each was stopped where it was best alone, while a mean of many bears longer training. Pilots leave rows
     out; they are trained again for twice the steps, and, if a mean of many like them would lose less on those rows,
-    for four times. The first network, the report's, trains as the search found.
+    for four times. Of many rows, all train for twice the steps without being asked, and pilots tell of four times. The
+    first network, the report's, trains as the search found.
     """
 
     problem: Problem
@@ -102,11 +103,18 @@ class Retraining:
         """Return how many networks can be retrained in the time that is left, copies by shares."""
         if not self.rate:
             return NETWORKS
-        return int(max(1, min(self.problem.design.networks, self._room(shares))))
+        return int(max(1, min(self.problem.design.networks, self._room(shares, self._usual(shares)))))
 
-    def _room(self, shares: Mapping[int, float]) -> float:
+    def _room(self, shares: Mapping[int, float], times: int) -> float:
+        """Return how many networks there is time for, each trained for so many times the steps of the search."""
         steps = sum(share * max(1, self.candidates[place].best_step) for place, share in shares.items())
-        return self.clock.left(READY) * self.jobs / (self.rate * steps)
+        return self.clock.left(READY) * self.jobs / (self.rate * steps * times)
+
+    def _usual(self, shares: Mapping[int, float]) -> int:
+        """Return for how many times the steps of the search networks train that no pilot tells of."""
+        if not self.problem.design.bagged or len(self.problem.rows) < MANY:
+            return 1
+        return LONGER[0] if not self.rate or self._room(shares, LONGER[0]) >= LEAST_RECIPES else 1
 
     def run(self, shares: Mapping[int, float], most: int | None = None) -> Retrained:
         """Return the networks; {place among the candidates: share} says what is retrained.
@@ -118,17 +126,19 @@ class Retraining:
         """
         most = self.problem.design.networks if most is None else most
         pairs = _pairs(shares, min(most, self.affordable(shares)))
-        bags = self.bags if len(pairs) >= BAGGED else None
-        pilots = self._pilots(shares) if bags is not None and self.rate and most > 2 * BAGGED else []
+        bags, usual = self.bags if len(pairs) >= BAGGED else None, self._usual(shares)
+        pilots = self._pilots(shares, usual) if bags is not None and self.rate and most > 2 * BAGGED else []
+        said = f"The ensemble's networks train for {usual} times the steps that the search found." if usual > 1 else ""
         if bags is not None and pilots:
-            jobs, stack, said = self._piloted(pilots, bags, shares)
+            jobs, stack, told = self._piloted(pilots, bags, shares, usual)
+            said = told or said
         else:
-            bags, said = bags if self.tempered else None, ""
-            jobs = [self._job(pair, pairs, bags) for pair in pairs]
+            bags = bags if self.tempered else None
+            jobs = [self._job(pair, pairs, bags, usual) for pair in pairs]
             stack = self._round(jobs, bags)
         times = jobs[-1].times
         if self.rate:
-            more = _pairs(shares, min(most, len(jobs) + int(self._room(shares) / times)))
+            more = _pairs(shares, min(most, len(jobs) + int(self._room(shares, times))))
             if len(more) >= len(jobs) + WORTH_IT:
                 there = {(job.place, job.own) for job in jobs}
                 added = [self._job(pair, pairs, bags, times) for pair in more if pair not in there]
@@ -143,40 +153,44 @@ class Retraining:
         found = temperatures_of(self.problem, stack, weights, [job.bag for job in jobs], bags)
         return Retrained(stack, weights, found, said)
 
-    def _job(self, pair: tuple[int, int], pairs: Sequence[tuple[int, int]], bags: Folds | None, times: int = 1) -> Job:
+    def _job(self, pair: tuple[int, int], pairs: Sequence[tuple[int, int]], bags: Folds | None, times: int) -> Job:
         """Return the network of a (place, own number).
 
-        The first of all leaves no row out, nor does any where no temperature is to be told; the others do in turn.
+        The first of all leaves no row out and trains as in the search. Nor does any other leave rows out where no
+        temperature is to be told; else they do in turn.
         """
         place, own = pair
         parts = 0 if bags is None else len(bags) - 1
         every = not parts or not self.tempered or pair == pairs[0]
-        return Job(place, own, parts if every else (place + own) % parts, times)
+        return Job(place, own, parts if every else (place + own) % parts, 1 if pair == pairs[0] else times)
 
-    def _pilots(self, shares: Mapping[int, float]) -> list[int]:
+    def _pilots(self, shares: Mapping[int, float], usual: int) -> list[int]:
         """Return the bag of each pilot: five networks a bag, or two; of many rows, one bag tells enough.
 
         None, if there is no time for them once and twice as long, and for five networks more.
         """
         assert self.bags is not None
-        parts, room = len(self.bags) - 1, self._room(shares)
+        parts, room = len(self.bags) - 1, self._room(shares, usual)
         for each, bags in ((5, parts), (2, parts)) if len(self.problem.rows) < MANY else ((5, 1),):
             count = each * bags
-            times = sum(LONGER) if count > BAGGED else LONGER[0]  # so many only where time hardly counts
-            if room >= 1 + (1 + times) * count + LONGER[0] * AT_LEAST:
+            times = sum(LONGER) if count > BAGGED else 2  # so many only where time hardly counts
+            if room >= 1 + (1 + times) * count + 2 * AT_LEAST:
                 return [at % bags for at in range(count)]
         return []
 
-    def _piloted(self, pilots: Sequence[int], bags: Folds, shares: Mapping[int, float]) -> tuple[list[Job], Stack, str]:
+    def _piloted(
+        self, pilots: Sequence[int], bags: Folds, shares: Mapping[int, float], usual: int
+    ) -> tuple[list[Job], Stack, str]:
         """Return the first network and the pilots, trained for as long as they gain by it, and what to say of that."""
-        first, *others = _pairs(shares, 1 + len(pilots) + len(shares))  # shares are rounded down
+        first, *others = _pairs(shares, 1 + len(pilots))
         others.sort(key=lambda pair: (pair[1], -shares[pair[0]]))  # one of each recipe, the largest shares first
-        jobs = [Job(*first, len(bags) - 1), *(Job(*pair, bag) for pair, bag in zip(others, pilots, strict=False))]
+        jobs = [Job(*pair, bag, usual) for pair, bag in zip(others, pilots, strict=False)]
+        jobs = [Job(*first, len(bags) - 1), *jobs]
         stack = self._round(jobs, bags)
         before = self._left_out(jobs, stack, bags, shares)
         gained, said = 0.0, ""
-        for times in LONGER:
-            if self._room(shares) < times * (len(pilots) + AT_LEAST):
+        for times in (times for times in LONGER if times > usual):
+            if self._room(shares, times) < len(pilots) + AT_LEAST:
                 break
             longer = [replace(job, times=times) for job in jobs[1:]]
             trained = join_stacks([stack.select(torch.tensor([0])), self._round(longer, bags)])
@@ -216,10 +230,17 @@ class Retraining:
 def _pairs(shares: Mapping[int, float], networks: int) -> list[tuple[int, int]]:
     """Return (place, own number) of each network, the best configuration's first: it is the report's single network.
 
-    One a place, and of the others as many as its share says.
+    One a place, and each of the others where it lowers most the sum of squared shares of single networks, with which
+    the variance of their mean falls. More networks are the same ones and others.
+
+    >>> _pairs({0: 0.2, 3: 0.8}, 4)
+    [(0, 0), (3, 0), (3, 1), (3, 2)]
     """
-    spare = networks - len(shares)
-    return [(place, own) for place in sorted(shares) for own in range(1 + max(0, int(spare * shares[place])))]
+    copies = dict.fromkeys(sorted(shares), 1)
+    for _ in range(networks - len(shares)):
+        place = max(copies, key=lambda one: shares[one] ** 2 / (copies[one] * (copies[one] + 1)))
+        copies[place] += 1
+    return [(place, own) for place, count in copies.items() for own in range(count)]
 
 
 def _weights(jobs: Sequence[Job], shares: Mapping[int, float]) -> Tensor:

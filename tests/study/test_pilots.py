@@ -162,9 +162,25 @@ def test_pilots_are_as_many_as_there_is_time_for(
 
 def test_of_many_rows_five_pilots_leave_the_same_out(ready: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("poise.study.retraining.MANY", ROWS)
-    rounds, _, _ = piloted(ready, monkeypatch, {1: 0.5, 2: 0.9, 4: 0.9}, 10.5 * 30)
+    rounds, said, _ = piloted(ready, monkeypatch, {1: 0.5, 2: 0.5, 4: 0.9}, 2 * 10.5 * 30)
     assert [job.bag for job in rounds.asked[0]] == [PARTS, 0, 0, 0, 0, 0]
     assert {job.place for job in rounds.asked[0][1:]} == {0, 1, 2}
+    # They train twice as long as in the search, and tell of four times.
+    assert [[job.times for job in asked[-2:]] for asked in rounds.asked] == [[2, 2], [4, 4], [2, 2]]
+    assert rounds.asked[0][0].times == 1
+    assert "for 2 times the steps" in said
+
+
+@pytest.mark.parametrize(("room", "networks", "times"), [(24, 12, 2), (12, 6, 2), (11, 11, 1)])
+def test_of_many_rows_all_train_twice_as_long_where_there_is_time_for_six(
+    ready: Prepared, monkeypatch: pytest.MonkeyPatch, room: int, networks: int, times: int
+) -> None:
+    monkeypatch.setattr("poise.study.retraining.MANY", ROWS)
+    rounds, said, answers = piloted(ready, monkeypatch, {1: 0.5, 2: 0.3}, 10.5 * room + 0.1)
+    asked = rounds.asked[0]
+    assert [job.times for job in asked] == [1] + [times] * (networks - 1)
+    assert float((answers[0] - TRUTH).std()) == pytest.approx(0.5, rel=0.1)
+    assert ("for 2 times the steps" in said) is (times > 1)
 
 
 def test_training_longer_draws_everything_out() -> None:

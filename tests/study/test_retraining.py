@@ -1,11 +1,16 @@
 """The retraining: how many networks there are, and that each is the one that it would be alone."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from poise.study.bracket import Candidate
 from poise.study.checkpoint import Checkpoint
@@ -14,7 +19,7 @@ from poise.study.cohort import Plan
 from poise.study.halt import Halt
 from poise.study.prepare import Prepared
 from poise.study.refit import refit
-from poise.study.retraining import NETWORKS, Retraining
+from poise.study.retraining import NETWORKS, Retraining, _pairs
 from poise.study.space import Space
 from poise.study.table_network import Design
 from poise.train.population import Population
@@ -39,8 +44,8 @@ def test_without_a_clock_there_are_sixteen_networks_by_shares(ready: Prepared) -
     found = retraining(ready, "9trials", 0.0).run(SHARES)
     stack, weights = found.stack, found.shares
     assert found.temperatures is None, "no rows were left out"
-    copies = [1 + int(13 * share) for share in SHARES.values()]
-    assert len(stack) == sum(copies) <= NETWORKS
+    copies = [8, 4, 4]  # as the shares say
+    assert len(stack) == sum(copies) == NETWORKS
     wanted = [share / count for share, count in zip(SHARES.values(), copies, strict=True) for _ in range(count)]
     assert weights.tolist() == pytest.approx(wanted)
 
@@ -61,8 +66,8 @@ def test_time_that_the_first_round_leaves_goes_to_a_second(ready: Prepared) -> N
     found = own.run(SHARES)
     stack, weights = found.stack, found.shares
     assert own.rate < 1.0
-    copies = [1 + int((Design.networks - 3) * share) for share in SHARES.values()]
-    assert len(stack) == sum(copies)
+    copies = [32, 16, 16]
+    assert len(stack) == sum(copies) == Design.networks
     assert float(weights.sum()) == pytest.approx(1.0)
     # Places in order: one of each first, the others after them.
     shares = [share / count for share, count in zip(SHARES.values(), copies, strict=True)]
@@ -73,6 +78,22 @@ def test_time_that_the_first_round_leaves_goes_to_a_second(ready: Prepared) -> N
         alone = refit(ready.problem, SPACE.recipe, [candidates()[number]], [seed], 0)
         for name, weight in alone.weights.items():
             torch.testing.assert_close(stack.weights[name][place], weight[0], rtol=1e-5, atol=1e-6)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 6))
+def test_copies_make_the_sum_of_squared_shares_as_small_as_it_can_be(parts: list[int], spare: int) -> None:
+    shares = {place: part / sum(parts) for place, part in enumerate(parts)}
+    networks = len(parts) + spare
+    pairs = _pairs(shares, networks)
+    assert len(set(pairs)) == len(pairs) == networks
+    assert set(pairs) <= set(_pairs(shares, networks + 1)), "more networks are the same ones and others"
+
+    def squares(copies: Iterable[int]) -> float:
+        return sum(share**2 / count for share, count in zip(shares.values(), copies, strict=True))
+
+    every = (c for c in product(range(1, spare + 2), repeat=len(parts)) if sum(c) == networks)
+    found = Counter(place for place, _ in pairs)
+    assert squares([found[place] for place in shares]) == pytest.approx(min(map(squares, every)))
 
 
 def test_a_second_round_that_is_hardly_worth_it_is_left_out(ready: Prepared) -> None:
