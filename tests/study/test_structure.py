@@ -53,7 +53,15 @@ def waves() -> Prepared:
 
 @pytest.mark.parametrize(
     ("columns", "rows", "fine"),
-    [(3, 700, 32), (8, 16_000, FINEST), (8, 31_000, FINEST), (8, 60_000, None), (57, 4_000, 17), (120, 4_000, 8), (600, 4_000, None)],
+    [
+        (3, 700, 32),
+        (8, 16_000, FINEST),
+        (8, 31_000, FINEST),
+        (8, 60_000, None),
+        (57, 4_000, 17),
+        (120, 4_000, 8),
+        (600, 4_000, None),
+    ],
 )
 def test_alternatives_are_no_bins_and_finer_bins_where_there_is_room(columns: int, rows: int, fine: int | None) -> None:
     found = Design().alternatives(numeric(columns), rows)
