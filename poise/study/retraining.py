@@ -128,15 +128,17 @@ class Retraining:
         pairs = _pairs(shares, min(most, self.affordable(shares)))
         bags, usual = self.bags if len(pairs) >= BAGGED else None, self._usual(shares)
         pilots = self._pilots(shares, usual) if bags is not None and self.rate and most > 2 * BAGGED else []
-        said = f"The ensemble's networks train for {usual} times the steps that the search found." if usual > 1 else ""
         if bags is not None and pilots:
-            jobs, stack, told = self._piloted(pilots, bags, shares, usual)
-            said = told or said
+            jobs, stack, said = self._piloted(pilots, bags, shares, usual)
         else:
-            bags = bags if self.tempered else None
+            bags, said = bags if self.tempered else None, ""
             jobs = [self._job(pair, pairs, bags, usual) for pair in pairs]
             stack = self._round(jobs, bags)
         times = jobs[-1].times
+        if times > 1 and not said:
+            said = (
+                f"The ensemble's networks train for {times} times the steps that the search found: there are many rows."
+            )
         if self.rate:
             more = _pairs(shares, min(most, len(jobs) + int(self._room(shares, times))))
             if len(more) >= len(jobs) + WORTH_IT:
