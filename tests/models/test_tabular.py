@@ -125,11 +125,16 @@ def test_few_rows_or_few_values_have_numpys_quantiles(drawn: list[int], bins: in
         np.testing.assert_allclose(quantile_edges(column[:, None], [0], bins)[0], expected, atol=0.01)
 
 
-@pytest.mark.parametrize(("others", "zeros"), [(2100, 300), (399, 8 * 128 - 399)])
-def test_a_frequent_value_counts_as_one_bin_and_more_where_the_other_rows_are_few(others: int, zeros: int) -> None:
+@pytest.mark.parametrize(
+    ("bins", "others", "zeros"),
+    [(8, 2100, 300), (8, 399, 8 * 128 - 399), (64, 3150, 50), (64, 1500, 64 * 32 - 1500), (16, 600, 8 * 128 - 600)],
+)
+def test_a_frequent_value_counts_as_one_bin_and_more_where_the_other_rows_are_few(
+    bins: int, others: int, zeros: int
+) -> None:
     rest = 1 + np.random.default_rng(0).exponential(size=others)
-    edges = quantile_edges(np.concatenate([np.zeros(20_000), rest])[:, None], [0], 8)[0].numpy()
-    thinned = np.quantile(np.concatenate([np.zeros(zeros), rest]), np.linspace(0, 1, 9))
+    edges = quantile_edges(np.concatenate([np.zeros(20_000), rest])[:, None], [0], bins)[0].numpy()
+    thinned = np.quantile(np.concatenate([np.zeros(zeros), rest]), np.linspace(0, 1, bins + 1))
     np.testing.assert_allclose(edges, thinned, atol=2e-3)
 
 
