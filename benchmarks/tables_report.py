@@ -200,6 +200,10 @@ def draw_ranks(ranks: dict[str, pd.DataFrame], columns: list[str]) -> str:
     note = "Primary: balanced accuracy for classes, RMSE for regression."
     if few := [arm for arm in columns if arm not in arms]:
         note += f" Not ranked, because of too few cells: {', '.join(few)}."
+    note += (
+        "\nunregularized and dropout are poise itself with no part, or that one: rates are searched, networks kept at "
+        "their best step, and up to 64 of them make the ensemble. What they lack is the rest of the recipe."
+    )
     return draw(head, lines) + f"\n\n{note}"
 
 
