@@ -60,11 +60,11 @@ temperature, it was 2.8 and 12.6 times). At the end of the time both have ensemb
 
 Where it is slow (vehicle, phoneme), long trainings pay, and the search begins with short ones: it tries longer ones in
 its second wave, and again after twice as many waves. Letting the sampler learn from the best tenth of all trials rather
-than of the best and latest 64 was tried, and changes nothing (half a per cent of the loss, of seven cells). Of a core's
-time, training kernels have some two thirds; on small tables the rest is evaluation, making networks and asking TPE,
-whose proposals (6 ms each) both workers wait for. Both ways train the same network. As studies do with a budget in
-time, poise's search multiplied in bfloat16, the loops in float32. A study's look at structures before the search is not
-in here.
+than of the best and latest 64 was tried in seven runs on four tables, and changed nothing beyond noise. Of a core's
+time, training kernels have some 60 % (56 on vehicle, 63 on phoneme, under a profiler, which slows the rest); on small
+tables the rest is evaluation, making networks and asking TPE, whose proposals (6 ms each) both workers wait for. Both
+ways train the same network. As studies do with a budget in time, poise's search multiplied in bfloat16, the loops in
+float32. A study's look at structures before the search is not in here.
 """
 PBT = """
 Population-based training was compared with halving on three other tables, 64 trials each on one core: the best

@@ -12,15 +12,15 @@ __all__ = ["quantile_edges"]
 
 ROWS_OF_BIN, ROWS_OF_MANY = 128, 32
 """Rows that a bin of a numeric embedding needs, before frequent values make room for others: of eight bins or fewer,
-and of 32 or more. With fewer rows a bin, eight of them do better by steps at a frequent value than by bins of the few
+and of 32 or more; what eight need is enough for those between. With fewer rows a bin, eight of them do better by steps at a frequent value than by bins of the few
 others (benchmarks/tables_backbone.py); but a capital gain that 92 % do not have is worth 64 bins of 50 rows."""
 
 
 def quantile_edges(inputs: np.ndarray, columns: Sequence[int], bins: int) -> Tensor:
     """Return (n, bins + 1) edges at training quantiles of each column, strictly increasing.
 
-    Of a column that is mostly 0, plain quantiles are mostly 0, and few bins are left for all that differs. So, of
-    `ROWS_OF_BIN` rows a bin or more, a value that many rows share counts as fewer: as one bin's, if the other rows are
+    Of a column that is mostly 0, plain quantiles are mostly 0, and few bins are left for all that differs. So, where
+    there are rows enough (`ROWS_OF_BIN`), a value that many share counts as fewer: as one bin's, if the other rows are
     enough for the other bins. Equal edges, as of a column of few values, are nudged apart by a millionth of the
     column's range or of its largest value, so that no bin has width 0 in float32.
 

@@ -191,7 +191,7 @@ class Retraining:
         stack = self._round(jobs, bags)
         before = self._left_out(jobs, stack, bags, shares)
         gained, said = 0.0, ""
-        for times in (times for times in LONGER if times > usual):
+        for times in (one for one in LONGER if one > usual):
             if self._room(shares, times) < len(pilots) + AT_LEAST:
                 break
             longer = [replace(job, times=times) for job in jobs[1:]]
