@@ -12,8 +12,9 @@ __all__ = ["quantile_edges"]
 
 ROWS_OF_BIN, ROWS_OF_MANY = 128, 32
 """Rows that a bin of a numeric embedding needs, before frequent values make room for others: of eight bins or fewer,
-and of 32 or more; what eight need is enough for those between. With fewer rows a bin, eight of them do better by steps at a frequent value than by bins of the few
-others (benchmarks/tables_backbone.py); but a capital gain that 92 % do not have is worth 64 bins of 50 rows."""
+and of 32 or more; what eight need is enough for those between. With fewer rows a bin, eight of them do better by steps
+at a frequent value than by bins of the few others (benchmarks/tables_backbone.py); but a capital gain that 92 % do not
+have is worth 64 bins of 50 rows."""
 
 
 def quantile_edges(inputs: np.ndarray, columns: Sequence[int], bins: int) -> Tensor:
