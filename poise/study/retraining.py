@@ -213,20 +213,28 @@ class Retraining:
 
     def _round(self, jobs: Sequence[Job], bags: Folds | None) -> Stack:
         """Retrain networks and return them in this order; from then on, `rate` is what they took."""
-        parts = [jobs[start :: self.jobs] for start in range(self.jobs)]
         own = {job: _longer(self.candidates[job.place], job.times) for job in jobs}
+        parts = _dealt({job: max(1, one.best_step) for job, one in own.items()}, self.jobs)
         longest, began = max(one.best_step for one in own.values()), time.monotonic()
         places = len({job.place for job in jobs})
         # A search that overran must not leave networks that hardly trained: each recipe gets its time once, with room.
         least = 2 * self.rate * longest * places / self.jobs if self.rate else math.inf
         halt = Halt(deadline=time.time() + max(self.clock.left(READY), least))
         tasks = [(self.problem, self.space.recipe, [own[job] for job in part], [job.own for job in part], self.seed,
-                  halt, self.checkpoint, bags, [job.bag for job in part]) for part in parts if part]  # fmt: skip
+                  halt, self.checkpoint, bags, [job.bag for job in part]) for part in parts]  # fmt: skip
         merged = join_stacks(run_all(refit, tasks, self.jobs))
         if self.rate:
             self.rate = (time.monotonic() - began) * self.jobs / sum(max(1, one.best_step) for one in own.values())
         order = [job for part in parts for job in part]
         return merged.select(torch.tensor([order.index(job) for job in jobs]))
+
+
+def _dealt(steps: Mapping[Job, int], workers: int) -> list[list[Job]]:
+    """Return each worker's networks, none of them without any: the longest first, each to who has the fewest steps."""
+    parts: list[list[Job]] = [[] for _ in range(min(workers, len(steps)))]
+    for job in sorted(steps, key=lambda one: -steps[one]):
+        min(parts, key=lambda part: sum(steps[one] for one in part)).append(job)
+    return parts
 
 
 def _pairs(shares: Mapping[int, float], networks: int) -> list[tuple[int, int]]:

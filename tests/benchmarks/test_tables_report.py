@@ -75,6 +75,25 @@ def test_where_poise_loses_names_every_table_behind_and_no_other() -> None:
     assert expected
 
 
+def test_wins_are_counted_by_either_metric() -> None:
+    from tables_report import draw_duels, selected
+
+    drawn = losses()
+    records = [line(*cell, loss) for cell, loss in drawn.items()]
+    for record in records:  # by log-loss all is the other way round
+        if "log_loss" in record["scores"]:
+            record["scores"]["log_loss"] = 1 - record["scores"]["log_loss"]
+    _, columns, merits = selected(records, 60.0, None)
+    row = next(text for text in draw_duels(merits, columns).splitlines() if text.startswith("| boosting"))
+    gaps = {table: [drawn[table, split, "boosting"] - drawn[table, split, "poise"] for split in (0, 1)]
+            for table in TABLES}  # fmt: skip
+    numbers = sum((gap > 0) for gap in gaps["concrete"])
+    wins = sum(gap > 0 for table, own in gaps.items() for gap in own if table != "concrete")
+    primary, other = row.split(" | ")[1:3]
+    assert primary == f"{wins + numbers} / {8 - wins - numbers} / 0"
+    assert other == f"{6 - wins + numbers} / {2 + wins - numbers} / 0"
+
+
 def test_the_conditions_tell_a_busy_machine_from_a_quiet_one() -> None:
     from tables_conditions import condition_lines, others_share
 

@@ -19,7 +19,7 @@ from poise.study.cohort import Plan
 from poise.study.halt import Halt
 from poise.study.prepare import Prepared
 from poise.study.refit import refit
-from poise.study.retraining import NETWORKS, Retraining, _pairs
+from poise.study.retraining import NETWORKS, Job, Retraining, _dealt, _pairs
 from poise.study.space import Space
 from poise.study.table_network import Design
 from poise.train.population import Population
@@ -94,6 +94,16 @@ def test_copies_make_the_sum_of_squared_shares_as_small_as_it_can_be(parts: list
     every = (c for c in product(range(1, spare + 2), repeat=len(parts)) if sum(c) == networks)
     found = Counter(place for place, _ in pairs)
     assert squares([found[place] for place in shares]) == pytest.approx(min(map(squares, every)))
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=20), st.integers(1, 8))
+def test_workers_are_dealt_alike(steps: list[int], workers: int) -> None:
+    wanted = {Job(0, own, 0): count for own, count in enumerate(steps)}
+    parts = _dealt(wanted, workers)
+    assert Counter(job for part in parts for job in part) == Counter(wanted.keys())
+    loads = [sum(wanted[job] for job in part) for part in parts]
+    assert len(loads) == min(workers, len(steps))
+    assert max(loads) - min(loads) <= max(steps)
 
 
 def test_a_second_round_that_is_hardly_worth_it_is_left_out(ready: Prepared) -> None:
