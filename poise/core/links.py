@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["Beside", "Columns", "Features", "Levels", "Link", "Linked", "Periodic", "Piecewise", "Through", "links_of"]
+__all__ = ["Beside", "Columns", "Embedded", "Feature", "Features", "Levels", "Link", "Linked", "Periodic", "Piecewise",
+           "Through", "links_of"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,21 @@ class Piecewise:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """Some of the input's columns, each followed by relu([x, clamp((x - low) slope, 0, 1) for each bin] weight + bias).
+
+    `low` and `slope` are the paths of buffers (columns, bins), `weight` and `bias` those of parameters
+    (columns, 1 + bins, size) and (columns, size): each column has a linear map of its own.
+    """
+
+    columns: tuple[int, ...]
+    low: str
+    slope: str
+    weight: str
+    bias: str
+
+
+@dataclass(frozen=True)
 class Periodic:
     """Some of the input's columns, each followed by cos(2 pi (x frequency + phase)) for each of its frequencies.
 
@@ -63,11 +79,15 @@ class Levels:
     parameter: str
 
 
+Feature = Columns | Piecewise | Embedded | Periodic | Levels
+"""What features of the input may be."""
+
+
 @dataclass(frozen=True)
 class Features:
     """hidden <- features of the input, side by side; a chain may begin so."""
 
-    parts: tuple[Columns | Piecewise | Periodic | Levels, ...]
+    parts: tuple[Feature, ...]
 
 
 Link = Through | Beside | Features

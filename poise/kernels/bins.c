@@ -1,4 +1,4 @@
-/* A linear layer on piecewise features, without the features.
+/* Linear layers on piecewise features, without the features.
 
    Outputs are made 64 at a time, from four columns of numbers at a time: they stay in registers meanwhile, and the part
    of the table that they are read from in the innermost cache. */
@@ -204,4 +204,92 @@ void bins_back(int64_t rows, const layer *its, const float *back, float *weight_
         turn_matrix(size, width, kept.table + (n * (size + 1) + 1) * width, width, grads + 1, its->weight_stride);
     }
     if (bias_grad) sum_rows(rows, width, back, its->target_stride, bias_grad);
+}
+
+/* What an embedding keeps of a batch; `kept_of_embedding` of chain.py counts as much. */
+typedef struct {
+    kept_bins bins; /* of which `numbers`, `way`, `below` and `table` (columns, bins + 1, size) count */
+    uint8_t *on;    /* (rows, columns, size) whether an output is above 0 */
+} kept_embedding;
+
+POISE_INLINE kept_embedding embedding_in(float *kept, int64_t rows, const layer *its) {
+    const int64_t count = its->inputs;
+    kept_embedding found = {{0}, 0};
+    found.bins.numbers = kept;
+    found.bins.way = kept + rows * count;
+    found.bins.below = (int32_t *)(found.bins.way + rows * count);
+    found.bins.table = (float *)(found.bins.below + rows * count);
+    found.on = (uint8_t *)(found.bins.table + (its->detail + 1) * (its->outputs - count));
+    return found;
+}
+
+/* table[n][i] = bias[n] + the sum of column n's first i weights of bins. */
+POISE_CLONES static void fill_own_tables(const layer *its, const float *weight, const float *bias, float *table) {
+    const int64_t bins = its->detail, size = its->outputs / its->inputs - 1;
+    for (int64_t n = 0; n < its->inputs; n++) {
+        const float *own = weight + n * (bins + 1) * size;
+        float *sums = table + n * (bins + 1) * size;
+        memcpy(sums, bias + n * size, sizeof(float) * (size_t)size);
+        for (int64_t k = size; k < (bins + 1) * size; k++) sums[k] = sums[k - size] + own[k];
+    }
+}
+
+POISE_CLONES static void embed_column(int64_t rows, const layer *its, kept_embedding kept, int64_t n,
+                                      const float *weight, float *to) {
+    const int64_t size = its->outputs / its->inputs - 1, count = its->inputs;
+    const float *own = weight + n * (its->detail + 1) * size, *table = kept.bins.table + n * (its->detail + 1) * size;
+    for (int64_t r = 0; r < rows; r++) {
+        const float number = kept.bins.numbers[r * count + n], way = kept.bins.way[n * rows + r];
+        const float *low = table + kept.bins.below[n * rows + r] * size, *high = low + size;
+        float *out = to + r * its->target_stride + n * (1 + size);
+        uint8_t *on = kept.on + (r * count + n) * size;
+        *out++ = number;
+        for (int64_t h = 0; h < size; h++) {
+            const float value = low[h] + way * (high[h] - low[h]) + number * own[h];
+            out[h] = value < 0 ? 0 : value; /* no number stays no number */
+            on[h] = value > 0;
+        }
+    }
+}
+
+void embedded(int64_t rows, int64_t member, const layer *its, const float *from, float *to, const float *weight,
+              const float *bias, float *given) {
+    const kept_embedding kept = embedding_in(given, rows, its);
+    find_bins(rows, member, its, from, kept.bins);
+    fill_own_tables(its, weight, bias, kept.bins.table);
+    for (int64_t n = 0; n < its->inputs; n++) embed_column(rows, its, kept, n, weight, to);
+}
+
+/* The gradients of a column's table, weights behind its bias: a row's goes to both ends of its bin. */
+POISE_CLONES static void gather_column(int64_t rows, const layer *its, kept_embedding kept, int64_t n,
+                                       const float *back, float *table, float *own) {
+    const int64_t size = its->outputs / its->inputs - 1, count = its->inputs;
+    memset(table, 0, sizeof(float) * (size_t)((its->detail + 1) * size));
+    memset(own, 0, sizeof(float) * (size_t)size);
+    for (int64_t r = 0; r < rows; r++) {
+        const float number = kept.bins.numbers[r * count + n], way = kept.bins.way[n * rows + r];
+        float *low = table + kept.bins.below[n * rows + r] * size, *high = low + size;
+        const float *grads = back + r * its->target_stride + n * (1 + size) + 1;
+        const uint8_t *on = kept.on + (r * count + n) * size;
+        for (int64_t h = 0; h < size; h++) {
+            const float grad = on[h] ? grads[h] : 0;
+            low[h] += grad - way * grad;
+            high[h] += way * grad;
+            own[h] += number * grad;
+        }
+    }
+    /* A bin's weight is in the sums of all bins from it on, the bias in all. */
+    for (int64_t k = its->detail * size - 1; k >= 0; k--) table[k] += table[k + size];
+}
+
+void embedded_back(int64_t rows, const layer *its, const float *back, float *weight_grad, float *bias_grad,
+                   float *given) {
+    const int64_t bins = its->detail, size = its->outputs / its->inputs - 1;
+    const kept_embedding kept = embedding_in(given, rows, its);
+    for (int64_t n = 0; n < its->inputs; n++) {
+        float *grads = weight_grad + n * (bins + 1) * size, *table = kept.bins.table + n * (bins + 1) * size;
+        gather_column(rows, its, kept, n, back, table, grads);
+        memcpy(bias_grad + n * size, table, sizeof(float) * (size_t)size);
+        memcpy(grads + size, table + size, sizeof(float) * (size_t)(bins * size));
+    }
 }

@@ -60,6 +60,9 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
             bins(net->rows, member, its, from, to, params + its->weight, its->bias < 0 ? 0 : params + its->bias,
                  scratch + its->kept, scratch);
             break;
+        case EMBEDDED:
+            embedded(net->rows, member, its, from, to, params + its->weight, params + its->bias, scratch + its->kept);
+            break;
         case PERIODIC:
             periodic(net->rows, its, from, to, scratch + its->kept, params + its->weight, params + its->bias);
             break;
@@ -116,6 +119,9 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
         case BINS:
             bins_back(net->rows, its, back, grads + its->weight, its->bias < 0 ? 0 : grads + its->bias,
                       scratch + its->kept, scratch);
+            break;
+        case EMBEDDED:
+            embedded_back(net->rows, its, back, grads + its->weight, grads + its->bias, scratch + its->kept);
             break;
         case PERIODIC:
             periodic_back(net->rows, its, from, back, scratch + its->kept, grads + its->weight, grads + its->bias);

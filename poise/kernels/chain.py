@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_float, c_int64, c_uint64, c_void_p
 
-__all__ = ["ACTIVATIONS", "KINDS", "LOSSES", "SCRATCH", "Answers", "Chain", "Layer", "Loss", "kept_of_bins"]
+__all__ = ["ACTIVATIONS", "KINDS", "LOSSES", "SCRATCH", "Answers", "Chain", "Layer", "Loss", "kept_of_bins",
+           "kept_of_embedding"]  # fmt: skip
 
 _NAMES = (
     "linear",
@@ -20,6 +21,7 @@ _NAMES = (
     "levels",
     "periodic",
     "bins",
+    "embedded",
 )
 KINDS = {name: number for number, name in enumerate(_NAMES)}
 """The layers that kernels know, as chain.h numbers them."""
@@ -33,6 +35,11 @@ SCRATCH = 128 * 32 + 128 * 128  # PRODUCT_SCRATCH of product.h: a member's own v
 def kept_of_bins(rows: int, columns: int, size: int, width: int) -> int:
     """Return the floats that a layer of `size` bins a column keeps for its way back: `kept_bins` of bins.c."""
     return 3 * rows * columns + rows + size + 1 + width * columns + columns * (size + 1) * width
+
+
+def kept_of_embedding(rows: int, columns: int, bins: int, size: int) -> int:
+    """Return the floats that columns embedded in `size` outputs each keep: `kept_embedding` of bins.c."""
+    return 3 * rows * columns + (bins + 1) * columns * size + -(-rows * columns * size // 4)
 
 
 class Layer(ctypes.Structure):

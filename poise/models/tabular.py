@@ -11,7 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError, shown
-from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Periodic, Piecewise, Through
+from poise.core.links import (
+    Beside,
+    Columns,
+    Embedded,
+    Feature,
+    Features,
+    Levels,
+    Link,
+    Linked,
+    Periodic,
+    Piecewise,
+    Through,
+)
 
 __all__ = ["ColumnPlan", "Mlp", "TabularNet"]
 
@@ -76,20 +88,24 @@ def _runs(columns: Sequence[int]) -> list[tuple[int, int]]:
 
 
 class NumericEmbedding(nn.Module):
-    """Turns each numeric column into several features, the column itself first.
+    """Turns each numeric column into several features.
 
-    "piecewise": how far the value is through each quantile bin, clamped to [0, 1] (after Gorishniy, Rubachev, Babenko
-    2022, "On embeddings for numerical features in tabular deep learning", section 3.2). "periodic": cos(2 pi (w x + b))
-    with learned w, b (after the same paper, section 3.3; w ~ N(0, sigma^2)). "none": the column alone. The
-    linear map that those papers put behind each feature is left to the network's first layer, which is linear too.
+    "piecewise": the column itself, and how far the value is through each quantile bin, clamped to [0, 1] (after
+    Gorishniy, Rubachev, Babenko 2022, "On embeddings for numerical features in tabular deep learning", section 3.2).
+    With `units`, the bins do not enter as they are, but both through a linear map of each column's own to so many
+    features, and a ReLU (Q-LR of the same paper). "periodic": the column, and cos(2 pi (w x + b)) with learned w, b (section 3.3;
+    w ~ N(0, sigma^2)). "none": the column alone. Without `units`, the linear map that the paper puts behind a column's
+    features is left to the network's first layer, which is linear too.
 
     Shapes: (B, n) -> (B, n * size).
     """
 
-    def __init__(self, kind: str, columns: int, edges: Tensor | None, size: int, sigma: float = 0.5) -> None:
+    def __init__(
+        self, kind: str, columns: int, edges: Tensor | None, size: int, sigma: float = 0.5, units: int = 0
+    ) -> None:
         super().__init__()
-        self.kind = kind
-        self.size = 1 + (size if kind != "none" else 0)
+        self.kind, self.units = kind, units if kind == "piecewise" else 0
+        self.size = 1 + (self.units or (size if kind != "none" else 0))
         if kind == "piecewise":
             if edges is None:
                 raise ArgumentError("`TabularNet.edges` must be given for piecewise embeddings: see quantile_edges.")
@@ -101,6 +117,11 @@ class NumericEmbedding(nn.Module):
             self.slope: Tensor
             self.register_buffer("low", edges[:, :-1].clone())
             self.register_buffer("slope", 1 / (edges[:, 1:] - edges[:, :-1]))
+            if units:
+                scale = edges.shape[1] ** -0.5  # nn.Linear's, of the column and its bins
+                self.weight = nn.Parameter(torch.empty(columns, edges.shape[1], units).uniform_(-scale, scale))
+                self.bias = nn.Parameter(torch.empty(columns, units).uniform_(-scale, scale))
+                self.parameter_roles = {"weight": "weight", "bias": "bias"}
         elif kind == "periodic":
             self.frequency = nn.Parameter(torch.randn(columns, size) * sigma)
             self.phase = nn.Parameter(torch.rand(columns, size))
@@ -114,16 +135,21 @@ class NumericEmbedding(nn.Module):
             features = ((column - self.low) * self.slope).clamp(0.0, 1.0)
         else:
             features = torch.cos(2 * math.pi * (column * self.frequency + self.phase))
-        return torch.cat([column, features], dim=-1).flatten(-2)
+        features = torch.cat([column, features], dim=-1)
+        if self.units:
+            own = torch.relu(torch.einsum("bnk,nku->bnu", features, self.weight) + self.bias)
+            features = torch.cat([column, own], dim=-1)
+        return features.flatten(-2)
 
 
 class TabularNet(Linked):
     """An MLP over embedded columns, worth regularizing.
 
-    Numeric columns go through `NumericEmbedding`; one-hot groups of more than `embed_above` levels are multiplied into
-    `embedding_size` dimensions (a soft one-hot, as mixup makes it, works too); smaller groups enter as they are. Then
-    `depth` hidden layers of `width` units, with the input added to each block's output if `residual`, and a linear
-    head. Scaling and clipping of the columns is the encoder's (`poise.data.Encoder`).
+    Numeric columns go through `NumericEmbedding`, whose `units` are `numeric_size`; one-hot groups of more than
+    `embed_above` levels are multiplied into `embedding_size` dimensions (a soft one-hot, as mixup makes it, works too);
+    smaller groups enter as they are. Then `depth` hidden layers of `width` units, with the input added to each block's
+    output if `residual`, and a linear head. Scaling and clipping of the columns is the encoder's
+    (`poise.data.Encoder`).
 
     Shapes: (B, F) -> (B, outputs).
     Raises: ArgumentError for an unknown embedding or activation, or sizes < 1.
@@ -139,6 +165,7 @@ class TabularNet(Linked):
         width: int = 128,
         depth: int = 3,
         embedding: str = "piecewise",
+        numeric_size: int = 0,
         embedding_size: int = 8,
         embed_above: int = 9,
         activation: str = "relu",
@@ -147,10 +174,12 @@ class TabularNet(Linked):
     ) -> None:
         super().__init__()
         _check(embedding, activation, width=width, depth=depth, outputs=outputs, embedding_size=embedding_size)
+        if isinstance(numeric_size, bool) or not isinstance(numeric_size, int) or numeric_size < 0:
+            raise ArgumentError(f"`numeric_size` must be an int >= 0; got {shown(numeric_size)}.")
         self.numeric_columns = numeric = plan.numeric()
         bins = 8 if edges is None else edges.shape[1] - 1
         kind = embedding if numeric else "none"
-        self.numeric = NumericEmbedding(kind, len(numeric), edges, bins)
+        self.numeric = NumericEmbedding(kind, len(numeric), edges, bins, units=numeric_size)
         groups = [plan.groups[column] for column in numeric for _ in range(self.numeric.size)]
         self.plain_columns: list[int] = []
         self.spans: list[tuple[int, int]] = []
@@ -188,8 +217,11 @@ class TabularNet(Linked):
         return self.head(hidden)  # type: ignore[no-any-return]  # nn.Module's call is untyped
 
     def links(self) -> tuple[Link, ...]:
-        parts: list[Columns | Piecewise | Periodic | Levels] = []
-        if self.numeric_columns and self.numeric.kind == "piecewise":
+        parts: list[Feature] = []
+        if self.numeric_columns and self.numeric.units:
+            own = ("numeric.low", "numeric.slope", "numeric.weight", "numeric.bias")
+            parts.append(Embedded(tuple(self.numeric_columns), *own))
+        elif self.numeric_columns and self.numeric.kind == "piecewise":
             parts.append(Piecewise(tuple(self.numeric_columns), "numeric.low", "numeric.slope"))
         elif self.numeric_columns and self.numeric.kind == "periodic":
             parts.append(Periodic(tuple(self.numeric_columns), "numeric.frequency", "numeric.phase"))

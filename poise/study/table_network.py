@@ -35,6 +35,7 @@ class Design(NetworkDesign):
     depth: int = 3
     embedding: str = "auto"
     bins: int | None = None
+    numeric_size: int = 0
     activation: str = "relu"
     residual: bool = False
 
@@ -56,6 +57,7 @@ class Design(NetworkDesign):
             width=self.width,
             depth=self.depth,
             embedding="piecewise" if self.embedding == "auto" else self.embedding,
+            numeric_size=self.numeric_size,
             activation=self.activation,
             residual=self.residual,
             edges=edges,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -17,14 +16,15 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from poise.core.inserted import Aside, Inserted, begin_pass
-from poise.core.links import Beside, Columns, Features, Levels, Link, Linked, Periodic, Piecewise, Through, links_of
+from poise.core.links import Beside, Features, Link, Linked, Piecewise, Through, links_of
 from poise.core.rng import stream
-from poise.kernels.chain import ACTIVATIONS, KINDS, Layer, kept_of_bins
+from poise.kernels.chain import ACTIVATIONS, kept_of_bins
 from poise.network.attach import child_of, through
 from poise.network.batch_norm import BatchNormLayer
 from poise.network.dropout import DropoutLayer
 from poise.network.hidden_noise import HiddenNoiseLayer
 from poise.train.chain_plan import ChainPlan, Value
+from poise.train.chain_reading import Reading, UnknownError, join
 
 __all__ = ["read_chain"]
 
@@ -32,10 +32,6 @@ _ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Mish: "mish", nn.SELU: "sel
 
 FEWEST_BINS = {"float32": 6, "bfloat16": 12}
 """Bins of a column from which on a product does without their features; measured with 8, 16, 32 and 64."""
-
-
-class _UnknownError(Exception):
-    """Something in the network has no kernel."""
 
 
 def read_chain(
@@ -50,30 +46,25 @@ def read_chain(
         return None
     try:
         return _Reader(module, places, rows, columns, FEWEST_BINS[products]).read()
-    except _UnknownError:
+    except UnknownError:
         return None
 
 
-class _Reader:
+class _Reader(Reading):
     """Follows the chain from the input on, and gives every value its place."""
 
     def __init__(self, module: nn.Module, places: Mapping[str, Any], rows: int, columns: int, fewest_bins: int) -> None:
-        self.module, self.fewest_bins = module, fewest_bins
-        self.places = dict(places)
-        self.plan = ChainPlan(rows, columns)
-        self.value = self.input = Value(-1, columns, columns)
+        super().__init__(module, places, rows, columns)
+        self.fewest_bins = fewest_bins
+        self.input = self.value
         self.beside: Value | None = None  # the value that goes round the layers which are being read
         self.waiting: tuple[str, Features] | None = None  # features that a product may do without
-        # Gradients live from one product to the next only: two places take turns.
-        sides = [side for one in module.modules() if isinstance(one, nn.Linear) for side in one.weight.shape]
-        self.widest = max(sides, default=0)
-        self.grads = (self.plan.reserve(rows * self.widest), self.plan.reserve(rows * self.widest))
 
     def read(self) -> ChainPlan:
         self._modules("", self.module)
         self._settle()
         if self.value.place < 0 or self.value.stride != self.value.width:
-            raise _UnknownError
+            raise UnknownError
         self.plan.outputs, self.plan.output, self.plan.output_grad = self.value.width, self.value.place, self.value.grad
         return self.plan
 
@@ -83,13 +74,13 @@ class _Reader:
         """Go through a module and the inserted layers behind it."""
         for hook in module._forward_pre_hooks.values():
             if hook is not begin_pass:
-                raise _UnknownError
+                raise UnknownError
         if module._backward_hooks or module._backward_pre_hooks or "forward" in module.__dict__:
-            raise _UnknownError
+            raise UnknownError
         self._own(path, module)
         for hook in module._forward_hooks.values():
             if not (isinstance(hook, partial) and hook.func is through):
-                raise _UnknownError
+                raise UnknownError
             layer = child_of(module, hook.args[0])
             if not layer.idle:
                 self._settle()
@@ -106,17 +97,17 @@ class _Reader:
         elif kind is nn.Sequential:
             for name, child in module.named_children():
                 if not isinstance(child, (Inserted, Aside)):
-                    self._modules(_join(path, name), child)
+                    self._modules(join(path, name), child)
         elif isinstance(module, Linked) and (links := links_of(module)):
             for link in links:
                 self._link(path, module, link)
         elif kind is not nn.Identity:
-            raise _UnknownError
+            raise UnknownError
 
     def _link(self, path: str, module: nn.Module, link: Link) -> None:
         if isinstance(link, Features):
             if self.value.place >= 0 or self.waiting:
-                raise _UnknownError
+                raise UnknownError
             self.waiting = path, link
             return
         child = module.get_submodule(link.path)
@@ -126,33 +117,33 @@ class _Reader:
         before = self.value
         if isinstance(link, Beside):
             if not _begins_with_product(child):  # else a layer would change the value that is still to be added
-                raise _UnknownError
+                raise UnknownError
             self.beside, products = before, self.plan.products
-            self._modules(_join(path, link.path), child)
+            self._modules(join(path, link.path), child)
             self.beside, after = None, self.value
             # A second product would write its gradient where the value's own still stands.
             if after.width != before.width or before.stride != before.width or self.plan.products != products + 1:
-                raise _UnknownError
-            self._layer("add", source=before, target=after, outputs=after.width)
+                raise UnknownError
+            self.layer("add", source=before, target=after, outputs=after.width)
         elif isinstance(link, Through):
-            self._modules(_join(path, link.path), child)
+            self._modules(join(path, link.path), child)
 
     # --- layers --------------------------------------------------------------------------------------------------
 
     def _linear(self, path: str, module: nn.Linear) -> None:
-        weight = self._parameter(f"{path}.weight", (module.out_features, module.in_features))
-        bias = -1 if module.bias is None else self._parameter(f"{path}.bias", (module.out_features,))
+        weight = self.parameter(f"{path}.weight", (module.out_features, module.in_features))
+        bias = -1 if module.bias is None else self.parameter(f"{path}.bias", (module.out_features,))
         binned = self._settle(before_product=True)
-        size = self._width_of(*binned) if binned else 0
+        size = self.width_of(*binned) if binned else 0
         if module.in_features != size + (0 if binned and self.value.place < 0 else self.value.width):
-            raise _UnknownError
+            raise UnknownError
         before, width = self.value, module.out_features
-        self.value = Value(self.plan.reserve(self.plan.rows * width), width, width, self._next_grad())
+        self.value = Value(self.plan.reserve(self.plan.rows * width), width, width, self.next_grad())
         if binned:
             self._bins(*binned, inputs=size, weight=weight, bias=bias, weight_stride=module.in_features)
         if module.in_features > size:
             # The gradient of a value that goes round the product is there before the product's own.
-            self._layer("linear", source=before, target=self.value, inputs=before.width, outputs=width,
+            self.layer("linear", source=before, target=self.value, inputs=before.width, outputs=width,
                         bias=-1 if binned else bias, weight=weight + size, weight_stride=module.in_features,
                         onto=bool(binned), add=before is self.beside, learned=before.learned)  # fmt: skip
 
@@ -162,31 +153,31 @@ class _Reader:
             return None
         (path, link), self.waiting = self.waiting, None
         first, *rest = link.parts
-        if not (before_product and isinstance(first, Piecewise) and self._bins_of(path, first) >= self.fewest_bins):
-            self._features(path, link)
+        if not (before_product and isinstance(first, Piecewise) and self.bins_of(path, first) >= self.fewest_bins):
+            self.features(path, link)
             return None
         if rest:
-            self._features(path, Features(tuple(rest)))
+            self.features(path, Features(tuple(rest)))
         return path, first
 
     def _bins(self, path: str, part: Piecewise, *, inputs: int, **rest: int) -> None:
         """Read bins and the product behind them as one layer."""
-        columns, size, width = torch.tensor(part.columns), self._bins_of(path, part), self.value.width
+        columns, size, width = torch.tensor(part.columns), self.bins_of(path, part), self.value.width
         self.plan.constants.append(columns)
         kept = self.plan.reserve(kept_of_bins(self.plan.rows, len(columns), size, width))
-        self._layer("bins", {"low": _join(path, part.low), "slope": _join(path, part.slope)}, source=self.input,
+        self.layer("bins", {"low": join(path, part.low), "slope": join(path, part.slope)}, source=self.input,
                     target=self.value, inputs=len(columns), outputs=width, detail=size, columns=columns.data_ptr(),
                     kept=kept, **rest)  # fmt: skip
 
     def _inserted(self, layer: Inserted) -> None:
         kind, path = type(layer), self._path_of(layer)
         if layer.draw or layer.watched:
-            raise _UnknownError
+            raise UnknownError
         if kind is BatchNormLayer and layer.dim == -1:
             if layer.training and self.plan.rows < 2:  # an error to be told by the layer itself
-                raise _UnknownError
+                raise UnknownError
             width = self.value.width
-            weight, bias = self._parameter(f"{path}.weight", (width,)), self._parameter(f"{path}.bias", (width,))
+            weight, bias = self.parameter(f"{path}.weight", (width,)), self.parameter(f"{path}.bias", (width,))
             buffers = {"dial": f"{path}.share", "running_mean": f"{path}.running_mean",
                        "running_var": f"{path}.running_var"}  # fmt: skip
             kind_of_norm = "batch_norm" if layer.training else "fixed_norm"
@@ -200,101 +191,26 @@ class _Reader:
         elif kind is HiddenNoiseLayer:
             self._in_place("noise", 0, {"dial": f"{path}.scale"}, stream=stream(f"{layer.label}/0/noise"))
         else:
-            raise _UnknownError
+            raise UnknownError
 
-    def _features(self, path: str, link: Features) -> None:
-        widths = [self._width_of(path, part) for part in link.parts]
-        total = sum(widths)
-        if total > self.widest:
-            raise _UnknownError
-        own = [start for start, part in zip(accumulate(widths, initial=0), link.parts, strict=False)
-               if isinstance(part, (Levels, Periodic))]  # fmt: skip
-        learned = own[0] if own else 0
-        whole, grad = self.plan.reserve(self.plan.rows * total), self._next_grad() if own else -1
-        start = 0
-        for part, width in zip(link.parts, widths, strict=True):
-            target = Value(whole + start, total, width, grad + start if own else -1)
-            if isinstance(part, Levels):
-                place, shape = self.places.pop(_join(path, part.parameter))
-                source = Value(-1 - part.first, self.plan.columns, shape[0])
-                self._layer("levels", source=source, target=target, inputs=shape[0], outputs=width, weight=place)
-            else:
-                self._feature(path, part, target)
-            start += width
-        self.value = Value(whole, total, total, grad, learned)
-
-    def _feature(self, path: str, part: Columns | Piecewise | Periodic, target: Value) -> None:
-        """Read features of single columns."""
-        columns, rest, buffers = torch.tensor(part.columns), {}, {}
-        self.plan.constants.append(columns)
-        kind = "columns"
-        if isinstance(part, Piecewise):
-            kind, buffers = "piecewise", {"low": _join(path, part.low), "slope": _join(path, part.slope)}
-        elif isinstance(part, Periodic):
-            kind, shape = "periodic", (len(part.columns), target.width // len(part.columns) - 1)
-            rest = {"weight": self._parameter(_join(path, part.frequency), shape),
-                    "bias": self._parameter(_join(path, part.phase), shape),
-                    "kept": self.plan.reserve(self.plan.rows * shape[0] * shape[1])}  # fmt: skip
-        self._layer(kind, buffers, source=self.value, target=target, inputs=len(part.columns), outputs=target.width,
-                    columns=columns.data_ptr(), **rest)  # fmt: skip
-
-    def _width_of(self, path: str, part: Columns | Piecewise | Periodic | Levels) -> int:
-        if isinstance(part, (Levels, Periodic)):
-            name = _join(path, part.parameter if isinstance(part, Levels) else part.frequency)
-            if name not in self.places:
-                raise _UnknownError
-            size = int(self.places[name][1][1])
-            return size if isinstance(part, Levels) else len(part.columns) * (1 + size)
-        if isinstance(part, Piecewise):
-            return len(part.columns) * (1 + self._bins_of(path, part))
-        return len(part.columns)
-
-    def _bins_of(self, path: str, part: Piecewise) -> int:
-        return int(self.module.get_buffer(_join(path, part.low)).shape[1])
-
-    # --- places --------------------------------------------------------------------------------------------------
+    # --- in place --------------------------------------------------------------------------------------------------
 
     def _bytes(self) -> int:
         """Return how many floats hold one byte a value."""
         return -(-self.value.width * self.plan.rows // 4)
-
-    def _parameter(self, name: str, shape: tuple[int, ...]) -> int:
-        """Return where a parameter begins. A frozen one is not there, nor one that another layer had already."""
-        place, found = self.places.pop(name, (-1, torch.Size()))
-        if tuple(found) != shape:
-            raise _UnknownError
-        return int(place)
 
     def _path_of(self, layer: Inserted) -> str:
         return str(next(path for path, module in self.module.named_modules() if module is layer))
 
     def _in_place(self, kind: str, kept: int, buffers: dict[str, str] | None = None, **rest: Any) -> None:
         if self.value.place < 0 or self.value.stride != self.value.width:
-            raise _UnknownError
+            raise UnknownError
         self.value = replace(self.value, learned=0)  # the layer asks for the gradient of all columns
-        self._layer(kind, buffers, source=self.value, target=self.value, inputs=self.value.width,
+        self.layer(kind, buffers, source=self.value, target=self.value, inputs=self.value.width,
                     outputs=self.value.width, kept=self.plan.reserve(kept) if kept else 0, **rest)  # fmt: skip
-
-    def _layer(
-        self, kind: str, buffers: dict[str, str] | None = None, *, source: Value, target: Value, **rest: Any
-    ) -> None:
-        layer = Layer(
-            kind=KINDS[kind], source=source.place, source_stride=source.stride, target=target.place,
-            target_stride=target.stride, source_grad=source.grad, target_grad=target.grad,
-            **({"weight": -1, "bias": -1} | rest),
-        )  # fmt: skip
-        self.plan.layers.append(layer)
-        self.plan.buffers.append(buffers or {})
-
-    def _next_grad(self) -> int:
-        return self.grads[1] if self.value.grad == self.grads[0] else self.grads[0]
 
 
 def _begins_with_product(module: nn.Module) -> bool:
     while type(module) is nn.Sequential and len(module):
         module = module[0]
     return type(module) is nn.Linear
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

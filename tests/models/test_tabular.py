@@ -28,6 +28,18 @@ def test_piecewise_features_are_the_shares_of_each_bin_that_lie_below() -> None:
     assert got.tolist() == [[-5.0, 0.0, 0.0], [0.25, 0.25, 0.0], [2.0, 1.0, 0.5], [9.0, 1.0, 1.0]]
 
 
+def test_units_are_a_linear_layer_of_each_columns_own_on_its_bins() -> None:
+    edges = torch.tensor([[0.0, 1.0, 3.0], [-1.0, 0.0, 1.0]])
+    embed, x = NumericEmbedding("piecewise", 2, edges, 2, units=4), torch.tensor([[0.25, -2.0], [9.0, 0.5]])
+    bins = NumericEmbedding("piecewise", 2, edges, 2)(x).reshape(2, 2, 3)
+    got = embed(x).reshape(2, 2, 5)
+    assert torch.equal(got[..., 0], x)
+    for column in range(2):
+        wanted = torch.relu(bins[:, column] @ embed.weight[column] + embed.bias[column])
+        torch.testing.assert_close(got[:, column, 1:], wanted)
+    assert bool((got[..., 1:] > 0).any())
+
+
 def test_periodic_features_are_cosines() -> None:
     embed = NumericEmbedding("periodic", 1, None, 2)
     with torch.no_grad():
@@ -43,8 +55,9 @@ def test_column_groups_name_the_column_that_each_input_of_the_first_layer_comes_
     assert first.in_features == 17
 
 
-def test_column_groups_are_right_by_intervention() -> None:
-    model = net()
+@pytest.mark.parametrize("size", [0, 4])
+def test_column_groups_are_right_by_intervention(size: int) -> None:
+    model = net(numeric_size=size)
     seen = []
     model.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
     x = torch.rand(4, 17)
@@ -72,6 +85,9 @@ def test_a_mixed_one_hot_is_embedded_as_the_mix_of_the_levels() -> None:
 
 
 def test_roles_of_embeddings_and_of_the_input_layer() -> None:
+    roles = roles_of(net(numeric_size=4))
+    assert (roles["numeric.weight"].kind, roles["numeric.bias"].kind) == ("weight", "bias")
+    assert [name for name, role in roles.items() if role.inputs] == ["blocks.0.0.weight"]
     roles = roles_of(net(embedding="periodic"))
     kinds = {name: role.kind for name, role in roles.items()}
     assert kinds["levels.0"] == kinds["numeric.frequency"] == kinds["numeric.phase"] == "embedding"
@@ -166,6 +182,7 @@ def test_mlp_is_linear_layers_and_activations() -> None:
         ({"activation": "step"}, "`activation` must be one of"),
         ({"width": 0}, "`width` must be an int >= 1; got 0"),
         ({"depth": True}, "`depth` must be an int >= 1; got True"),
+        ({"numeric_size": -1}, "`numeric_size` must be an int >= 0; got -1"),
         ({"edges": None}, "`TabularNet.edges` must be given"),
         ({"edges": torch.zeros(1, 3)}, "a row for each of 2 numeric columns; got 1"),
     ],
