@@ -1,293 +1,243 @@
-"""Learn the configurations that a search of a table begins with, from what many configurations scored on many tables.
+"""Learn what a search of a table should begin with: good configurations of the tables that tables.py does not use.
 
-    python tools/portfolio.py run --data ../shared/data     # resumable: finished (table, group) pairs are skipped
-    python tools/portfolio.py report                        # regret with each table left out, and the portfolio
+    python tools/portfolio.py                 # search, measure (some 25 minutes on 2 cores, resumable), choose, print
+    python tools/portfolio.py --show          # choose among what is stored, print
 
-A table is cut to 4,000 rows, a fifth of them to test on. Sixty configurations train on it for the same steps, ten
-as one population, and their losses on the validation and the test rows become lines of
-benchmarks/results/portfolio.jsonl. The first five are hand-made, twenty-five are what a search would draw at random,
-thirty come from narrower beliefs. Of the stored lines, twenty configurations were run on 24 tables; learned of these, a
-portfolio was no better than the hand-made starts, so those still stand in `poise.study.TABLE`.
-
-A portfolio is chosen greedily: each next one leaves, beside those chosen, the smallest mean regret over tables.
+A search on each table finds the pool. Every configuration of the pool, the networks without any part and the starts
+that a person wrote down are then trained on every table with other rows held out and other seeds, for a quarter of the
+full training, as in a search's first wave, and for all of it. A greedy choice takes, one by one, the configuration that
+lowers most the mean over tables and lengths of the regret: by how much the best one chosen is behind the pool's best,
+over how much the pool's median is. Each table is also judged by a choice that knew nothing of it: neither what was
+found on it nor what was measured on it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
-import torch
 
-from poise.core.context import Batch
-from poise.data import Table
-from poise.study.cohort import Cohort, Plan
-from poise.study.folds import make_folds
+from poise.data import read
+from poise.study.bracket import bracket
+from poise.study.choices import TABLE
+from poise.study.clock import Budget, Clock
+from poise.study.cohort import TIMED_PRODUCTS, Plan, plan_for
+from poise.study.folds import Folds, make_folds
 from poise.study.prepare import Prepared, prepare
+from poise.study.search import Search
 from poise.study.space import ALWAYS, Config, Space
 from poise.study.table_network import Design
+from poise.study.workers import run_all
 
-RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "portfolio.jsonl"
-ROWS = 4_000  # of a table: 3,200 to develop on, 800 to test on
-STEPS, EVALUATIONS = 480, 24
-GROUP = 10
-HAND_MADE, RANDOM, BELIEVED = 5, 25, 30
-ORDER = (0, 3, 4, 5, 1, 2)  # of the groups: beliefs before chance, in case time runs out
+ROOT = Path(__file__).resolve().parents[1]
+STORED = ROOT / "benchmarks" / "results" / "portfolio.jsonl"
+DATA = ROOT.parent / "shared" / "data" / "tables"
+TABLES = (
+    "horse_colic", "wdbc", "anneal", "qsar_biodeg", "yeast", "mfeat_factors", "ames_housing", "splice", "kr_vs_kp",
+    "abalone", "spambase", "cpu_act", "electricity", "shuttle",
+)  # fmt: skip
+ROWS = 12_000
+"""Rows of a table at most."""
 
-# The twelve tables of benchmarks/tables.py: a portfolio that is shipped is not learned from them.
-BENCHMARK = {
-    "student_performance", "blood_transfusion", "vehicle", "credit_g", "concrete", "cmc", "car", "phoneme", "satimage",
-    "bike_sharing", "california_housing", "adult",
-}  # fmt: skip
+EACH = 5
+"""Configurations of the pool that come from one table, of each set of parts two at most."""
 
-# How often a part is on in the configurations drawn from narrower beliefs.
-BELIEFS = {
-    "batch_norm": 0.5, "dropout": 0.7, "hidden_noise": 0.5, "input_noise": 0.5, "swap_noise": 0.6, "mixup": 0.3,
-    "cut_mix": 0.5, "label_smoothing": 0.3, "clip_norm": 0.7, "decay": 0.7, "l1": 0.5, "ema": 0.8,
-}  # fmt: skip
-BELIEVED_RATES = (1e-3, 1.2e-2)
+CHUNK = 16
+PLAIN_RATES = (1e-3, 3e-3, 1e-2)
+LENGTHS = (0.25, 1.0)
+BYHAND = "by hand"
+"""Where the starts come from that a person wrote down before this was measured."""
+
+BY_HAND = tuple(
+    (on, dials | ({"ema.decay": 0.98} if "ema" in on else {}), lr)
+    for on, dials, lr in (
+        (("dropout", "decay", "ema", "clip_norm", "batch_norm"), {"dropout.p": 0.1, "decay.rate": 0.02}, 4e-3),
+        (("dropout", "decay", "ema", "clip_norm"), {"dropout.p": 0.1, "decay.rate": 0.02}, 3e-3),
+        (
+            ("dropout", "decay", "ema", "clip_norm", "batch_norm", "label_smoothing"),
+            {"dropout.p": 0.1, "decay.rate": 0.02, "label_smoothing.amount": 0.1},
+            4e-3,
+        ),
+        (
+            ("dropout", "decay", "ema", "mixup", "label_smoothing", "swap_noise"),
+            {"dropout.p": 0.1, "decay.rate": 0.02},
+            3e-3,
+        ),
+        (("decay",), {"decay.rate": 0.5}, 2e-3),
+        (("dropout",), {"dropout.p": 0.4}, 2e-3),
+    )
+)
 
 
-def candidates() -> list[Config]:
-    """Return the sixty configurations; those of one group use the same two rare parts, as a search's bracket does."""
-    space = Space()
-    found = space.portfolio(0)[:HAND_MADE]
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    draw = np.random.default_rng(0)
-    for number in range(HAND_MADE, HAND_MADE + RANDOM + BELIEVED):
-        off = space.rare_off(number // GROUP, 0)
-        if number < HAND_MADE + RANDOM:
-            study.enqueue_trial(off)
-            found.append(space.suggest(study.ask(), number))
-        else:
-            found.append(_believed(space, number, off, draw))
+def prepared(table: str, seed: int) -> Prepared:
+    """Return the table, cut and encoded; what a study would hold out is left out."""
+    frame = pd.read_parquet(DATA / f"{table}.parquet")
+    frame = frame.sample(n=min(len(frame), ROWS), random_state=seed)
+    if isinstance(frame["target"].dtype, pd.CategoricalDtype):
+        counts = frame["target"].value_counts()
+        frame = frame[frame["target"].map(counts).astype(int) >= 10]  # others would be in some parts only
+        frame["target"] = frame["target"].cat.remove_unused_categories()
+    source = read(frame.reset_index(drop=True), target="target")
+    return prepare(source, seed=seed, task=None, groups=None, time=None, class_weight="balanced", design=Design())
+
+
+def setting(ready: Prepared, seed: int) -> tuple[Space, Folds, Plan]:
+    """Return the space, the folds and the full training of a table."""
+    task = ready.problem.heads[0].task
+    folds = make_folds(ready.strata, task=task, count=3 if len(ready.problem.rows) < 1_500 else 1, seed=seed)
+    plan = plan_for(int(folds.train.shape[1]))
+    return Space(classification=task == "classification"), folds, replace(plan, products=TIMED_PRODUCTS)
+
+
+def told(config: Config, space: Space) -> dict[str, Any]:
+    """Return a configuration as a start: its parts, its searched dials and its rate."""
+    on = [name for name in config.on if name not in ALWAYS]
+    return {"on": on, "dials": {key: config.dials[key] for key in space.searched(on)}, "lr": config.lr}
+
+
+def find(table: str, seconds: float) -> list[dict[str, Any]]:
+    """Return the best configurations of a search on one table."""
+    ready = prepared(table, seed=0)
+    space, folds, plan = setting(ready, seed=0)
+    search = Search(ready.problem, space, folds, plan, seed=0, early=False)
+    search.run(Clock(Budget(seconds, math.inf, f"{seconds:g}s")), 1.0)
+    found: list[dict[str, Any]] = []
+    for candidate in search.candidates:
+        start = told(candidate.config, space)
+        if sum(other["on"] == start["on"] for other in found) < 2 and len(found) < EACH:
+            found.append(start)
     return found
 
 
-def _believed(space: Space, number: int, off: dict[str, bool], draw: np.random.Generator) -> Config:
-    on = [name for name in space.names if name in ALWAYS or (f"{name}?" not in off and draw.random() < BELIEFS[name])]
-    values = {key: _between(*space.range_of(key), draw) for key in space.searched(on)}
-    return space.config(number, on, values, _between(*BELIEVED_RATES, draw))
+def measured(table: str, starts: Sequence[dict[str, Any]], numbers: Sequence[int], share: float) -> list[float]:
+    """Return what each start loses on rows held out, trained for a share of the full training; inf if it diverged."""
+    ready = prepared(table, seed=1)
+    space, folds, plan = setting(ready, seed=1)
+    plan = replace(plan.cut(share), rungs=())
+    configs = []
+    for number, start in zip(numbers, starts, strict=True):
+        on = [name for name in space.names if name in (*start["on"], *ALWAYS)]
+        configs.append(space.config(number, on, start["dials"], start["lr"]))
+    trials, _ = bracket(ready.problem, space, configs, folds, plan, seed=1)
+    losses = {trial.number: trial.validation for trial in trials}
+    return [losses[number] for number in numbers]
 
 
-def _between(low: float, high: float, draw: np.random.Generator) -> float:
-    return float(np.exp(draw.uniform(np.log(low), np.log(high))))
+def pool(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the configurations to measure, each with the table where it was found, or None."""
+    found = [{**start, "from": line["table"]} for line in lines if line["kind"] == "found" for start in line["starts"]]
+    plain = [{"on": [], "dials": {}, "lr": lr, "from": "plain"} for lr in PLAIN_RATES]
+    hand = [{"on": list(on), "dials": dials, "lr": lr, "from": BYHAND} for on, dials, lr in BY_HAND]
+    return sorted([*found, *plain, *hand], key=lambda start: (sorted(start["on"]), start["lr"]))
 
 
-def run(options: argparse.Namespace) -> None:
-    torch.set_num_threads(1)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    rows = read_lines(options.results)
-    done = {(row["table"], row["number"] // GROUP) for row in rows}
-    spent = sum(row["cpu_seconds"] for row in rows)
-    everything = candidates()
-    # Group by group, so that a run which is cut short has compared the same configurations on all tables.
-    for group in ORDER:
-        for path in sorted((options.data / "tables").glob("*.parquet"), key=lambda path: path.stat().st_size):
-            if (path.stem, group) in done or (options.tables and path.stem not in options.tables):
+def measure(seconds: float, jobs: int) -> None:
+    """Add what is missing to the stored lines."""
+    lines = read_lines()
+    there = {line["table"] for line in lines if line["kind"] == "found"}
+    missing = [table for table in TABLES if table not in there]
+    for begin in range(0, len(missing), jobs):
+        names = missing[begin : begin + jobs]
+        for table, starts in zip(names, run_all(find, [(table, seconds) for table in names], jobs), strict=True):
+            write({"kind": "found", "table": table, "seconds": seconds, "starts": starts})
+            print(f"{table}: {len(starts)} configurations found", flush=True)
+    starts, done = pool(read_lines()), {(line["table"], line["share"]) for line in lines if line["kind"] == "measured"}
+    for table in TABLES:
+        for share in LENGTHS:
+            if (table, share) in done:
                 continue
-            if spent > options.minutes * 60:
-                print(f"the budget of {options.minutes:g} processor minutes is spent")
-                return
-            began = time.process_time()
-            lines = list(measure(path, everything[group * GROUP : (group + 1) * GROUP]))
-            cost = time.process_time() - began
-            spent += cost
-            with options.results.open("a", encoding="utf-8") as file:
-                file.writelines(
-                    json.dumps(line | {"cpu_seconds": round(cost / len(lines), 2)}) + "\n" for line in lines
-                )
-            print(f"{path.stem} {group} {cost:.1f} s, {spent / 60:.1f} min in all", flush=True)
+            numbers = list(range(len(starts)))
+            # Alike ones stand side by side: a part costs its time for every member as soon as one member uses it.
+            chunks = [numbers[begin : begin + CHUNK] for begin in range(0, len(starts), CHUNK)]
+            tasks = [(table, [starts[number] for number in chunk], chunk, share) for chunk in chunks]
+            losses = [loss for part in run_all(measured, tasks, jobs) for loss in part]
+            write({"kind": "measured", "table": table, "share": share, "losses": losses})
+            print(f"{table}, {share:g} of the full training: best {min(losses):.4f}", flush=True)
 
 
-def load(path: Path) -> Prepared:
-    """Return a table, cut to size and prepared for a study."""
-    frame = pd.read_parquet(path)
-    frame = frame.sample(n=min(len(frame), ROWS), random_state=0)
-    if isinstance(frame["target"].dtype, pd.CategoricalDtype):
-        counts = frame["target"].value_counts()
-        # A class of fewer rows would be in some parts only.
-        frame = frame[frame["target"].map(counts).astype(int) >= 10]
-        frame["target"] = frame["target"].cat.remove_unused_categories()
-    frame = frame.reset_index(drop=True)
-    table = Table(path.stem, frame.drop(columns="target"), frame[["target"]])
-    return prepare(table, seed=0, task=None, groups=None, time=None, class_weight="balanced", design=Design())
+def regrets(lines: Sequence[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
+    """Return the tables and the regrets (tables, lengths, configurations): 0 the best, 1 the median, 2 at most."""
+    stored = {(line["table"], line["share"]): line["losses"] for line in lines if line["kind"] == "measured"}
+    tables = [table for table in TABLES if all((table, share) in stored for share in LENGTHS)]
+    found = []
+    for table in tables:
+        losses = np.array([stored[table, share] for share in LENGTHS])
+        best, median = losses.min(1, keepdims=True), np.median(losses, axis=1, keepdims=True)
+        found.append(np.minimum((losses - best) / (median - best), 2.0))
+    return tables, np.stack(found)
 
 
-def measure(path: Path, configs: Sequence[Config]) -> Iterator[dict[str, Any]]:
-    """Train configurations on one table as one population; yield a line for each."""
-    ready = load(path)
-    problem = ready.problem
-    classes = problem.heads[0].classes is not None
-    space = Space(classification=classes)
-    own = [space.config(one.number, [n for n in one.on if n in space.names], one.dials, one.lr) for one in configs]
-    folds = make_folds(ready.strata, task=problem.heads[0].task, count=1, seed=0)
-    plan = Plan(STEPS, min(int(folds.train.shape[1]), 64 if len(problem.rows) < 1_200 else 128), STEPS // EVALUATIONS)
-    # One seed for all: differences are then of the configurations, not of their draws.
-    cohort = Cohort(problem, space.recipe, own, folds, plan, seed=0, seeds=[0] * len(own))
-    cohort.train(STEPS)
-    validation, _ = cohort.validation()
-    test = ready.parts.test
-    outputs = cohort.population.outputs(torch.from_numpy(ready.inputs[test]), best=True)
-    targets, _known = problem.heads[0].encode(ready.codes[0][test])
-    scores = problem.score(outputs, Batch(None, targets.expand(len(own), *targets.shape), None))
-    for place, config in enumerate(own):
-        yield {
-            "table": path.stem,
-            "task": problem.heads[0].task,
-            "number": config.number,
-            "validation": _rounded(validation[place]),
-            "test": _rounded(scores[place]),
-            "best_step": int(cohort.population.best_step[place]),
-            "validation_rows": int(folds.validation.sum()),
-            "test_rows": len(test),
-        }
+def chosen(regret: np.ndarray, allowed: Sequence[int], count: int) -> list[int]:
+    """Return the greedy choice among those allowed. Shapes: regret (T, L, C)."""
+    picked: list[int] = []
+    best = np.full(regret.shape[:2], 2.0)
+    for _ in range(count):
+        place = min((one for one in allowed if one not in picked),
+                    key=lambda one: float(np.minimum(best, regret[:, :, one]).mean()))  # fmt: skip
+        picked.append(place)
+        best = np.minimum(best, regret[:, :, place])
+    return picked
 
 
-def _rounded(value: torch.Tensor) -> float | None:
-    return round(float(value), 6) if bool(torch.isfinite(value)) else None
+def left_out(starts: Sequence[dict[str, Any]], regret: np.ndarray, tables: Sequence[str], count: int) -> np.ndarray:
+    """Return each table's regret, (T,), of a choice that knew nothing of the table."""
+    found = []
+    for place, table in enumerate(tables):
+        others = np.arange(len(tables)) != place
+        allowed = [number for number, start in enumerate(starts) if start["from"] != table]
+        found.append(regret[place][:, chosen(regret[others], allowed, count)].min(1).mean())
+    return np.array(found)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+def show(count: int) -> None:
+    """Print the choice, and how choices of several sizes do on tables that they knew nothing of."""
+    lines = read_lines()
+    starts = pool(lines)
+    tables, regret = regrets(lines)
+    hand = [number for number, start in enumerate(starts) if start["from"] == BYHAND]
+    found = [number for number, start in enumerate(starts) if start["from"] not in (BYHAND, "plain")]
+    by_hand, draw = regret[:, :, hand].min(2).mean(1), np.random.default_rng(0)
+    print(f"{len(starts)} configurations on {len(tables)} tables; mean regret (0: the best of all, 1: the median one)")
+    print(f"{len(hand)} by hand: {by_hand.mean():.3f}")
+    for size in (2, 4, 6, 8, 12, 16):
+        own = left_out(starts, regret, tables, size)
+        drawn = [regret[:, :, draw.choice(found, size, replace=False)].min(2).mean() for _ in range(500)]
+        print(f"{size:>3} chosen without the table: {own.mean():.3f}, better than by hand on {(own < by_hand).sum()}")
+        print(f"    as many drawn from the pool: {np.mean(drawn):.3f}")
+    print(f"The choice of {count} on all tables:")
+    for number in chosen(regret, range(len(starts)), count):
+        start = starts[number]
+        dials = ", ".join(f"{key} {value:.3g}" for key, value in start["dials"].items())
+        print(f"  lr {start['lr']:.2g}; {' '.join(start['on']) or 'no part'}; {dials} (from {start['from']}, "
+              f"alone {regret[:, :, number].mean():.2f})")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Losses (tables, configurations) of the configurations that were run on all of the tables.
-
-    `held` is the loss on validation and test rows together, which a portfolio is learned from.
-    """
-
-    tables: list[str]
-    numbers: list[int]
-    validation: np.ndarray
-    test: np.ndarray
-    held: np.ndarray
-
-    @classmethod
-    def of(cls, lines: Sequence[dict[str, Any]]) -> Scores:
-        """Take the lines as a matrix; a configuration that diverged has the loss of a table's worst."""
-        frame = pd.DataFrame(lines).drop_duplicates(["table", "number"], keep="last")
-        counts = frame.groupby("number")["table"].nunique()
-        numbers = sorted(counts[counts >= 0.9 * frame["table"].nunique()].index)  # those of most tables
-        frame = frame[frame["number"].isin(numbers)]
-        whole = frame.groupby("table")["number"].nunique()
-        tables = sorted(whole[whole == len(numbers)].index)
-        frame = frame[frame["table"].isin(tables)]
-        total = frame["validation_rows"] + frame["test_rows"]
-        frame["held"] = (frame["validation"] * frame["validation_rows"] + frame["test"] * frame["test_rows"]) / total
-
-        def matrix(name: str) -> np.ndarray:
-            found = frame.pivot(index="table", columns="number", values=name)
-            return found.T.fillna(found.max(axis=1)).T.to_numpy(float)
-
-        return cls(tables, numbers, matrix("validation"), matrix("test"), matrix("held"))
-
-    def only(self, rows: np.ndarray) -> Scores:
-        """Return the scores of some of the tables."""
-        kept = np.flatnonzero(rows)
-        return Scores(
-            [self.tables[i] for i in kept], self.numbers, self.validation[kept], self.test[kept], self.held[kept]
-        )
+def read_lines() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in STORED.read_text().splitlines()] if STORED.exists() else []
 
 
-def regret(losses: np.ndarray) -> np.ndarray:
-    """Return (tables, configurations) 0 for a table's best and 1 for its median or worse."""
-    best, middle = losses.min(1, keepdims=True), np.median(losses, axis=1, keepdims=True)
-    return np.clip((losses - best) / np.maximum(middle - best, 1e-12), 0.0, 1.0)
-
-
-def greedy(scores: Scores, size: int) -> list[int]:
-    """Return the places of a portfolio's configurations, in order."""
-    costs = regret(scores.held)
-    chosen: list[int] = []
-    for _ in range(size):
-        so_far = costs[:, chosen].min(1) if chosen else np.ones(len(costs))
-        means = np.minimum(costs, so_far[:, None]).mean(0)
-        means[chosen] = np.inf
-        chosen.append(int(means.argmin()))
-    return chosen
-
-
-def outcome(scores: Scores, costs: np.ndarray, table: int, chosen: Sequence[int]) -> float:
-    """Return the regret on the test rows, of `costs`, of that of the chosen which validation prefers."""
-    best = min(chosen, key=lambda place: scores.validation[table, place])
-    return float(costs[table, best])
-
-
-def report(options: argparse.Namespace) -> None:
-    """Print the regret of portfolios on tables that they were not learned from, and the portfolio as code."""
-    scores = Scores.of(read_lines(options.results))
-    count, draw, costs = len(scores.tables), np.random.default_rng(0), regret(scores.test)
-    shared = np.array([table in BENCHMARK for table in scores.tables])
-    print(f"{len(scores.numbers)} configurations on {count} tables: {', '.join(scores.tables)}")
-    hand = [place for place, number in enumerate(scores.numbers) if number < HAND_MADE]
-    chance = [place for place, number in enumerate(scores.numbers) if HAND_MADE <= number < HAND_MADE + RANDOM]
-    for size in (1, 2, 4, 8):
-        learned = [
-            outcome(scores, costs, table, greedy(scores.only(np.arange(count) != table), size))
-            for table in range(count)
-        ]
-        held_out = greedy(scores.only(~shared), size)
-        elsewhere = [outcome(scores, costs, table, held_out) for table in np.flatnonzero(shared)]
-        made = [outcome(scores, costs, table, hand[:size]) for table in range(count)]
-        drawn = [
-            np.mean(
-                [
-                    outcome(scores, costs, table, draw.choice(chance, min(size, len(chance)), replace=False))
-                    for _ in range(200)
-                ]
-            )
-            for table in range(count)
-        ]
-        shown = {
-            "learned, each table left out": learned,
-            "hand-made": made,
-            "random": drawn,
-            "learned less hand-made": np.subtract(learned, made),
-            "learned less random": np.subtract(learned, drawn),
-            f"learned on the {int((~shared).sum())} tables, on the other {int(shared.sum())}": elsewhere,
-            "hand-made on these": np.array(made)[shared],
-        }
-        print(f"after {size}: " + "; ".join(f"{name} {told(values)}" for name, values in shown.items()))
-    everything = {config.number: config for config in candidates()}
-    for place in greedy(scores.only(~shared), options.size):
-        config = everything[scores.numbers[place]]
-        dials = {key: float(f"{config.dials[key]:.2g}") for key in Space().searched(config.on)}
-        print(f"        ({config.on!r}, {dials!r}, {config.lr:.2g}),  # {config.number}")
-
-
-def told(values: Any) -> str:
-    """The mean over tables with its 95 % bootstrap interval."""
-    values = np.asarray(values, float)
-    means = values[np.random.default_rng(0).integers(len(values), size=(4000, len(values)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
+def write(line: dict[str, Any]) -> None:
+    with STORED.open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("run", "report"):
-        command = commands.add_parser(name)
-        command.add_argument("--results", type=Path, default=RESULTS)
-        if name == "run":
-            command.add_argument("--data", type=Path, required=True, help="the folder that holds tables/")
-            command.add_argument("--minutes", type=float, default=25.0, help="processor minutes, earlier runs counted")
-            command.add_argument("--tables", type=lambda text: text.split(","), default=None)
-        else:
-            command.add_argument("--size", type=int, default=8, help="configurations of the portfolio")
+    parser.add_argument("--show", action="store_true", help="only choose among what is stored")
+    parser.add_argument("--seconds", type=float, default=50.0, help="of the search on each table, by one process")
+    parser.add_argument("--count", type=int, default=len(TABLE.starts), help="configurations to choose")
+    parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    run(options) if options.command == "run" else report(options)
+    if not options.show:
+        measure(options.seconds, options.jobs)
+    show(options.count)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ POISE_CLONES void sum_rows(int64_t rows, int64_t width, const float *from, int64
 
 POISE_CLONES void batch_norm(int64_t rows, int64_t width, float *x, float *kept, const float *weight, const float *bias,
                              float share, float *running_mean, float *running_var, float momentum, float eps) {
+    if (share == 0) return; /* it is not there, whatever the neighbours have */
     float *root = kept + rows * width;
     const float rest = 1.0f - share, part = 1.0f / (float)rows;
     const float unbiased = (float)((double)rows / (double)(rows - 1));
@@ -45,7 +46,6 @@ POISE_CLONES void batch_norm(int64_t rows, int64_t width, float *x, float *kept,
             running_mean[first + n] = running_mean[first + n] * (1.0f - momentum) + momentum * mean[n];
             running_var[first + n] = running_var[first + n] * (1.0f - momentum) + momentum * (var[n] * unbiased);
         }
-        if (share == 0) continue; /* the statistics move all the same */
         for (int64_t r = 0; r < rows; r++) {
             float *row = x + r * width + first, *own_kept = kept + r * width + first;
             for (int64_t n = 0; n < own; n++) {

@@ -9,7 +9,8 @@
 /* to[n] = the sum over rows of from[row][n]. */
 void sum_rows(int64_t rows, int64_t width, const float *from, int64_t stride, float *to);
 
-/* In place: share (weight (x - mean) / sqrt(var + eps) + bias) + (1 - share) x, over the rows; running statistics move.
+/* In place: share (weight (x - mean) / sqrt(var + eps) + bias) + (1 - share) x, over the rows; running statistics move,
+   unless the share is 0.
    `kept` receives the standardised values (rows, width), and then 1 / sqrt(var + eps) (width). */
 void batch_norm(int64_t rows, int64_t width, float *x, float *kept, const float *weight, const float *bias, float share,
                 float *running_mean, float *running_var, float momentum, float eps);

@@ -93,9 +93,9 @@ class NumericEmbedding(nn.Module):
     "piecewise": the column itself, and how far the value is through each quantile bin, clamped to [0, 1] (after
     Gorishniy, Rubachev, Babenko 2022, "On embeddings for numerical features in tabular deep learning", section 3.2).
     With `units`, the bins do not enter as they are, but both through a linear map of each column's own to so many
-    features, and a ReLU (Q-LR of the same paper). "periodic": the column, and cos(2 pi (w x + b)) with learned w, b (section 3.3;
-    w ~ N(0, sigma^2)). "none": the column alone. Without `units`, the linear map that the paper puts behind a column's
-    features is left to the network's first layer, which is linear too.
+    features, and a ReLU (Q-LR of the same paper). "periodic": the column, and cos(2 pi (w x + b)) with learned w, b
+    (section 3.3; w ~ N(0, sigma^2)). "none": the column alone. Without `units`, the linear map that the paper puts
+    behind a column's features is left to the network's first layer, which is linear too.
 
     Shapes: (B, n) -> (B, n * size).
     """

@@ -91,9 +91,13 @@ class BatchNormLayer(Inserted):
         return out, mean.flatten(), var.flatten() * (rows / (rows - 1))
 
     def _remember(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics in place: an assignment would be lost under vmap and functional_call."""
+        """Move the running statistics in place: an assignment would be lost under vmap and functional_call.
+
+        A layer of share 0 is as if it were not there, and so its statistics stay.
+        """
         for running, batch in ((self.running_mean, mean), (self.running_var, var)):
-            running.mul_(1 - self.momentum).add_(batch.to(running.dtype), alpha=self.momentum)
+            moved = running * (1 - self.momentum) + batch.to(running.dtype) * self.momentum
+            running.copy_(torch.where(self.share == 0, running, moved))
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,9 @@ class BatchNorm(AfterHiddenLayers):
 
     y = x + share (weight (x - mean) / sqrt(var + eps) + bias - x). Mean and variance are those of the batch while
     training (variance divided by n), and running ones in evaluation: running = (1 - momentum) running + momentum
-    batch, the variance divided by n - 1, as torch has it. Helps deep networks to train at higher learning rates and
-    regularizes through the noise of batch statistics; costs two passes over the activations forward and five back.
+    batch, the variance divided by n - 1, as torch has it; they stay as they are while share = 0. Helps deep networks
+    to train at higher learning rates and regularizes through the noise of batch statistics; costs two passes over the
+    activations forward and five back.
 
     Neutral: share = 0.
     Shapes: (..., F) after a linear layer, (B, C, ...) after a convolution; statistics over all other dimensions.

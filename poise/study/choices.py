@@ -104,7 +104,7 @@ TABLE = Choices(
         "cut_mix.share": (0.05, 1.0),
         "label_smoothing.amount": (0.01, 0.2),
         "clip_norm.limit": (0.1, 5.0),
-        "decay.rate": (1e-3, 2.0),
+        "decay.rate": (1e-3, 5.0),
         "l1.weight": (1e-6, 1e-3),
         "ema.decay": (0.9, 0.998),
     },
@@ -116,7 +116,7 @@ TABLE = Choices(
         {"decay.rate", "l1.weight", "clip_norm.limit", "mixup.alpha", "input_noise.scale", "hidden_noise.scale"}
     ),
     rare=("hidden_noise", "input_noise", "swap_noise", "cut_mix", "l1", "clip_norm"),
-    lr=(5e-4, 2e-2),
+    lr=(5e-4, 3e-2),
     starts=(
         (("dropout", "decay", "ema", "clip_norm", "batch_norm"), _MILD, 4e-3),
         (("dropout", "decay", "ema", "clip_norm"), _MILD, 3e-3),

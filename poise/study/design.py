@@ -77,6 +77,10 @@ class NetworkDesign(ABC):
         """Return what the networks take from the training inputs beyond the plan, saved with the model; or None."""
         return None
 
+    def settled(self, plan: Any, rows: int) -> NetworkDesign:
+        """Return the design with everything decided that the inputs and the number of rows decide."""
+        return self
+
     def alternatives(self, plan: Any, rows: int) -> tuple[NetworkDesign, ...]:
         """Return other structures that may suit `rows` rows better, of which a look before the search chooses."""
         return ()

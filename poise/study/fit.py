@@ -105,6 +105,7 @@ def fit(
         targets, task=problem.heads[problem.lead].task, count=count, seed=settings.seed, groups=groups, time=time
     )
     size = int(folds.train.shape[1])
+    problem = replace(problem, design=problem.design.settled(problem.plan, rows))
     timed = math.isfinite(clock.budget.seconds)
     effort = problem.design.effort(size)
     how: dict[str, Any] = {"products": TIMED_PRODUCTS if timed else "float32", "device": settings.device}

@@ -22,13 +22,20 @@ EMBEDDINGS = ("auto", "piecewise", "periodic", "none")
 FINEST = 64
 """Bins of a column at most: of 20,640 houses, 64 for 13 lost 8.6 % less, and 128 lost 0.9 % more than 64."""
 
+MANY = 6_000
+"""Rows from which on there are as many."""
+
+UNITS, FEWEST_UNITS, FEATURES = 16, 4, 512
+"""Features of each numeric column behind its bins, at most and at least, and of all numeric columns together."""
+
 
 @dataclass(frozen=True)
 class Design(NetworkDesign):
     """The structure of a table study's network; the same for all members.
 
-    `embedding`: how numeric columns enter (`poise.models.TabularNet`), or "auto": by bins, unless a look before the
-    search finds finer ones or none better. `bins` a column; None: by the number of rows.
+    `embedding`: how numeric columns enter (`poise.models.TabularNet`), or "auto": by bins and, if they are not too
+    many, a layer of each column's own, unless a look before the search finds something else better. `bins` a column;
+    None: by the number of rows. `numeric_size`: features of that layer, 0 where there is none.
     """
 
     width: int = 128
@@ -79,27 +86,40 @@ class Design(NetworkDesign):
         bins = _usual_bins(len(numeric), len(inputs)) if self.bins is None else self.bins
         return quantile_edges(inputs.numpy(), numeric, bins)
 
+    def settled(self, plan: ColumnPlan, rows: int) -> Design:
+        """Return the design with a layer for each numeric column, if nothing else was told."""
+        numeric = len(plan.numeric())
+        if self.embedding != "auto" or self.bins is not None or self.numeric_size or not numeric:
+            return self
+        units = min(UNITS, FEATURES // numeric)
+        return replace(self, numeric_size=units) if units >= FEWEST_UNITS else self
+
     def alternatives(self, plan: ColumnPlan, rows: int) -> tuple[Design, ...]:
-        """Return the same with numbers as they are, and with finer bins where the usual ones are few."""
+        """Return the same with bins alone, and on few rows with finer bins and with numbers as they are.
+
+        Of many rows bins are as fine as they may be, and always better than none.
+        """
         numeric = len(plan.numeric())
         if self.embedding != "auto" or self.bins is not None or not numeric:
             return ()
         usual = _usual_bins(numeric, rows)
+        told = replace(self, embedding="piecewise")
+        alone = (replace(told, bins=usual, numeric_size=0),) if self.numeric_size else ()
+        if rows >= MANY:
+            return alone
         fine = min(FINEST, 4 * usual, 1024 // numeric)
-        finer = (replace(self, embedding="piecewise", bins=fine),) if fine >= 2 * usual else ()
-        return (replace(self, embedding="none"), *finer)
+        finer = (replace(told, bins=fine),) if fine >= 2 * usual else ()
+        return (replace(self, embedding="none", numeric_size=0), *finer, *alone)
 
     @property
     def told(self) -> str:
         """How numbers enter."""
         if self.embedding == "none":
             return "Numbers enter the network as they are, without bins."
-        return f"Numbers enter the network through {self.bins} bins a column."
+        own = ", and a layer of each column's own" if self.numeric_size else ""
+        return f"Numbers enter the network through {self.bins} bins a column{own}."
 
 
 def _usual_bins(columns: int, rows: int) -> int:
-    """Return the bins of a column: 8, with many rows up to 64, one for each thousand of them.
-
-    Wide tables get fewer: 512 embedded features are enough, and the first layer pays for each.
-    """
-    return max(2, min(max(8, min(FINEST, rows // 1000)), 512 // columns))
+    """Return the bins of a column: 8, or of many rows 64; fewer where there are many columns."""
+    return max(2, min(FINEST, 1024 // columns) if rows >= MANY else min(8, 512 // columns))

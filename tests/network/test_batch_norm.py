@@ -114,7 +114,8 @@ def test_running_statistics_of_a_population_are_those_of_its_members_alone(popul
             torch.testing.assert_close(grads[name][member], parameter.grad, rtol=1e-10, atol=1e-12)
         for name in ("running_mean", "running_var"):
             moved = buffers[f"0.poise_batch_norm.{name}"][member]
-            assert not torch.equal(moved, before[f"0.poise_batch_norm.{name}"])  # the trap: an update lost in silence
+            same = torch.equal(moved, before[f"0.poise_batch_norm.{name}"])
+            assert same is (member == 0), "the trap: an update lost in silence; a share of 0 has none"
             torch.testing.assert_close(moved, getattr(layer, name), rtol=1e-12, atol=1e-12)
 
 

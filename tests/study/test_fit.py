@@ -66,7 +66,7 @@ def test_the_best_candidate_is_the_studys_and_member_0_is_its_network(found: Fit
     assert found.candidates[0].score == min(candidate.score for candidate in found.candidates)
     bags = bags_of(ready.strata, task="classification", seed=0)
     assert bags is not None
-    own = refit(ready.problem, SPACE.recipe, [found.candidates[0]], [0], 0, None, None, bags, [len(bags) - 1])
+    own = refit(found.problem, SPACE.recipe, [found.candidates[0]], [0], 0, None, None, bags, [len(bags) - 1])
     assert bags.train[-1].tolist() == list(range(len(ready.problem.rows))), "the report's network learns from all rows"
     inputs = ready.problem.rows.inputs
     torch.testing.assert_close(found.stack.outputs(inputs)[0], own.outputs(inputs)[0], atol=2e-5, rtol=2e-5)

@@ -33,8 +33,8 @@ def test_values_span_the_searched_range_evenly_on_its_own_scale() -> None:
     found = {key: [a.dials[key] for label, a in arms.items() if label.startswith(key)] for key in BEST.dials}
     # The range of dropout is 0.02 to 0.6: the second of four even values, 0.2133, and the third, 0.4067, are not 0.31.
     assert found["dropout.p"] == pytest.approx([0.02, 0.2133, 0.4067, 0.6])
-    # Of decay 1e-3 to 2 in log scale: factors of 12.6; 0.1587 is 0.46 of a step from 0.05, and 0.0126 0.54.
-    assert found["decay.rate"] == pytest.approx([0.001, 0.0126, 0.1587, 2.0], rel=1e-3)
+    # Of decay 1e-3 to 5 in log scale: factors of 17.1; 0.2924 is 0.62 of a step from 0.05, and 0.0171 0.38.
+    assert found["decay.rate"] == pytest.approx([0.001, 0.0171, 0.2924, 5.0], rel=1e-3)
 
 
 def test_a_value_that_is_the_chosen_one_is_not_trained_again() -> None:

@@ -20,7 +20,7 @@ from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.space import Config, Space
 from poise.study.structure import Structures
-from poise.study.table_network import FINEST, Design
+from poise.study.table_network import FINEST, MANY, Design
 from tests.study.conftest import made_ready
 
 SPACE = Space(["dropout", "decay", "patience"], classification=False)
@@ -52,21 +52,31 @@ def waves() -> Prepared:
 
 
 @pytest.mark.parametrize(
-    ("columns", "rows", "fine"),
-    [
-        (3, 700, 32),
-        (8, 16_000, FINEST),
-        (8, 31_000, FINEST),
-        (8, 60_000, None),
-        (57, 4_000, 17),
-        (120, 4_000, 8),
-        (600, 4_000, None),
-    ],
+    ("columns", "rows", "fine"), [(3, 700, 32), (57, 4_000, 17), (120, 4_000, 8), (600, 4_000, None)]
 )
-def test_alternatives_are_no_bins_and_finer_bins_where_there_is_room(columns: int, rows: int, fine: int | None) -> None:
+def test_of_few_rows_alternatives_are_no_bins_and_finer_ones_where_there_is_room(
+    columns: int, rows: int, fine: int | None
+) -> None:
     found = Design().alternatives(numeric(columns), rows)
     assert found[0] == Design(embedding="none")
     assert [one.bins for one in found[1:]] == ([] if fine is None else [fine])
+
+
+@pytest.mark.parametrize(("columns", "units"), [(1, 16), (32, 16), (57, 8), (128, 4), (129, 0), (600, 0)])
+def test_each_column_has_a_layer_of_its_own_where_there_are_not_too_many(columns: int, units: int) -> None:
+    for rows in (700, MANY):
+        own = Design().settled(numeric(columns), rows)
+        assert own == Design(numeric_size=units)
+        alone = [one for one in own.alternatives(numeric(columns), rows) if one.embedding == "piecewise"]
+        wide = Design().edges(numeric(columns), torch.rand(rows, columns))
+        assert wide is not None
+        plain = Design(embedding="piecewise", bins=wide.shape[1] - 1)
+        assert (plain in alone) is bool(units)
+        assert (alone == [plain] * bool(units)) is (rows == MANY or columns == 600)
+    for told in (Design(embedding="piecewise"), Design(bins=9), Design(embedding="none")):
+        assert told.settled(numeric(columns), 700) is told
+    words = ColumnPlan((0, 0), ("category",))
+    assert Design().settled(words, 700) == Design()
 
 
 def test_what_is_told_is_left_alone_and_categories_have_no_bins() -> None:
@@ -155,10 +165,11 @@ def test_a_fit_looks_where_its_budget_is_worth_it(
     other = dataclasses.replace(waves.problem, design=Design(width=24, depth=2, embedding="none"))
     monkeypatch.setattr(Structures, "best", lambda self, jobs: (other, "Said."))
     found = fit(waves.problem, waves.strata, SPACE, Clock(parse_budget(f"{trials}trials")), Settings())
-    assert found.problem is (other if looks else waves.problem)
+    settled = dataclasses.replace(waves.problem.design, numeric_size=16)
+    assert found.problem.design == (other.design if looks else settled)
     assert found.structure == ("Said." if looks else "")
-    # The networks are of the structure: 2 numbers in, or 2 x (1 + 8) features.
-    assert found.stack.weights["blocks.0.0.weight"].shape[1:] == (24, 2 if looks else 18)
+    # The networks are of the structure: 2 numbers in, or 2 x (1 + 16) features.
+    assert found.stack.weights["blocks.0.0.weight"].shape[1:] == (24, 2 if looks else 34)
 
 
 def test_a_gain_is_the_mean_over_parts_and_its_noise_their_standard_error(numbers: Prepared) -> None:
