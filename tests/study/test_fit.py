@@ -112,7 +112,7 @@ def test_many_networks_have_the_temperature_of_the_rows_that_they_left_out(found
     places = {candidate.config.number: place for place, candidate in enumerate(found.candidates)}
     shares = {places[number]: share for number, share in found.chosen.items()}
     clock = Clock(parse_budget("4trials"))
-    own = Retraining(ready.problem, SPACE, found.candidates, clock, 0.0, 0, 1, bags=bags).run(shares)
+    own = Retraining(found.problem, SPACE, found.candidates, clock, 0.0, 0, 1, bags=bags).run(shares)
     assert own.temperatures == found.temperatures
     for name, weight in own.stack.weights.items():
         assert weight.equal(found.stack.weights[name]), name
