@@ -194,7 +194,7 @@ VARIANTS: dict[str, Variant] = {
     "front scale": Variant(scaled),
     "gelu": Variant(partial(plain, activation="gelu")),
     "units": Variant(partial(plain, numeric_size=16)),
-    "units, 32 bins": Variant(partial(plain, numeric_size=16, bins=32)),
+    "units and 32 bins": Variant(partial(plain, numeric_size=16, bins=32)),
     "half rate": Variant(rate=0.5),
     "double rate": Variant(rate=2.0),
 }
