@@ -68,10 +68,10 @@ float32. A study's look at structures before the search is not in here, nor a nu
 ranges were those of then: decay up to 2 (5 by now), learning rates up to 0.02 (0.03).
 
 A search begins with six configurations that a person wrote down. A learned choice is not better: 70 configurations
-that searches found on the 14 tables of `tools/portfolio.py` were trained on each of these with other rows and seeds. On
-a table that the choice knew nothing of, the best of six chosen greedily stood at 0.43 on the way from the best of all
-to the median one, the best of six drawn blindly at 0.38, the best of the six by hand at 0.32
-(`python tools/portfolio.py --show`).
+that searches found on the 14 tables of `tools/portfolio.py` were trained on each of these with other rows and seeds, by
+networks with bins alone. On a table that the choice knew nothing of, the best of six chosen greedily stood at 0.43 on
+the way from the best of all to the median one, the best of six drawn blindly at 0.38, the best of the six by hand at
+0.32 (`python tools/portfolio.py --show`).
 """
 PBT = """
 Population-based training was compared with halving on three other tables, 64 trials each on one core: the best

@@ -145,10 +145,10 @@ class NumericEmbedding(nn.Module):
 class TabularNet(Linked):
     """An MLP over embedded columns, worth regularizing.
 
-    Numeric columns go through `NumericEmbedding`, whose `units` are `numeric_size`; one-hot groups of more than
-    `embed_above` levels are multiplied into `embedding_size` dimensions (a soft one-hot, as mixup makes it, works too);
-    smaller groups enter as they are. Then `depth` hidden layers of `width` units, with the input added to each block's
-    output if `residual`, and a linear head. Scaling and clipping of the columns is the encoder's
+    Numeric columns go through `NumericEmbedding`, whose `units` are `numeric_size` where it is piecewise; one-hot
+    groups of more than `embed_above` levels are multiplied into `embedding_size` dimensions (a soft one-hot, as mixup
+    makes it, works too); smaller groups enter as they are. Then `depth` hidden layers of `width` units, with the input
+    added to each block's output if `residual`, and a linear head. Scaling and clipping of the columns is the encoder's
     (`poise.data.Encoder`).
 
     Shapes: (B, F) -> (B, outputs).

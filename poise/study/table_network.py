@@ -96,7 +96,7 @@ class Design(NetworkDesign):
     def alternatives(self, plan: ColumnPlan, rows: int) -> tuple[Design, ...]:
         """Return the same with bins alone, and on few rows with finer bins and with numbers as they are.
 
-        Of many rows bins are as fine as they may be, and always better than none.
+        Of many rows, bins are as fine as they may be, and each structure more takes a good part of a short search.
         """
         numeric = len(plan.numeric())
         if self.embedding != "auto" or self.bins is not None or not numeric:

@@ -144,8 +144,8 @@ class _Reader(Reading):
         if module.in_features > size:
             # The gradient of a value that goes round the product is there before the product's own.
             self.layer("linear", source=before, target=self.value, inputs=before.width, outputs=width,
-                        bias=-1 if binned else bias, weight=weight + size, weight_stride=module.in_features,
-                        onto=bool(binned), add=before is self.beside, learned=before.learned)  # fmt: skip
+                       bias=-1 if binned else bias, weight=weight + size, weight_stride=module.in_features,
+                       onto=bool(binned), add=before is self.beside, learned=before.learned)  # fmt: skip
 
     def _settle(self, *, before_product: bool = False) -> tuple[str, Piecewise] | None:
         """Read the features that wait. A product needs no features of bins: they are returned, the others are read."""
