@@ -32,7 +32,7 @@ HEAD = """\
 poise's search against Optuna over plain torch loops, as `benchmarks/search.py` measures it: same network, space, folds,
 full training, sampler (TPE), rungs and patience, in {jobs} processes of one thread each, {seconds:g} seconds an arm.
 The clock of both starts when their processes are up. A configuration counts from the evaluation on at which the weights
-that early stopping keeps for it have the loss; the ensemble is selected by the same code for both, at sixteen times.
+that early stopping keeps for it have the loss; the ensemble is selected by the same code for both, at forty times.
 What poise does besides: it trains populations, begins with a few fixed configurations, and finds out how long training
 has to be. Measured on {machine}, torch {torch}, with a load of {loads} before each table.
 
@@ -82,18 +82,18 @@ the schedule; the recipe and the ablation show the dials of the kept step.
 PIECES = (
     ("rungs", "bracket", "after an eighth, a quarter and half of the full training, the better half of a bracket goes "
      "on; who has run out of patience, or is dropped, is cut out of the population"),
-    ("lengths", "lengths", "the first wave trains for a quarter; the next is twice as long, with four of all ranks "
-     "again under the same seeds: where these improve on the whole it stays longer, up to four times the full "
-     "training if there is time, else it goes back, and tries again after twice as many waves"),
+    ("lengths", "lengths", "the first brackets train for a quarter; then one trains twice as long, with four of all "
+     "ranks again under the same seeds: where these improve on the whole, those that follow train longer too, up to "
+     "four times the full training if there is time; else it is tried again after twice as many brackets"),
     (
         "score",
         "look",
         "of classes, the loss after the temperature that suits the network best "
         "([why](study.md#how-sure-the-networks-are))",
     ),
-    ("proposals", "sampler", "Optuna's TPE, a bracket at a time, from the best and the latest trials"),
+    ("proposals", "sampler", "Optuna's TPE: a bracket as soon as another is done, from the best and the latest trials"),
     ("ensemble", "ensemble", "bagged greedy selection on held-out rows"),
-    ("early end", "ending", "of a budget in time: where the ensemble's gain over four waves, on ten parts of the "
+    ("early end", "ending", "of a budget in time: where the ensemble's gain over four rounds, on ten parts of the "
      "held-out rows, is below its standard error, and a longer training, tried then, did not help"),
     ("`--search pbt`", "evolution", "instead of rungs: the worst quarter takes over weights and dials of the best, "
      "seven times in a training"),

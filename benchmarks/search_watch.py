@@ -120,7 +120,7 @@ def alone(ready: Prepared, events: list[Event]) -> list[list[float]]:
     return course
 
 
-def ensembles(ready: Prepared, events: list[Event], points: int = 16) -> list[list[float]]:
+def ensembles(ready: Prepared, events: list[Event], points: int = 40) -> list[list[float]]:
     """Return the course of the ensemble selected at `points` times: [seconds, validation loss, test loss].
 
     It is chosen among the best forty configurations known at the time, as a study's is; the time that the choice takes

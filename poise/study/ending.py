@@ -14,16 +14,16 @@ from poise.study.problem import Problem
 
 __all__ = ["Ending"]
 
-WAVES = 4
-"""Waves in a row without an improvement beyond noise that end a search."""
+ROUNDS = 4
+"""Rounds in a row without an improvement beyond noise that end a search; a round is a bracket for each worker."""
 
 
 @dataclass
 class Ending:
     """The rule that ends a search in time early.
 
-    After each wave an ensemble is selected among all candidates, as it would be at the end. Its gain over the ensemble
-    of four waves before is measured on ten disjoint parts of the held-out rows: the gain is their mean, the noise its
+    After each round an ensemble is selected among all candidates, as it would be at the end. Its gain over the ensemble
+    of four rounds before is measured on ten disjoint parts of the held-out rows: the gain is their mean, the noise its
     standard error. Where the gain is no more than the noise, the search ends. Both ensembles are chosen on these rows,
     so the gain is too large rather than too small: the rule ends late rather than early.
     """
@@ -39,17 +39,17 @@ class Ending:
         return bool(self.said)
 
     def close(self, candidates: Sequence[Candidate]) -> None:
-        """Look at the candidates after a wave, the best first."""
+        """Look at the candidates after a round, the best first."""
         if not candidates:
             return
         library = Library(self.problem, candidates)
         # Fewer picks and bags than at the end: what counts is the difference between two ensembles made alike.
         self.means.append(library.mean(library.shares(self.seed, picks=10, bags=3)))
-        if len(self.means) <= WAVES:
+        if len(self.means) <= ROUNDS:
             return
-        gain, noise = library.gain(self.means[-1 - WAVES], self.means[-1], self.seed)
+        gain, noise = library.gain(self.means[-1 - ROUNDS], self.means[-1], self.seed)
         if gain <= noise < math.inf:
             self.said = (
-                f"The search ended early, after {len(self.means)} waves: over the last {WAVES} the ensemble gained "
+                f"The search ended early, after {len(self.means)} rounds: over the last {ROUNDS} the ensemble gained "
                 f"{max(gain, 0.0):.2g} on held-out rows, within the noise of {noise:.2g}."
             )

@@ -120,7 +120,7 @@ def fit(
         if said and timed:
             with one_thread():
                 rate = measured_rate(problem, space.recipe, space.portfolio(0), folds, full)
-    # A wave at each length, on every fold, must fit into the search's time. Where they do not, one wave at full length
+    # A bracket at each length, on every fold, must fit into the search's time. Where they do not, one at full length
     # must: rungs drop the worse early there too. Fewer configurations then train longer rather than many too short.
     times = ON_A_GPU if timed and settings.device != "cpu" else 1
     lengths, widths = Lengths(full).plans, [times * width for width in ((16, 12, 8, 6) if count == 1 else (12, 8, 6))]
@@ -138,8 +138,8 @@ def fit(
                  "recipe": space.recipe, "training": plan, "budget": clock.budget.trials, "seed": settings.seed,
                  "search": (settings.search, settings.search_share, widest)}  # fmt: skip
         kept = Checkpoint.open(settings.checkpoint, facts)
-    # A budget in configurations must give the same result for any number of workers: what a wave is may not depend on
-    # them, so it is several narrower brackets, which two to eight workers share.
+    # A budget in configurations must give the same result for any number of workers: how many brackets are out at a
+    # time may not depend on them, so they are several narrower ones, which two to eight workers share.
     brackets = settings.jobs if timed else 2 if clock.budget.trials < 128 else 4 if clock.budget.trials < 512 else 8
     width = widest if timed else max(4, widest // 2)
     search = Search(problem, space, folds, plan, settings.seed, settings.jobs, width, brackets, settings.search)

@@ -18,28 +18,30 @@ BEYOND = (2, 4)
 
 @dataclass
 class Lengths:
-    """The length of each wave's trainings, found while searching.
+    """The length of each bracket's trainings, found while searching.
 
-    After a wave at one length, the next wave is at the next longer one, and its first configurations are some of those
-    so far again, with their own seeds. Where these improve on the whole by training longer, the longer length stays
-    and the one after it is tried. Else the search goes back to the shorter, and tries again once it has had twice as
-    many waves: what regularizes well, which it finds meanwhile, may train longer than what came first.
+    After the first brackets at one length, one is trained at the next longer one, and its first configurations are some
+    of those so far again, with their own seeds. Where these improve on the whole by training longer, the longer length
+    stays and the one after it is tried. Else the search keeps to the shorter, and tries again once it has had twice as
+    many brackets: what regularizes well, which it finds meanwhile, may train longer than what came first. Brackets
+    that begin while a longer training is tried are as long as those before.
 
     >>> lengths = Lengths(Plan(steps=400, batch=32, every=16))
-    >>> lengths.plan.steps, lengths.plan_of_next_wave().steps
-    (100, 100)
-    >>> lengths.close({})
-    >>> lengths.plan_of_next_wave().steps
-    200
+    >>> lengths.begin().steps
+    100
+    >>> lengths.close()
+    >>> lengths.begin().steps, lengths.begin().steps
+    (200, 100)
     """
 
     full: Plan
+    next_try: int = 1  # brackets after which a longer training is tried
     plans: list[Plan] = field(init=False)
     level: int = 0
-    trying: bool = False
+    trying: bool = False  # whether the next bracket tries a longer training
+    tried: bool = False  # whether one that does is in training
     settled: bool = False
-    waves: int = 0
-    next_try: int = 0  # waves after which a longer training is tried again
+    brackets: int = 0
     dared: int = -1  # the level at which a longer training was tried because nothing improved any more
 
     def __post_init__(self) -> None:
@@ -54,14 +56,21 @@ class Lengths:
         """The length that has been found best so far."""
         return self.plans[self.level]
 
-    def plan_of_next_wave(self) -> Plan:
-        """Return the length of the wave that comes."""
+    @property
+    def plan_of_next(self) -> Plan:
+        """The length of the bracket that comes."""
         return self.plans[self.level + self.trying]
 
     @property
     def beyond(self) -> bool:
-        """Whether the wave that comes tries more than the full training."""
-        return self.trying and self.plans[self.level + 1].steps > self.full.steps
+        """Whether the bracket that comes tries more than the full training."""
+        return self.trying and self.plan_of_next.steps > self.full.steps
+
+    def begin(self) -> Plan:
+        """Return the length of the bracket that begins now."""
+        plan = self.plan_of_next
+        self.tried, self.trying = self.tried or self.trying, False
+        return plan
 
     def only_full(self) -> None:
         """Train at full length from the start."""
@@ -75,10 +84,10 @@ class Lengths:
         """Try a longer training next, because nothing improves at this length; return False if that was done already.
 
         >>> lengths = Lengths(Plan(steps=400, batch=32, every=16))
-        >>> lengths.dare(), lengths.plan_of_next_wave().steps
+        >>> lengths.dare(), lengths.begin().steps
         (True, 200)
         >>> lengths.close({})  # nothing was gained
-        >>> lengths.dare(), lengths.plan_of_next_wave().steps
+        >>> lengths.dare(), lengths.begin().steps
         (False, 100)
         """
         if self.settled or self.level + 1 >= len(self.plans) or self.dared == self.level:
@@ -90,12 +99,16 @@ class Lengths:
         """Stay at the present length for good."""
         self.trying, self.settled = False, True
 
-    def close(self, gains: Mapping[int, float]) -> None:
-        """Learn from a wave: `gains` says by how much each configuration that was made again has improved."""
-        self.waves += 1
-        if self.trying:
+    def close(self, gains: Mapping[int, float] | None = None) -> None:
+        """Learn from a bracket. Of one that tried a longer training, `gains` says by how much each configuration that
+        was made again has improved.
+        """
+        self.brackets += 1
+        if gains is not None:
+            self.tried = False
             if gains and sum(gains.values()) > 0:
                 self.level += 1
             else:
-                self.next_try = 2 * self.waves
-        self.trying = not self.settled and self.level + 1 < len(self.plans) and self.waves >= self.next_try
+                self.next_try = 2 * self.brackets
+        longer = self.level + 1 < len(self.plans)
+        self.trying = longer and not self.settled and not self.tried and self.brackets >= self.next_try

@@ -1,10 +1,11 @@
-"""The search: waves of brackets, proposed by a model of what was seen."""
+"""The search: brackets, each proposed by a model of what was seen, as many at a time as there are workers."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from poise.study.bracket import Candidate, Watcher, bracket
@@ -20,12 +21,12 @@ from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.sampler import Sampler
 from poise.study.space import Config, Space
-from poise.study.workers import run_all
+from poise.study.workers import Crew, crew, first_done
 
 __all__ = ["METHODS", "SEARCH_HINT", "Search"]
 
 METHODS = {"halving": bracket, "pbt": evolve}
-"""How the configurations of a wave are trained: by successive halving, or with weights and dials that are inherited."""
+"""How a bracket is trained: by successive halving, or with weights and dials that are inherited."""
 
 SEARCH_HINT = "halving drops the worse half of a bracket at each rung; pbt lets weights and dials be inherited."
 """What an error about a method's name adds."""
@@ -35,6 +36,18 @@ AGAIN = 4
 
 KEPT = 64
 """Candidates whose outputs are kept: the ensemble is chosen among the best forty."""
+
+
+@dataclass(frozen=True)
+class _Bracket:
+    """A bracket in training: its first configuration's number, and, where it tries a longer training, what it makes
+    again.
+    """
+
+    first: int
+    outcome: Future[tuple[list[Trial], list[Candidate]]]
+    began: float
+    again: list[int] | None
 
 
 @dataclass
@@ -51,90 +64,111 @@ class Search:
     seed: int
     jobs: int = 1
     widest: int = 16  # configurations of a bracket
-    brackets: int | None = None  # of a wave; None: one a worker
+    brackets: int = 0  # in training at a time; 0: one a worker
     method: str = "halving"
     early: bool = True  # a search in time ends before it where `ending` says so
     tell: Callable[[str, float | None], None] = lambda message, best: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
     checkpoint: Checkpoint | None = None
     watcher: Watcher | None = None
-    seconds: float = 0.0  # spent in waves
+    seconds: float = 0.0  # that workers spent on brackets
     candidates: list[Candidate] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     lengths: Lengths = field(init=False)
     ending: Ending = field(init=False)
+    sampler: Sampler = field(init=False)
+    _begun: int = 0  # configurations
     _known: dict[int, tuple[Config, int]] = field(default_factory=dict)  # number -> configuration, identity of its seed
 
     def __post_init__(self) -> None:
-        self.lengths = Lengths(self.plan)
+        self.brackets = self.brackets or self.jobs
+        self.lengths = Lengths(self.plan, next_try=self.brackets)
         self.ending = Ending(self.problem, self.seed)
+        self.sampler = Sampler(self.space, self.seed)
 
     def run(self, clock: Clock, share: float) -> None:
-        """Run waves of brackets until `share` of the time, or all trials, are spent.
+        """Train brackets, several at a time, until `share` of the time, or all trials, are spent.
 
-        At least one wave runs. A wave that would end too late is made narrower, or left out if little time is left.
+        At least one is trained. One that would end too late is made narrower, or left out if little time is left. Each
+        is proposed when another one is done: of a budget in time the first that is, else the oldest, so that results
+        do not depend on how long workers take.
 
         Raises: KeyboardInterrupt after Ctrl-C, once what was training has been evaluated and kept.
         """
+        timed = math.isfinite(clock.budget.seconds)
+        if clock.budget.trials <= self.widest * self.brackets:
+            self.lengths.only_full()  # nothing could be learned from first brackets that are the only ones
+        if timed:
+            self.lengths.stretch()
+        training: list[_Bracket] = []
         with halt_at_ctrl_c() as halt:
-            self._waves(clock, share, halt)
+            try:
+                with crew(min(self.jobs, self.brackets)) as workers:
+                    while True:
+                        while len(training) < self.brackets and (one := self._next(clock, share, halt, workers)):
+                            training.append(one)
+                        if not training:
+                            break
+                        at = first_done([one.outcome for one in training]) if timed else 0
+                        self._learn(training.pop(at), ends=timed and self.early)
+            except KeyboardInterrupt:  # the second one, or of who was told
+                for one in training:
+                    if one.outcome.done() and one.outcome.exception() is None:
+                        self._learn(one, ends=False)
+                raise
             if halt.asked():
                 raise KeyboardInterrupt
 
-    def _waves(self, clock: Clock, share: float, halt: Halt) -> None:
-        sampler, number = Sampler(self.space, self.seed), 0
-        brackets = self.brackets or self.jobs
-        if clock.budget.trials <= self.widest * brackets:
-            self.lengths.only_full()  # nothing could be learned from a first wave that is the only one
-        if math.isfinite(clock.budget.seconds):
-            self.lengths.stretch()
-        while number < clock.budget.trials and not halt.asked():
-            began = time.monotonic()
-            if self.lengths.beyond and self._expected(self.lengths.plan_of_next_wave(), brackets) > clock.left(share):
-                self.lengths.settle()
-            plan = self.lengths.plan_of_next_wave()
-            wave = self._expected(plan, brackets) if self.trials else 0.0
-            if self.trials and (clock.left(share) <= 0.5 * wave or self.ending.reached):
-                break
-            width = max(4, math.floor(self.widest * min(1.0, clock.left(share) / wave))) if wave else self.widest
-            again = self._again(plan, width)
-            tasks, first = [], number
-            for place in range(brackets):
-                room = int(min(width, clock.budget.trials - number))
-                if room > 0:
-                    same = again[:room] if place == 0 else []
-                    start = [self._known[twin][0] for twin in same]
-                    if first == 0:
-                        start = self.space.portfolio(0)[place::brackets][:room]
-                    configs = sampler.propose(number, room, start)
-                    identities = [self._known[twin][1] for twin in same] + [c.number for c in configs[len(same) :]]
-                    self._known |= {c.number: (c, own) for c, own in zip(configs, identities, strict=True)}
-                    end = halt.by(time.time() + clock.left(share))
-                    how = (self.folds, plan, self.seed, end, self.checkpoint, self.watcher, identities)
-                    tasks.append((self.problem, self.space, configs, *how))
-                    number += room
-            best = min((c.score for c in self.candidates), default=None)
-            self.tell(f"configurations {first} to {number - 1}", best)
-            for trials, candidates in run_all(METHODS[self.method], tasks, self.jobs):
-                sampler.tell(trials)
-                self.trials += trials
-                self.candidates = sorted([*self.candidates, *candidates], key=lambda one: one.score)[:KEPT]
-                self.on_trials(trials)
-            gains = self._gains(first, again)
-            self.lengths.close(gains)
-            if self.early and math.isfinite(clock.budget.seconds) and not self.lengths.trying:
-                self.ending.close(self.candidates)
-                if self.ending.reached and self.lengths.dare():
-                    self.ending.said = ""
-            self.seconds += time.monotonic() - began
+    def _next(self, clock: Clock, part: float, halt: Halt, workers: Crew) -> _Bracket | None:
+        """Begin a bracket, unless there is no time for it, or nothing more to be had."""
+        lengths, left, number = self.lengths, clock.left(part), self._begun
+        if lengths.beyond and self._expected(lengths.plan_of_next) > left:
+            lengths.settle()
+        expected = self._expected(lengths.plan_of_next) if self.trials else 0.0
+        if halt.asked() or (self.trials and (left <= 0.5 * expected or self.ending.reached)):
+            return None
+        # The first of a search in time are narrow: what it begins with, and an ensemble of it, is soon there.
+        share = min(1.0, left / expected) if expected else 0.5 if math.isfinite(clock.budget.seconds) else 1.0
+        width = max(4, math.floor(self.widest * share))
+        room = int(min(width, clock.budget.trials - number))
+        if room <= 0:
+            return None
+        longer, again = lengths.trying, self._again(lengths.plan_of_next, width)[:room]
+        plan, start = lengths.begin(), [self._known[twin][0] for twin in again]
+        if not self.trials:  # the portfolio's are dealt to the brackets that nothing was learned for
+            start = self.space.portfolio(0)[number // width :: self.brackets][:room]
+        configs = self.sampler.propose(number, room, start)
+        identities = [self._known[twin][1] for twin in again] + [c.number for c in configs[len(again) :]]
+        self._known |= {c.number: (c, own) for c, own in zip(configs, identities, strict=True)}
+        self._begun += room
+        self.tell(
+            f"configurations {number} to {self._begun - 1}", min((c.score for c in self.candidates), default=None)
+        )
+        end, began = halt.by(time.time() + left), time.monotonic()
+        how = (self.folds, plan, self.seed, end, self.checkpoint, self.watcher, identities)
+        outcome = workers.begin(METHODS[self.method], self.problem, self.space, configs, *how)
+        return _Bracket(number, outcome, began, again if longer else None)
 
-    def _expected(self, plan: Plan, brackets: int) -> float:
-        """Return the seconds that a wave of the widest brackets is expected to take."""
-        rounds = math.ceil(brackets / self.jobs)
-        return rounds * self.rate() * len(self.folds) * plan.work(self.widest)
+    def _learn(self, done: _Bracket, *, ends: bool) -> None:
+        """Take in what became of a bracket; `ends` is whether the search may end by it."""
+        trials, candidates = done.outcome.result()
+        self.seconds += time.monotonic() - done.began
+        self.sampler.tell(trials)
+        self.trials += trials
+        self.candidates = sorted([*self.candidates, *candidates], key=lambda one: one.score)[:KEPT]
+        self.on_trials(trials)
+        self.lengths.close(None if done.again is None else self._gains(done.first, done.again))
+        if ends and not (self.lengths.trying or self.lengths.tried) and self.lengths.brackets % self.brackets == 0:
+            self.ending.close(self.candidates)
+            if self.ending.reached and self.lengths.dare():
+                self.ending.said = ""
+
+    def _expected(self, plan: Plan) -> float:
+        """Return the seconds that one of the widest brackets is expected to take a worker."""
+        return self.rate() * len(self.folds) * plan.work(self.widest)
 
     def _again(self, plan: Plan, width: int) -> list[int]:
-        """Return the numbers of the configurations that the wave that comes makes again.
+        """Return the numbers of the configurations that the bracket that comes makes again.
 
         They are spread over the ranks of those that finished at the present length. The best ones were lucky at it
         too, and would seem to lose by any other length; what is spread loses as much luck as it gains.
@@ -155,4 +189,4 @@ class Search:
     def rate(self) -> float:
         """Return the seconds that a step of one network took a worker, evaluation and start-up counted in."""
         steps = len(self.folds) * sum(trial.steps for trial in self.trials)
-        return self.seconds * min(self.jobs, self.brackets or self.jobs) / steps if steps else 0.0
+        return self.seconds / steps if steps else 0.0

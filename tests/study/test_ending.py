@@ -5,7 +5,7 @@ import torch
 
 from poise.study.bracket import Candidate
 from poise.study.cohort import Plan
-from poise.study.ending import WAVES, Ending
+from poise.study.ending import ROUNDS, Ending
 from poise.study.ensemble import Library
 from poise.study.heads import Head
 from poise.study.prepare import Prepared
@@ -27,8 +27,8 @@ def candidate(number: int, outputs: torch.Tensor) -> Candidate:
     return Candidate(Space(["patience"]).config(number, ()), score, outputs, 4, Plan(16, 16, 4))
 
 
-def waves(ready: Prepared, sizes: list[float]) -> Ending:
-    """Each wave brings one candidate, whose error is the same but of another size."""
+def rounds(ready: Prepared, sizes: list[float]) -> Ending:
+    """Each round brings one candidate, whose error is the same but of another size."""
     ending, found = Ending(problem(ready), 0), []
     for number, size in enumerate(sizes):
         found = sorted([*found, candidate(number, TARGETS + size * ERROR)], key=lambda one: one.score)
@@ -38,25 +38,25 @@ def waves(ready: Prepared, sizes: list[float]) -> Ending:
     return ending
 
 
-def test_a_gain_in_each_wave_keeps_the_search_going(ready: Prepared) -> None:
-    assert not waves(ready, [1.0 - 0.05 * wave for wave in range(12)]).reached
+def test_a_gain_in_each_round_keeps_the_search_going(ready: Prepared) -> None:
+    assert not rounds(ready, [1.0 - 0.05 * turn for turn in range(12)]).reached
 
 
-def test_without_any_gain_the_search_ends_after_one_wave_more_than_are_compared(ready: Prepared) -> None:
-    ending = waves(ready, [1.0] * 12)
-    assert len(ending.means) == WAVES + 1
-    assert ending.said.startswith(f"The search ended early, after {WAVES + 1} waves: over the last {WAVES} ")
+def test_without_any_gain_the_search_ends_after_one_round_more_than_are_compared(ready: Prepared) -> None:
+    ending = rounds(ready, [1.0] * 12)
+    assert len(ending.means) == ROUNDS + 1
+    assert ending.said.startswith(f"The search ended early, after {ROUNDS + 1} rounds: over the last {ROUNDS} ")
 
 
-def test_a_gain_that_ends_ends_the_search_four_waves_later(ready: Prepared) -> None:
-    sizes = [1.0 - 0.1 * wave for wave in range(5)] + [1.0] * 10
-    assert len(waves(ready, sizes).means) == 5 + WAVES
+def test_a_gain_that_ends_ends_the_search_four_rounds_later(ready: Prepared) -> None:
+    sizes = [1.0 - 0.1 * turn for turn in range(5)] + [1.0] * 10
+    assert len(rounds(ready, sizes).means) == 5 + ROUNDS
 
 
 def test_a_gain_on_some_rows_that_others_lose_again_is_noise(ready: Prepared) -> None:
     draw = torch.Generator().manual_seed(1)
     ending, found = Ending(problem(ready), 0), []
-    for number in range(WAVES + 1):
+    for number in range(ROUNDS + 1):
         # Each is right about its own lucky rows: a single ensemble's loss falls a little by chance.
         found = [candidate(number, TARGETS + torch.randn(ROWS, 1, generator=draw))]
         ending.close(found)

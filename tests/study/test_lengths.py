@@ -25,9 +25,10 @@ FULL = Plan(steps=400, batch=32, every=16, rungs=(50, 100, 200))
 def test_longer_trainings_stay_where_they_help(gains: list[dict[int, float]], steps: list[int]) -> None:
     lengths, seen = Lengths(FULL), []
     for gain in gains:
-        seen.append(lengths.plan_of_next_wave().steps)
-        lengths.close(gain)
-    assert [*seen, lengths.plan_of_next_wave().steps] == steps
+        longer = lengths.trying
+        seen.append(lengths.begin().steps)
+        lengths.close(gain if longer else None)
+    assert [*seen, lengths.begin().steps] == steps
 
 
 def test_a_short_training_keeps_the_rungs_that_lie_within_it() -> None:
@@ -43,31 +44,35 @@ def test_lengths_that_would_be_the_same_are_one() -> None:
 def test_full_length_from_the_start_stays() -> None:
     lengths = Lengths(FULL)
     lengths.only_full()
-    lengths.close({})
-    assert lengths.plan_of_next_wave().steps == 400
+    lengths.close()
+    assert lengths.begin().steps == 400
 
 
 def test_a_stretched_search_goes_beyond_the_full_training_until_it_is_settled() -> None:
     lengths, seen = Lengths(FULL), []
     lengths.stretch()
+    lengths.close()
     for _ in range(3):
+        seen.append((lengths.plan_of_next.steps, lengths.beyond))
+        lengths.begin()
         lengths.close({0: 1.0})
-        seen.append((lengths.plan_of_next_wave().steps, lengths.beyond))
     assert seen == [(200, False), (400, False), (800, True)]
+    assert lengths.beyond
     lengths.settle()
     assert not lengths.beyond
-    assert lengths.plan_of_next_wave().steps == 400
-    lengths.close({})
-    assert lengths.plan_of_next_wave().steps == 400
+    assert lengths.begin().steps == 800
+    lengths.close()
+    assert lengths.begin().steps == 800
 
 
 def test_where_nothing_improves_a_longer_training_is_tried_once_a_length() -> None:
     lengths = Lengths(FULL)
-    lengths.close({})
-    lengths.close({0: -1.0})  # so that the next try is only due after four waves
+    lengths.close()
+    lengths.begin()
+    lengths.close({0: -1.0})  # so that the next try is only due after four brackets
     assert not lengths.trying
     assert lengths.dare()
-    assert lengths.plan_of_next_wave().steps == 200
+    assert lengths.begin().steps == 200
     lengths.close({0: -1.0})
     assert not lengths.dare()
     for gain in (1.0, 1.0):  # later, both longer ones pay
@@ -76,6 +81,19 @@ def test_where_nothing_improves_a_longer_training_is_tried_once_a_length() -> No
     assert not lengths.dare()  # there is no longer one
     lengths.only_full()
     assert not lengths.dare()
+
+
+def test_a_longer_training_is_tried_once_there_are_brackets_enough_and_by_one_at_a_time() -> None:
+    lengths, seen = Lengths(FULL, next_try=2), []
+    lengths.close()
+    seen.append(lengths.begin().steps)
+    lengths.close()
+    seen += [lengths.begin().steps, lengths.begin().steps]
+    lengths.close()  # of another bracket, while the longer one is in training
+    seen.append(lengths.begin().steps)
+    lengths.close({0: 1.0})
+    seen += [lengths.begin().steps, lengths.begin().steps]
+    assert seen == [100, 200, 100, 100, 400, 200]
 
 
 def test_a_stretched_plan_has_a_rung_where_the_full_one_ends() -> None:

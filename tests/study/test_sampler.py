@@ -61,7 +61,8 @@ def test_the_model_learns_from_a_bounded_number_of_trials_the_best_among_them() 
     for wave in range(12):
         configs = sampler.propose(wave * 16, 16, [])
         sampler.tell([told(config, float(config.number)) for config in configs])
-    sampler.propose(192, 1, [])
-    assert sampler._study is not None
-    values = [trial.value for trial in sampler._study.get_trials(deepcopy=False) if trial.value is not None]
+    out = sampler.propose(192, 3, [])
+    learned = sampler.history()
+    values = [trial.value for trial in learned if trial.value is not None]
+    assert [trial.params["lr"] for trial in learned if trial.value is None] == [config.lr for config in out]
     assert sorted(values) == [*map(float, range(WINDOW)), *map(float, range(192 - WINDOW, 192))]

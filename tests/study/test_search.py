@@ -4,6 +4,8 @@ import os
 import signal
 import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +17,10 @@ from poise.study.ending import Ending
 from poise.study.folds import Folds
 from poise.study.prepare import Prepared
 from poise.study.result import Trial
-from poise.study.search import Search
-from poise.study.space import Space
+from poise.study.search import METHODS, Search
+from poise.study.space import Config, Space
 
+Outcome = tuple[list[Trial], list[Candidate]]
 SPACE = Space(["dropout", "decay", "patience", "l1"])
 PLAN = Plan(steps=16, batch=16, every=4, rungs=(4,))
 LONG = Plan(steps=96, batch=16, every=4, rungs=(12, 24, 48))
@@ -118,7 +121,7 @@ def test_what_is_made_again_is_spread_over_the_ranks_of_those_that_finished_shor
         search.trials.append(Trial(number, {}, 1, 9, 0.1, float(number), state))
         search.candidates.append(Candidate(replace(config, number=number), float(number), torch.zeros(1), 9, plan))
     assert search._again(long, 16) == []  # no longer training is tried yet
-    search.lengths.close({})
+    search.lengths.close()
     ranked = [1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 17, 18]
     found = search._again(long, 16)
     assert found == [ranked[1], ranked[5], ranked[9], ranked[13]]
@@ -128,7 +131,7 @@ def test_what_is_made_again_is_spread_over_the_ranks_of_those_that_finished_shor
 def test_a_search_that_gains_nothing_ends_before_its_time_and_says_why(
     ready: Prepared, folds: Folds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poise.study.ending.WAVES", 1)
+    monkeypatch.setattr("poise.study.ending.ROUNDS", 1)
     frozen = replace(SPACE.choices, lr=(1e-30, 2e-30), starts=())
     space = Space(["patience"], choices=frozen)
     search = Search(ready.problem, space, folds, PLAN, 0, widest=4)
@@ -152,8 +155,46 @@ def test_before_it_ends_early_a_search_tries_a_longer_training(
     monkeypatch.setattr(Ending, "close", lambda self, candidates: setattr(self, "said", "Nothing improves."))
     monkeypatch.setattr(Search, "_gains", lambda self, first, again: dict.fromkeys(again, gain))
     search = Search(ready.problem, SPACE, folds, LONG, 0, widest=4)
-    seen: list[int] = []
-    search.tell = lambda message, best: seen.append(search.lengths.plan_of_next_wave().steps)
     search.run(Clock(parse_budget("1h")), 1.0)
-    assert seen == steps
+    assert [max(trial.steps for trial in search.trials[at : at + 4]) for at in range(0, len(search.trials), 4)] == steps
     assert search.ending.said == "Nothing improves."
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_several_brackets_at_a_time_give_the_same_for_any_number_of_workers(
+    jobs: int, ready: Prepared, folds: Folds
+) -> None:
+    told: list[str] = []
+    search = searched(ready, folds, 18, brackets=2, jobs=jobs, tell=lambda message, best: told.append(message))
+    assert told == [f"configurations {first} to {min(first + 3, 17)}" for first in range(0, 18, 4)]
+    alone = searched(ready, folds, 18, brackets=2)
+    assert search.trials == alone.trials
+    assert [one.config for one in search.candidates] == [one.config for one in alone.candidates]
+    dials = {trial.number: trial.dials for trial in search.trials}
+    starts = [config.dials | {"lr": config.lr} for config in SPACE.portfolio(0)]
+    assert [dials[number] for number in (0, 1, 4, 5)] == [starts[place] for place in (0, 2, 1, 3)]
+
+
+def waits_for_the_third(folder: Path, problem: object, space: object, configs: list[Config], *rest: object) -> Outcome:
+    """Stand for a bracket: the first is not done before the third has begun."""
+    third = folder / "third"
+    if configs[0].number >= 8:
+        third.touch()
+    until = time.monotonic() + 60
+    while configs[0].number == 0 and not third.exists():
+        assert time.monotonic() < until, "the third bracket waits for the first"
+        time.sleep(0.01)
+    return [Trial(config.number, config.dials, 0, 4, 0.5, 0.5, "finished") for config in configs], []
+
+
+def test_in_time_a_worker_that_is_done_does_not_wait_for_the_others(
+    ready: Prepared, folds: Folds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "halving", partial(waits_for_the_third, tmp_path))
+    monkeypatch.setattr(Ending, "close", lambda self, candidates: setattr(self, "said", "Two brackets are enough."))
+    search = Search(ready.problem, SPACE, folds, PLAN, 0, jobs=2, widest=4)
+    search.run(Clock(parse_budget("600s")), 1.0)
+    numbers = [trial.number for trial in search.trials]
+    assert sorted(numbers) == list(range(len(numbers)))
+    assert numbers[:4] == [4, 5, 6, 7]
+    assert numbers.index(0) >= 4

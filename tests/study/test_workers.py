@@ -1,11 +1,15 @@
 """Worker processes: results in order, one thread each, errors passed on."""
 
 import os
+import time
+from concurrent.futures import Future
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
-from poise.study.workers import default_jobs, one_thread, run_all
+from poise.study.workers import crew, default_jobs, first_done, one_thread, run_all
 from poise.train import memory
 
 
@@ -67,3 +71,40 @@ def test_the_number_of_threads_is_put_back_also_after_an_error() -> None:
 
 def test_there_is_a_job_for_each_core_that_may_be_used() -> None:
     assert 1 <= default_jobs() <= (os.cpu_count() or 1)
+
+
+def hangs(folder: Path) -> None:
+    (folder / "at work").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def test_an_error_breaks_off_what_workers_still_do(tmp_path: Path) -> None:
+    def work() -> None:
+        with crew(2) as workers:
+            workers.begin(hangs, tmp_path)
+            outcome = workers.begin(fail, 0)
+            while not (tmp_path / "at work").exists() or not (tmp_path / "at work").read_text():
+                time.sleep(0.01)
+            outcome.result()
+
+    with pytest.raises(ValueError, match="task 0"):
+        work()
+    assert not psutil.pid_exists(int((tmp_path / "at work").read_text()))
+    assert [number for number, _, _ in run_all(tell, [(0,), (1,)], 2)] == [0, 1]
+
+
+def test_the_first_that_is_done_is_told_and_of_several_the_earliest() -> None:
+    futures: list[Future[int]] = [Future() for _ in range(3)]
+    futures[2].set_result(0)
+    assert first_done(futures) == 2
+    futures[1].set_result(0)
+    assert first_done(futures) == 1
+
+
+def test_a_crew_of_one_works_here_before_it_answers() -> None:
+    with crew(1) as workers:
+        outcome = workers.begin(tell, 3)
+        assert outcome.done()
+        assert outcome.result() == (3, os.getpid(), 1)
+        with pytest.raises(ValueError, match="task 7"):
+            workers.begin(fail, 7)

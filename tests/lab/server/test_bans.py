@@ -11,7 +11,20 @@ import poise.lab
 
 FOLDER = Path(poise.lab.__file__).parent
 FILES = sorted(FOLDER.rglob("*.py"))
-MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "xml", "runpy", "code", "pty"}
+MODULES = {
+    "pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "loky",
+    "shelve",
+    "marshal",
+    "xml",
+    "runpy",
+    "code",
+    "pty",
+}
 CALLS = {"eval", "exec", "compile", "__import__", "breakpoint", "system", "popen", "unsafe_load", "full_load"}
 # (module, name): what it does with what a client says is nothing.
 AUDITED = {
