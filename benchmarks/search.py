@@ -67,6 +67,14 @@ def setting(ready: Prepared, seed: int) -> tuple[Space, Any, Any]:
     return space, folds, replace(plan_for(int(folds.train.shape[1])), products=TIMED_PRODUCTS)
 
 
+PAIRS = {
+    "single": ("alone", "alone"),
+    "ensemble against single": ("ensemble", "alone"),
+    "ensembles": ("ensemble", "ensemble"),
+}
+"""What is compared: the course of poise's that counts, and that of the loops' whose best loss is the goal."""
+
+
 def come_up() -> int:
     """Wait long enough that the other worker must take a task of its own, with everything imported."""
     time.sleep(1.0)
@@ -133,29 +141,32 @@ def reached(course: list[list[float]], goal: float) -> float:
 
 
 def ratios(row: dict[str, Any]) -> dict[str, float]:
-    """Return by how much sooner poise had the loops' best validation loss of a single configuration."""
-    (last, goal, _), ours = row["loops"]["alone"][-1], row["population"]
-    return {kind: last / reached(ours[kind], goal) for kind in ("alone", "ensemble")}
+    """Return by how much sooner poise had the loops' best validation loss.
+
+    A configuration of poise's and its ensemble against their best single configuration, then ensemble against ensemble.
+    """
+    ours, theirs, found = row["population"], row["loops"], {}
+    for name, (mine, their) in PAIRS.items():
+        goal = min(score for _, score, _ in theirs[their])
+        found[name] = reached(theirs[their], goal) / reached(ours[mine], goal)
+    return found
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print, per table: the configurations trained, last losses, and the time to the loops' best validation loss."""
+    """Print, per table: the configurations trained, last losses, how much sooner the loops' best ones were there."""
     print(f"{'table':<12}{'seed':>4} {'trained':>11} | validation: poise, ensemble, loops, theirs |"
-          " test: the same | seconds to loops' best: poise, ensemble, loops; ratios")  # fmt: skip
+          " test: the same | times sooner: single, ensemble against single, ensembles")  # fmt: skip
     for row in rows:
         ours, loops = row["population"], row["loops"]
         ends = [course[-1] for course in (ours["alone"], ours["ensemble"], loops["alone"], loops["ensemble"])]
-        last, goal, _ = loops["alone"][-1]
-        times = [reached(ours[kind], goal) for kind in ("alone", "ensemble")]
         print(
             f"{row['table']:<12}{row['seed']:>4} {ours['configurations']:>5}/{loops['configurations']:>5} | "
             f"{' '.join(f'{end[1]:.4f}' for end in ends)} | {' '.join(f'{end[2]:.4f}' for end in ends)} | "
-            f"{times[0]:.1f} {times[1]:.1f} {last:.1f}; {' '.join(f'{r:.1f}' for r in ratios(row).values())}"
+            f"{' '.join(f'{ratio:.1f}' for ratio in ratios(row).values())}"
         )
-    if rows:
-        for kind, said in (("alone", "best single"), ("ensemble", "ensemble")):
-            found = [ratios(row)[kind] for row in rows]
-            print(f"{said}: the loops' best validation loss {statistics.median(found):.1f} times sooner (median)")
+    for name in PAIRS if rows else ():
+        found = [ratios(row)[name] for row in rows]
+        print(f"{name}: the loops' best validation loss {statistics.median(found):.1f} times sooner (median)")
 
 
 def main() -> None:
@@ -187,7 +198,7 @@ def main() -> None:
     chosen = [row for row in stored if how.items() <= row.items()]
     show(chosen)
     if options.page:
-        page(chosen, ROOT / "docs")
+        page(chosen, ROOT / "docs", ratios, PAIRS)
 
 
 if __name__ == "__main__":
