@@ -155,7 +155,7 @@ def ratios(row: dict[str, Any]) -> dict[str, float]:
 def show(rows: list[dict[str, Any]]) -> None:
     """Print, per table: the configurations trained, last losses, how much sooner the loops' best ones were there."""
     print(f"{'table':<12}{'seed':>4} {'trained':>11} | validation: poise, ensemble, loops, theirs |"
-          " test: the same | times sooner: single, ensemble against single, ensembles")  # fmt: skip
+          f" test: the same | times sooner: {', '.join(PAIRS)}")  # fmt: skip
     for row in rows:
         ours, loops = row["population"], row["loops"]
         ends = [course[-1] for course in (ours["alone"], ours["ensemble"], loops["alone"], loops["ensemble"])]
@@ -198,7 +198,7 @@ def main() -> None:
     chosen = [row for row in stored if how.items() <= row.items()]
     show(chosen)
     if options.page:
-        page(chosen, ROOT / "docs", ratios, PAIRS)
+        page(chosen, ROOT / "docs", ratios)
 
 
 if __name__ == "__main__":

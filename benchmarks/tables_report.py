@@ -78,7 +78,8 @@ def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequen
         "The last columns: processor seconds that a fit had for each second of its clock; what share of the machine's "
         "processor time went to others meanwhile. Old lines of poise's arms lack their workers' time. "
         "From revision d717a24 on poise multiplies in bfloat16 where the processor has it, as on this one; from "
-        "7928278 on each number has a layer of its own behind its bins, which older cells of its three arms lack.",
+        "7928278 on each number has a layer of its own behind its bins, and from 38810dd on a search does not wait for "
+        "its slowest worker: both of which older cells of its three arms lack.",
         "## Times, means over cells",
         draw_times(chosen, columns),
     ]

@@ -5,7 +5,7 @@
 
 A search on each table finds the pool. Every configuration of the pool, the networks without any part and the starts
 that a person wrote down are then trained on every table with other rows held out and other seeds, for a quarter of the
-full training, as in a search's first wave, and for all of it. A greedy choice takes, one by one, the configuration that
+full training, as in a search's first brackets, and for all of it. A greedy choice takes, one by one, the one that
 lowers most the mean over tables and lengths of the regret: by how much the best one chosen is behind the pool's best,
 over how much the pool's median is. Each table is also judged by a choice that knew nothing of it: neither what was
 found on it nor what was measured on it.

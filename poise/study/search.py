@@ -113,7 +113,7 @@ class Search:
                         self._learn(training.pop(at), ends=timed and self.early)
             except KeyboardInterrupt:  # the second one, or of who was told
                 for one in training:
-                    if one.outcome.done() and one.outcome.exception() is None:
+                    if one.outcome.done() and not one.outcome.cancelled() and one.outcome.exception() is None:
                         self._learn(one, ends=False)
                 raise
             if halt.asked():

@@ -527,8 +527,8 @@ def test_a_log_scale_keeps_a_place_for_zero() -> None:
 def test_the_terminal_says_why_a_search_ended_before_its_time() -> None:
     result = classification()
     assert "ended early" not in summary(result)
-    told = summary(dataclasses.replace(result, early="The search ended early, after 9 waves."))
-    assert "\n\nThe search ended early, after 9 waves.\n\n" in told
+    told = summary(dataclasses.replace(result, early="The search ended early, after 9 rounds."))
+    assert "\n\nThe search ended early, after 9 rounds.\n\n" in told
 
 
 def test_the_terminal_says_where_the_ensemble_trained_longer() -> None:

@@ -56,14 +56,14 @@ def test_the_same_seed_searches_the_same_and_begins_with_the_portfolio(ready: Pr
         assert dials[config.number] == config.dials | {"lr": config.lr}
 
 
-def test_a_time_that_is_over_still_gets_one_wave(ready: Prepared, folds: Folds) -> None:
+def test_a_time_that_is_over_still_gets_one_bracket(ready: Prepared, folds: Folds) -> None:
     search = Search(ready.problem, SPACE, folds, PLAN, 0, widest=4)
     search.run(Clock(parse_budget("1s"), started=time.monotonic() - 100), 0.7)
     assert sorted(trial.number for trial in search.trials) == [0, 1, 2, 3]
     assert search.candidates
 
 
-def test_an_interrupt_keeps_the_waves_that_were_done(ready: Prepared, folds: Folds) -> None:
+def test_an_interrupt_keeps_the_brackets_that_were_done(ready: Prepared, folds: Folds) -> None:
     def tell(message: str, best: float | None) -> None:
         if best is not None:
             raise KeyboardInterrupt
@@ -90,13 +90,13 @@ def test_ctrl_c_ends_training_at_the_next_evaluation_and_what_was_training_count
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_search_that_has_one_wave_trains_at_full_length(ready: Prepared, folds: Folds) -> None:
+def test_a_search_that_has_one_bracket_trains_at_full_length(ready: Prepared, folds: Folds) -> None:
     search = Search(ready.problem, SPACE, folds, LONG, 0, widest=4)
     search.run(Clock(parse_budget("4trials")), 0.7)
     assert max(trial.steps for trial in search.trials) == 96
 
 
-def test_the_second_wave_is_longer_and_makes_the_best_of_the_first_again(ready: Prepared, folds: Folds) -> None:
+def test_the_second_bracket_is_longer_and_makes_the_best_of_the_first_again(ready: Prepared, folds: Folds) -> None:
     search = Search(ready.problem, SPACE, folds, LONG, 0, widest=4)
     seen: list[list[Candidate]] = []
     search.tell = lambda message, best: seen.append(list(search.candidates))
