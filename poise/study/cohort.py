@@ -22,6 +22,7 @@ from poise.study.space import TEMPERATURE, Config
 from poise.train.inherit import inherit
 from poise.train.optimizers import Adam
 from poise.train.population import Population
+from poise.train.rows import Picked
 from poise.train.stack import Stack
 
 __all__ = ["SHORTEST", "TIMED_PRODUCTS", "Cohort", "Plan", "measured_rate", "plan_for"]
@@ -251,9 +252,10 @@ class Cohort:
         owner = torch.tensor(self.owner)
         return torch.stack([steps[owner == place].median() for place in range(len(self.configs))])
 
-    def stack(self) -> Stack:
-        """Return the networks, with the weights that were kept."""
-        stack = self.population.stack()
+    def stack(self, members: Sequence[int] | None = None) -> Stack:
+        """Return the networks of all members, or of some, with the weights that were kept."""
+        trained = Picked(self._there.rows, self._moved(self.folds.train[self.fold]))
+        stack = self.population.stack(members, trained)
         return stack if self.plan.device == "cpu" else stack.to("cpu")
 
     def train_loss(self) -> Tensor:

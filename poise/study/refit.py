@@ -72,7 +72,7 @@ def _refit_group(
         if left:
             cohort.keep(left)
             population.load_state_dict(state["population"])
-        own = cohort.stack()  # its module predicts: dropout is off, and no part is idle
+        own = cohort.stack([])  # its module predicts: dropout is off, and no part is idle
         ended = [(places, Stack(own.module, *tensors)) for places, *tensors in state["ended"]]
 
     def save() -> None:
@@ -94,7 +94,7 @@ def _refit_group(
                 break
         done = [at for at, place in enumerate(left) if targets[place] <= population.state.step]
         if done:
-            ended.append(([left[at] for at in done], cohort.stack().select(torch.tensor(done))))
+            ended.append(([left[at] for at in done], cohort.stack(done)))
             rest = [at for at in range(len(left)) if at not in set(done)]
             left = [left[at] for at in rest]
             cohort.keep(rest)

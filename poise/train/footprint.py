@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.autograd import ProfilerConfig, ProfilerState  # type: ignore[attr-defined]  # of the older profiler
 
 from poise.core.errors import ArgumentError, PoiseWarning
-from poise.core.trees import leaves, select_members
+from poise.core.trees import leaves
 from poise.train.cut import Cut
 from poise.train.looped import is_looped
 from poise.train.memory import memory_at_hand
 from poise.train.rows import Rows
-from poise.train.step import State
 
 if TYPE_CHECKING:
     from poise.train.population import Population, Score
@@ -137,7 +136,7 @@ def _trial(
         trial = copy.copy(population)
         held.append(trial)
         places = torch.arange(members)
-        trial.state = _selected(population.state, places)
+        trial.state = population.state.select(places)
         trial.program = replace(population.program)
         trial.members = population.members[:members]
         trial.base_lr = population.base_lr[:members]
@@ -195,13 +194,6 @@ def _allocated(*functions: Callable[[], None]) -> list[tuple[int, int]]:
                 found.append((left, most))
                 most = left
     return found
-
-
-def _selected(state: State, places: Tensor) -> State:
-    """Return copies of what the members at the given places own."""
-    rest = {name: select_members(getattr(state, name), places) for name in _TREES}
-    averaged = None if state.averaged is None else select_members(state.averaged, places)
-    return State(flat=state.flat.select(places), averaged=averaged, step=state.step, **rest)
 
 
 _TREES = ("buffers", "optimizer", "memory", "dials", "keys", "lr")

@@ -32,16 +32,14 @@ from poise.train.losses import Loss
 from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe
 from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
-from poise.train.restate import restated_buffers
-from poise.train.rows import Rows, epoch_order, rows_of, shared_rows, take
+from poise.train.restate import DELIVERED, EVALUATED, restated_buffers, spread
+from poise.train.rows import Picked, Rows, epoch_order, rows_of, shared_rows
 from poise.train.saved import load_state, saved_state
 from poise.train.stack import Stack, map_stack
 from poise.train.step import Program, State, fold_members, with_dials
 from poise.train.tally import Tally
 
 __all__ = ["Population", "Rows", "Score", "member_seed"]
-
-_RESTATE_ROWS = 1024  # of a member's training rows, evenly spaced: enough for a mean and a variance
 
 Score = Callable[[Any, Batch], Tensor]
 """Takes every member's outputs (M, n, ...) and rows (Batch of (M, n, ...)), returns scores (M,), lower is better."""
@@ -114,7 +112,7 @@ class Population:
         self.best_score = torch.full((count,), torch.inf)
         self.best_step = torch.zeros(count, dtype=torch.int64)
         self.epoch_order: tuple[int, Tensor] | None = None
-        self._sample: tuple[Rows, Tensor] | None = None  # training rows (M, n) that restate batch statistics
+        self._sample: Picked | None = None  # training rows, which restate batch statistics
         self._restated: dict[str, Tensor] | None = None  # buffers of the averaged weights, until the next step
 
     def __len__(self) -> int:
@@ -136,7 +134,7 @@ class Population:
         """
         move_population(self, device)
         if self._sample is not None:
-            self._sample = (self._sample[0].to(device), self._sample[1].to(device))
+            self._sample = Picked(self._sample.data.to(device), self._sample.index.to(device))
         self._restated = None
         return self
 
@@ -150,11 +148,11 @@ class Population:
         """
         self.program.module.train()
         self._restated = None
-        count = len(data) if rows is None else rows.shape[1]
         check_device(self, data)
         rows = None if rows is None else rows.to(data.inputs.device)
-        own = torch.arange(count, device=data.inputs.device).expand(len(self), -1) if rows is None else rows
-        self._sample = (data, own[:, :: max(1, count // _RESTATE_ROWS)][:, :_RESTATE_ROWS])
+        own = torch.arange(len(data), device=data.inputs.device).expand(len(self), -1) if rows is None else rows
+        count = own.shape[1]
+        self._sample = Picked(data, spread(own, EVALUATED))
         plan_cut(self, data, batch_size, rows)
         size = min(batch_size, count)
         per_epoch = max(1, count // size)
@@ -192,8 +190,7 @@ class Population:
             return self._restated
         if self._sample is None:
             return self.state.buffers
-        data, rows = self._sample
-        self._restated = restated_buffers(self.program, self.state, take(data.inputs, rows))
+        self._restated = restated_buffers(self.program, self.state, self.weights(), self.state.buffers, self._sample)
         return self._restated
 
     def outputs(self, inputs: Tensor, rows: Tensor | None = None, *, best: bool = False, chunk: int = 512) -> Any:
@@ -246,21 +243,10 @@ class Population:
 
     def keep(self, places: Sequence[int]) -> None:
         """Compact the population to the members at the given places; the survivors are unchanged, bit for bit."""
-        state = self.state
-        chosen = torch.as_tensor(list(places), dtype=torch.int64, device=state.keys.device)
-        self.state = State(
-            flat=state.flat.select(chosen),
-            buffers=select_members(state.buffers, chosen),
-            optimizer=select_members(state.optimizer, chosen),
-            memory=select_members(state.memory, chosen),
-            dials=select_members(state.dials, chosen),
-            keys=state.keys[chosen],
-            lr=state.lr[chosen],
-            averaged=None if state.averaged is None else select_members(state.averaged, chosen),
-            step=state.step,
-        )
+        chosen = torch.as_tensor(list(places), dtype=torch.int64, device=self.state.keys.device)
+        self.state = self.state.select(chosen)
         self._pass_by_neutral()
-        self._sample = None if self._sample is None else (self._sample[0], self._sample[1][chosen])
+        self._sample = None if self._sample is None else self._sample.of(chosen)
         self._restated = None if self._restated is None else select_members(self._restated, chosen)
         self.members = [self.members[place] for place in chosen.tolist()]
         self.base_lr = self.base_lr[chosen]
@@ -289,12 +275,23 @@ class Population:
         self._sample, self._restated = None, restated
         self._pass_by_neutral()
 
-    def stack(self) -> Stack:
-        """Return the kept (else the present) weights of all members, for prediction alone."""
+    def stack(self, members: Sequence[int] | None = None, trained: Picked | None = None) -> Stack:
+        """Return the kept (else the present) weights of all members, or of some, for prediction alone.
+
+        Averaged weights have the batch statistics of 1,024 rows, as in evaluations; with the rows that each member was
+        `trained` on, those of 16,384 of them, or of all if they are fewer.
+        """
+        places = range(len(self)) if members is None else members
+        chosen = torch.as_tensor(list(places), dtype=torch.int64, device=self.state.keys.device)
         kept = self.best or {"weights": self.weights(), "buffers": self.buffers()}
+        weights, buffers = kept["weights"], kept["buffers"]
+        if trained is not None and len(chosen):
+            rows = replace(trained, index=spread(trained.index, DELIVERED))
+            asked = torch.zeros_like(self.stopped).index_fill(0, chosen, True)
+            buffers = restated_buffers(self.program, self.state, weights, buffers, rows, asked)
         # With every part, also those that are neutral in this population: its members may be stacked with others'.
         dials = with_dials(replace(self.program, recipe=self.recipe), self.state)
         module = copy.deepcopy(self.program.module).eval()
         for _path, layer in inserted_layers(module):
             layer.idle = False
-        return map_stack(torch.clone, Stack(module, dict(kept["weights"]), {**dials, **kept["buffers"]}))
+        return map_stack(lambda tensor: tensor[chosen], Stack(module, dict(weights), {**dials, **buffers}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from poise.core.recipe import Recipe
 from poise.core.rng import Rng
 from poise.core.schedule import Schedule
 from poise.core.select import Role, roles_of
-from poise.core.trees import Tree
+from poise.core.trees import Tree, select_members
 from poise.train.fast_gradient import FastNetwork
 from poise.train.homes import Homes, homes_of
 from poise.train.losses import Loss, summed_loss
@@ -72,6 +72,12 @@ class State:
     lr: Tensor  # (M,) float64, of this step
     averaged: dict[str, Tensor] | None  # what the average stage returned, None if no part averages
     step: int = 0
+
+    def select(self, members: Tensor) -> State:
+        """Return copies of what the given members own."""
+        rest = {name: tree for name, tree in vars(self).items() if name not in ("flat", "averaged", "step")}
+        averaged = None if self.averaged is None else select_members(self.averaged, members)
+        return replace(self, flat=self.flat.select(members), averaged=averaged, **select_members(rest, members))
 
 
 def stage_numbers(program: Program, state: State, stage: str) -> tuple[dict[str, Any], dict[str, Any]]:

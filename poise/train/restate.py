@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,59 +11,103 @@ from torch import Tensor, nn
 
 from poise.core.dial import dials_of
 from poise.core.schedule import Schedule
-from poise.core.trees import where_members
+from poise.core.trees import select_members, where_members
 from poise.network.batch_norm import BatchNormLayer
 from poise.train.fast_forward import outputs_by_kernels
 from poise.train.homes import forward
 from poise.train.looped import map_network
+from poise.train.rows import Picked, take
 from poise.train.step import Program, State, with_dials
 
-__all__ = ["restated_buffers"]
+__all__ = ["DELIVERED", "EVALUATED", "restated_buffers", "spread"]
+
+EVALUATED = 1024
+"""Rows of which batch statistics are told while networks train; so many pass a network at a time."""
+
+DELIVERED = 16 * EVALUATED
+"""Rows of which they are told when networks are handed on."""
 
 
-def restated_buffers(program: Program, state: State, inputs: Tensor) -> dict[str, Tensor]:
-    """Return the buffers with the statistics of one pass of the averaged weights over `inputs` (M, n, ...).
+def restated_buffers(
+    program: Program,
+    state: State,
+    weights: dict[str, Tensor],
+    buffers: dict[str, Tensor],
+    rows: Picked,
+    chosen: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return `buffers` with the statistics of one pass of the averaged `weights` over the rows.
 
     Dropout and noise are off, each norm normalises by the rows it sees, and its statistics become those of these
     rows. Members that no part averages, or that no norm normalises, keep their running statistics, whatever their
-    neighbours do.
+    neighbours do; so do those that are not `chosen` (M,) bool.
 
-    Source: Izmailov et al. 2018, "Averaging weights leads to wider optima", section 3.2.
+    Where rows are many, parts of them pass one after another, each spread over all, and the statistics are the means
+    of the parts'. How many there should be was measured on two tables of 14,000 and 16,500 rows: of networks that were
+    trained to the end, the statistics of 1,024 rows cost an ensemble 0.3 to 0.8 % of RMSE against those of all, of
+    4,096 up to 0.4 %.
+
+    Source: Izmailov et al. 2018, "Averaging weights leads to wider optima", section 3.2;
+    torch.optim.swa_utils.update_bn.
     """
     norms = [m for m in program.module.modules() if isinstance(m, (BatchNormLayer, nn.modules.batchnorm._BatchNorm))]
     norms = [norm for norm in norms if not (isinstance(norm, BatchNormLayer) and norm.idle)]
     if state.averaged is None or not norms:
-        return state.buffers
-    buffers = {name: buffer.clone() for name, buffer in with_dials(program, state).items()}
-    needed = _averages(program, state) & _normalises(program, norms, buffers, len(state.keys))
+        return buffers
+    moved = {name: buffer.clone() for name, buffer in (with_dials(program, state) | buffers).items()}
+    needed = _averages(program, state) & _normalises(program, norms, moved, len(state.keys))
+    needed = needed if chosen is None else needed & chosen
+    if not bool(needed.any()):
+        return buffers
     momenta = [norm.momentum for norm in norms]
+    parts = math.ceil(rows.index.shape[1] / EVALUATED)
     program.module.eval()
     try:
         for norm in norms:
             norm.training = True
-            norm.momentum = 1.0
-        with torch.no_grad():
-            _pass(program, state.averaged, buffers, inputs, needed)
+        for part in range(parts):
+            for norm in norms:
+                norm.momentum = 1 / (part + 1)
+            with torch.no_grad():
+                _pass(program, weights, moved, rows.data.inputs, rows.index[:, part::parts].contiguous(), needed)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         program.module.eval()
-    own = {name: buffers[name] for name in state.buffers}
-    return where_members(needed, own, state.buffers)  # type: ignore[no-any-return]  # a dict like its inputs
+    own = {name: moved[name] for name in buffers}
+    return where_members(needed, own, buffers)  # type: ignore[no-any-return]  # a dict like its inputs
+
+
+def spread(rows: Tensor, most: int) -> Tensor:
+    """Return `most` of the rows (M, n), evenly spaced, or all if they are fewer.
+
+    >>> spread(torch.arange(10)[None], 4)
+    tensor([[0, 2, 5, 7]])
+    """
+    count = rows.shape[1]
+    kept = min(count, most)
+    return rows[:, torch.arange(kept, device=rows.device) * count // kept]
 
 
 def _pass(
-    program: Program, weights: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, needed: Tensor
+    program: Program,
+    weights: dict[str, Tensor],
+    buffers: dict[str, Tensor],
+    inputs: Tensor,
+    rows: Tensor,
+    needed: Tensor,
 ) -> None:
-    """Pass each needed member's inputs (M, n, ...) through its network once; norms that train move their statistics."""
-    members, rows = inputs.shape[:2]
-    own = torch.arange(members * rows, device=inputs.device).view(members, rows)
-    if (
-        outputs_by_kernels(program.module, weights, buffers, inputs.flatten(0, 1), own, at_once=True, chosen=needed)
-        is None
-    ):
-        given = (weights, buffers, inputs)
-        map_network(program.module, partial(forward, program.module, program.homes), members, *given)
+    """Pass each needed member's rows (M, n) of the inputs through its network once; norms that train move their
+    statistics.
+    """
+    if outputs_by_kernels(program.module, weights, buffers, inputs, rows, at_once=True, chosen=needed) is not None:
+        return
+    places = torch.nonzero(needed).flatten()
+    own = select_members(buffers, places)
+    given = (select_members(weights, places), own, take(inputs, rows[places]))
+    map_network(program.module, partial(forward, program.module, program.homes), len(places), *given)
+    for name, buffer in own.items():
+        buffers[name][places] = buffer
 
 
 def _normalises(program: Program, norms: Sequence[nn.Module], buffers: dict[str, Tensor], members: int) -> Tensor:

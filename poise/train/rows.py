@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -61,6 +61,10 @@ class Picked:
     data: Rows
     index: Tensor
     epoch: int | None = None
+
+    def of(self, members: Tensor) -> Picked:
+        """Return the rows of some of the members."""
+        return replace(self, index=self.index[members])
 
     def batch(self) -> Batch:
         """Return the rows."""

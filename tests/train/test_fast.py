@@ -34,6 +34,7 @@ from poise.models.tabular import ColumnPlan, Mlp, TabularNet
 from poise.train.losses import CrossEntropy, SeveralLosses, SquaredError
 from poise.train.optimizers import Adam
 from poise.train.population import Population, Rows
+from poise.train.rows import Picked
 
 pytestmark = pytest.mark.skipif(not available(), reason="the native kernels are not in use")
 
@@ -270,7 +271,7 @@ def test_statistics_of_averaged_weights_are_those_of_vmap() -> None:
     for on in (True, False):
         with native(on):
             population.restore(None)
-            population._sample = (CLASSES, torch.arange(90).expand(3, -1))
+            population._sample = Picked(CLASSES, torch.arange(90).expand(3, -1))
             found.append(population.buffers())
     for name, buffer in found[0].items():
         assert not torch.equal(buffer, population.state.buffers[name])

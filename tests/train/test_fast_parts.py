@@ -243,7 +243,7 @@ def test_batch_statistics_are_counted_anew_only_where_they_matter() -> None:
     one.train(Rows(X, Y), 5, 20)
     found = one.buffers()
     one.restore(None)
-    one._sample = (Rows(X, Y), torch.arange(70).expand(MEMBERS, -1))
+    one._sample = Picked(Rows(X, Y), torch.arange(70).expand(MEMBERS, -1))
     with native(False):
         twins = one.buffers()
     for name, buffer in one.state.buffers.items():
