@@ -33,7 +33,7 @@ from poise.train.members import build_members, member_dials, member_rates, membe
 from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
 from poise.train.restate import DELIVERED, EVALUATED, restated_buffers, spread
-from poise.train.rows import Picked, Rows, epoch_order, rows_of, shared_rows
+from poise.train.rows import Picked, Rows, all_rows, epoch_order, rows_of, shared_rows
 from poise.train.saved import load_state, saved_state
 from poise.train.stack import Stack, map_stack
 from poise.train.step import Program, State, fold_members, with_dials
@@ -150,7 +150,7 @@ class Population:
         self._restated = None
         check_device(self, data)
         rows = None if rows is None else rows.to(data.inputs.device)
-        own = torch.arange(len(data), device=data.inputs.device).expand(len(self), -1) if rows is None else rows
+        own = all_rows(data, len(self)) if rows is None else rows
         count = own.shape[1]
         self._sample = Picked(data, spread(own, EVALUATED))
         plan_cut(self, data, batch_size, rows)
@@ -275,18 +275,19 @@ class Population:
         self._sample, self._restated = None, restated
         self._pass_by_neutral()
 
-    def stack(self, members: Sequence[int] | None = None, trained: Picked | None = None) -> Stack:
+    def stack(self, members: Sequence[int] | None = None, trained: Rows | Picked | None = None) -> Stack:
         """Return the kept (else the present) weights of all members, or of some, for prediction alone.
 
-        Averaged weights have the batch statistics of 1,024 rows, as in evaluations; with the rows that each member was
-        `trained` on, those of 16,384 of them, or of all if they are fewer.
+        Averaged weights have the batch statistics of 1,024 rows, as in evaluations; with the rows that the members were
+        `trained` on, or each member's own, those of 16,384 of them, or of all if they are fewer.
         """
         places = range(len(self)) if members is None else members
         chosen = torch.as_tensor(list(places), dtype=torch.int64, device=self.state.keys.device)
         kept = self.best or {"weights": self.weights(), "buffers": self.buffers()}
         weights, buffers = kept["weights"], kept["buffers"]
         if trained is not None and len(chosen):
-            rows = replace(trained, index=spread(trained.index, DELIVERED))
+            rows = Picked(trained, all_rows(trained, len(self))) if isinstance(trained, Rows) else trained
+            rows = replace(rows, index=spread(rows.index, DELIVERED))
             asked = torch.zeros_like(self.stopped).index_fill(0, chosen, True)
             buffers = restated_buffers(self.program, self.state, weights, buffers, rows, asked)
         # With every part, also those that are neutral in this population: its members may be stacked with others'.

@@ -14,7 +14,7 @@ from poise.core.rng import Rng
 from poise.core.trees import leaves, map_tree
 from poise.train.fast_order import orders_by_kernel
 
-__all__ = ["Picked", "Rows", "epoch_order", "rows_of", "shared_rows", "take"]
+__all__ = ["Picked", "Rows", "all_rows", "epoch_order", "rows_of", "shared_rows", "take"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ class Picked:
         if self.epoch is None or self.data.inputs.dim() != 4:  # of a table's rows, edits go by place
             return batch
         return batch._replace(visits=torch.stack([self.index, torch.full_like(self.index, self.epoch)], -1))
+
+
+def all_rows(data: Rows, members: int) -> Tensor:
+    """Return the numbers (M, N) of all rows, the same for each member."""
+    return torch.arange(len(data), device=data.inputs.device).expand(members, -1)
 
 
 def take(tensor: Tensor, index: Tensor) -> Tensor:

@@ -68,6 +68,8 @@ def test_some_members_are_handed_on_as_all_are_and_the_others_are_left_as_they_w
     assert all(torch.equal(some.weights[name], weight[[2, 0]]) for name, weight in whole.weights.items())
     assert all(torch.equal(before[name], buffer) for name, buffer in trained.buffers().items())
     assert len(trained.stack([], rows)) == 0
+    every, same = trained.stack(trained=TABLE), trained.stack(trained=Picked(TABLE, torch.arange(ROWS).expand(3, -1)))
+    assert all(torch.equal(every.buffers[name], buffer) for name, buffer in same.buffers.items())
 
 
 def test_kept_weights_are_handed_on_with_statistics_of_their_own(trained: Population) -> None:
