@@ -10,7 +10,7 @@ import numpy as np
 
 from tables_data import REGRESSION
 
-__all__ = ["Point", "anytime", "anytime_lines", "pairs"]
+__all__ = ["Point", "anytime", "anytime_lines", "anytime_revisions", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -74,3 +74,13 @@ def anytime_lines(curves: Curves) -> tuple[list[str], list[list[str]]]:
             own = {point.seconds: f"{point.loss:.4g} ({point.used:.0f})" for point in points}
             lines.append([table, arm, *(own.get(seconds, "") for seconds in times)])
     return ["table", "arm", *(f"{seconds:g} s" for seconds in times)], lines
+
+
+def anytime_revisions(records: Sequence[dict[str, Any]], curves: Curves, arm: str) -> str:
+    """Return a line that says at which revisions an arm's points of the curves were measured."""
+    found: dict[float, set[str]] = {}
+    for record in records:
+        if record["arm"] == arm and record["status"] == "ok" and record["table"] in curves:
+            found.setdefault(record["seconds"], set()).add(record["revision"].removesuffix("-dirty"))
+    told = (f"{seconds:.0f} s at {', '.join(sorted(own))}" for seconds, own in sorted(found.items()))
+    return f"{arm} was measured with {'; '.join(told)}."

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tables_anytime import anytime, anytime_lines, pairs
+from tables_anytime import anytime, anytime_lines, anytime_revisions, pairs
 from tables_arms import ARMS, REFERENCE
 from tables_conditions import condition_lines, processor_seconds
 from tables_data import CLASSIFICATION, REGRESSION, TWELVE
@@ -72,14 +72,19 @@ def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequen
         draw_duels(merits, columns),
         f"## Where {REFERENCE} loses",
         draw_losses(merits, columns),
-        *((MORE_TIME, draw(*anytime_lines(curves))) if (curves := anytime(everything, columns)) else ()),
+        *(
+            (MORE_TIME, draw(*anytime_lines(curves)), anytime_revisions(everything, curves, REFERENCE))
+            if (curves := anytime(everything, columns))
+            else ()
+        ),
         "## Under what conditions",
         draw(CONDITIONS, condition_lines(chosen, columns)),
         "The last columns: processor seconds that a fit had for each second of its clock; what share of the machine's "
         "processor time went to others meanwhile. Old lines of poise's arms lack their workers' time. "
         "From revision d717a24 on poise multiplies in bfloat16 where the processor has it, as on this one; from "
-        "7928278 on each number has a layer of its own behind its bins, and from 38810dd on a search does not wait for "
-        "its slowest worker: both of which older cells of its three arms lack.",
+        "7928278 on each number has a layer of its own behind its bins, from 38810dd on a search does not wait for its "
+        "slowest worker, and from 3c0193b on networks are handed on with the batch statistics of all their rows: older "
+        "cells of its three arms lack what came after them.",
         "## Times, means over cells",
         draw_times(chosen, columns),
     ]

@@ -114,7 +114,7 @@ def test_old_lines_of_arms_with_workers_do_not_pass_for_their_processor_time() -
 
 
 def test_figures_are_whole_svg_and_hold_every_arm() -> None:
-    from tables_anytime import Point, anytime, anytime_lines
+    from tables_anytime import Point, anytime, anytime_lines, anytime_revisions
     from tables_report import draw_figures
 
     records = [line(*cell, loss) for cell, loss in losses().items()]
@@ -125,6 +125,9 @@ def test_figures_are_whole_svg_and_hold_every_arm() -> None:
     # Split 1 was run with one budget alone, so the first points are split 0's too.
     assert curves["vehicle"]["poise"][0].loss == losses()["vehicle", 0, "poise"] != losses()["vehicle", 1, "poise"]
     assert [row[:2] for row in anytime_lines(curves)[1]] == [["vehicle", "boosting"], ["vehicle", "poise"]]
+    records[-2]["revision"] = "f00"
+    before = records[0]["revision"].removesuffix("-dirty")
+    assert anytime_revisions(records, curves, "poise") == f"poise was measured with 60 s at {before}; 600 s at f00."
     figures = draw_figures(records, 60.0, None)
     assert sorted(figures) == ["tables-anytime.svg", "tables-gains.svg", "tables-ranks.svg"]
     for name, figure in figures.items():
