@@ -175,6 +175,27 @@ def test_several_brackets_at_a_time_give_the_same_for_any_number_of_workers(
     assert [dials[number] for number in (0, 1, 4, 5)] == [starts[place] for place in (0, 2, 1, 3)]
 
 
+def waits_for_the_second(folder: Path, problem: object, space: object, configs: list[Config], *rest: object) -> Outcome:
+    """Stand for a bracket: the first is done a while after the second."""
+    second = folder / "second"
+    until = time.monotonic() + 60
+    while configs[0].number == 0 and not second.exists():
+        assert time.monotonic() < until, "the second bracket waits for the first"
+        time.sleep(0.01)
+    if configs[0].number == 0:
+        time.sleep(0.5)
+    second.touch()
+    return [Trial(config.number, config.dials, 0, 4, 0.5, 0.5, "finished") for config in configs], []
+
+
+def test_in_trials_the_oldest_is_waited_for_whatever_is_done_before_it(
+    ready: Prepared, folds: Folds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "halving", partial(waits_for_the_second, tmp_path))
+    search = searched(ready, folds, 16, brackets=2, jobs=2)
+    assert [trial.number for trial in search.trials] == list(range(16))
+
+
 def waits_for_the_third(folder: Path, problem: object, space: object, configs: list[Config], *rest: object) -> Outcome:
     """Stand for a bracket: the first is not done before the third has begun."""
     third = folder / "third"
