@@ -283,7 +283,7 @@ class Population:
         """
         places = range(len(self)) if members is None else members
         chosen = torch.as_tensor(list(places), dtype=torch.int64, device=self.state.keys.device)
-        kept = self.best or {"weights": self.weights(), "buffers": self.buffers()}
+        kept = self.best or {"weights": self.weights(), "buffers": self.state.buffers if trained else self.buffers()}
         weights, buffers = kept["weights"], kept["buffers"]
         if trained is not None and len(chosen):
             rows = Picked(trained, all_rows(trained, len(self))) if isinstance(trained, Rows) else trained

@@ -1,5 +1,7 @@
 """Batch statistics of averaged weights: of which rows they are, in evaluation and when networks are handed on."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -21,12 +23,12 @@ OWN = torch.stack([torch.arange(ROWS), torch.arange(ROWS).flip(0), torch.arange(
 
 
 @pytest.fixture(params=[True, False], ids=["kernels", "vmap"])
-def trained(request: pytest.FixtureRequest) -> Population:
+def trained(request: pytest.FixtureRequest) -> Iterator[Population]:
     with native(request.param):
         recipe, dials = Recipe(BatchNorm(), Ema(0.9)), {"ema.decay": torch.tensor([0.9, 0.9, 0.0])}
         found = Population(lambda: Mlp(3, 1, width=8, depth=1), recipe, SquaredError(), lr=[1e-2] * 3, dials=dials)
         found.train(TABLE, 20, 64, OWN)
-        return found
+        yield found  # tests run inside too
 
 
 def entering(population: Population, member: int, weights: dict[str, torch.Tensor]) -> torch.Tensor:
