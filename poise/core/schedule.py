@@ -35,7 +35,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def __call__(self, step: int | Tensor) -> Number:
-        """Return the value at `step`."""
+        """Return the value at `step`; of a tensor of steps, one for each."""
 
     def ends(self) -> tuple[Number, ...]:
         """Return values that bound the schedule, for validation against a dial's range."""

@@ -92,8 +92,8 @@ class Update(ctypes.Structure):
         ("parameters", c_int64),
         ("segments_count", c_int64),
         *((name, c_void_p) for name in ("segments", "params", "grads", "first", "second", "shadow", "limit", "decay",
-                                        "threshold", "gain", "lr", "step")),
-        *((name, c_float) for name in ("new_first", "keep_second", "new_second", "corrected", "eps")),
+                                        "threshold", "gain", "lr", "step", "corrected")),
+        *((name, c_float) for name in ("new_first", "keep_second", "new_second", "eps")),
     )  # fmt: skip
 
 

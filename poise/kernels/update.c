@@ -26,7 +26,7 @@ POISE_CLONES static void adam(const update *its, int64_t count, float *restrict 
                               float *restrict m, float *restrict v, float clip, float decay, float step,
                               float threshold) {
     const float new_first = its->new_first, keep = its->keep_second, new_second = its->new_second;
-    const float inverse = 1 / its->corrected, eps = its->eps;
+    const float inverse = 1 / *its->corrected, eps = its->eps;
     for (int64_t i = 0; i < count; i++) {
         const float grad = g[i] * clip;
         m[i] = m[i] + new_first * (grad - m[i]);

@@ -20,7 +20,8 @@ typedef struct {
     const float *threshold;                 /* (members,) of the weights, times the effective step, or null */
     const float *gain;                      /* (members,) share of the new weights in the average, or null */
     const float *lr, *step;                 /* (members,) the rate; and divided by the first moment's correction */
-    float new_first, keep_second, new_second, corrected, eps;
+    const float *corrected;                 /* the root of the second moment's correction, of all members */
+    float new_first, keep_second, new_second, eps;
 } update;
 
 /* The penalty of a soft threshold, for the log: weight sum |w|. */

@@ -78,12 +78,14 @@ def step_by_cut(
     index: Tensor,
     epoch: int | None = None,
     later: Work | None = None,
+    rates: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Train every member for one step on its rows `index` (M, B), as `step` does, some members at a time.
 
-    With `later`, what kernels do of it waits on that list, if all members go at once: see `step`.
+    With `later`, what kernels do of it waits on that list, if all members go at once: see `step`, and for `rates`.
     """
     members = len(state.keys)
+    rates = state.lr[None] if rates is None else rates
     parts: list[State] = []
     kept: list[_Kept] = []
 
@@ -91,7 +93,7 @@ def step_by_cut(
         whole = places.stop - places.start == members
         part = state if whole else _part(state, places)
         kept[:] = [_Kept(program, part)]
-        terms = step(program, part, Picked(data, index[places], epoch), later if whole else None)
+        terms = step(program, part, Picked(data, index[places], epoch), later if whole else None, rates[:, places])
         parts.append(part)
         return terms
 
@@ -150,4 +152,4 @@ def _join(state: State, parts: list[State]) -> None:
     state.memory = map_tree(joined, *[part.memory for part in parts])
     if parts[0].averaged is not None:
         state.averaged = map_tree(joined, *[part.averaged for part in parts])
-    state.step = parts[0].step
+    state.step, state.lr = parts[0].step, torch.cat([part.lr for part in parts])

@@ -50,7 +50,7 @@ def batch_by_kernel(work: Work, program: Any, state: Any, now: Recipe, picked: P
     spans = _spans(program.blocks, program.classes, data.targets)
     if spans is None and any(type(part) is LabelSmoothing for part in parts):
         return None
-    members, rows = index.shape
+    members, rows = len(index), index.shape[1] // work.steps
     weights = None if data.weights is None else work.room("weights", members, rows)
     inputs, targets = (work.room(name, members, rows, *own.shape[1:])
                        for name, own in (("inputs", data.inputs), ("targets", data.targets)))  # fmt: skip
@@ -60,7 +60,7 @@ def batch_by_kernel(work: Work, program: Any, state: Any, now: Recipe, picked: P
     labels = 1 if data.targets.dim() == 1 else data.targets.shape[1]
     job = kernels.Batch(
         rows=rows, columns=count, targets_width=labels, index_stride=index.stride(0), index=index.data_ptr(),
-        keys=work.hold(state.keys), inputs=work.hold(data.inputs), targets=work.hold(data.targets),
+        keys=work.keys(state.keys), inputs=work.hold(data.inputs), targets=work.hold(data.targets),
         own_inputs=batch.inputs.data_ptr(), own_targets=batch.targets.data_ptr(),
     )  # fmt: skip
     if weights is not None and data.weights is not None:
@@ -77,7 +77,8 @@ def batch_by_kernel(work: Work, program: Any, state: Any, now: Recipe, picked: P
         job.spans, job.spans_count = ctypes.addressof(own), len(spans or ())
         work.held += [edits, columns, own]
     work.held.append(batch)
-    work.add("poise_rows", job, 11 * rows + 128 + rows * (count + labels + 1))
+    scratch = 11 * rows + 128 + rows * (count + labels + 1)
+    work.add("poise_rows", job, scratch, {"index": 8 * rows, "keys": 24 * members})
     return batch
 
 

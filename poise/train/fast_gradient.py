@@ -81,19 +81,19 @@ class ReadyNetwork:
         members = work.members
         if len(self._grads) != members:
             self._grads = torch.zeros_like(flat.data)  # zero stays where a parameter is in no layer
-        terms = torch.empty(members, len(self.names))
+        terms = torch.empty(*work.shape, len(self.names))
         layers = pointed(self.plan, buffers, work)
         chain = kernels.Chain(
             rows=self.plan.rows, parameters=flat.data.shape[1], columns=self.plan.columns, targets_width=self.targets,
             outputs_width=self.plan.outputs, layers_count=len(self.plan.layers), losses_count=len(self.losses),
             output=self.plan.output, output_grad=self.plan.output_grad, narrow=self.narrow, layers=layers,
             losses=ctypes.addressof(self.losses), params=work.hold(flat.data), grads=self._grads.data_ptr(),
-            keys=work.hold(keys), inputs=work.hold(batch.inputs), targets=work.hold(batch.targets),
+            keys=work.keys(keys), inputs=work.hold(batch.inputs), targets=work.hold(batch.targets),
             weights=None if batch.weights is None else work.hold(batch.weights), terms=terms.data_ptr(),
         )  # fmt: skip
         work.held += [terms, self]
-        work.add("poise_chain", chain, self.plan.size)
-        return {name: terms[:, place] for place, name in enumerate(self.names)}, self._grads
+        work.add("poise_chain", chain, self.plan.size, {"keys": 24 * members, "terms": 4 * members * len(self.names)})
+        return {name: terms[..., place] for place, name in enumerate(self.names)}, self._grads
 
 
 def _losses_of(loss: Any, outputs: int, targets: int) -> dict[str, kernels.Loss] | None:

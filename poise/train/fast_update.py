@@ -40,34 +40,42 @@ def _is_known(recipe: Recipe, stage: str) -> bool:
     return known and not any(isinstance(part, L1) and part.subgradient for part in parts)
 
 
-def add_update(work: Work, program: Any, state: Any, now: Recipe, grads: Tensor, stages: frozenset[str]) -> None:
+def add_update(
+    work: Work, program: Any, state: Any, now: Recipe, grads: Tensor, rates: Tensor, stages: frozenset[str]
+) -> None:
     """Put the update on the list. Weights, Adam's moments and the average's memory will change in place.
 
-    `now` is the recipe with this step's dials.
+    `now` is the recipe with this step's dials, `rates` (steps, M) are the learning rates.
     """
     adam: Adam = program.optimizer
     flat, moments = state.flat, state.optimizer
     first, second = adam.betas
     parts: dict[str, Any] = {stage: part for stage in _KNOWN if stage in stages for part in now.stage(stage)}
     # As the eager stages have it: rates in float64 for Adam, in float32 for the parts.
-    lr = state.lr.to(torch.float32)
-    begun = 1 - first ** (state.step + 1)
+    lr, numbers = rates.to(torch.float32), range(state.step + 1, state.step + 1 + work.steps)
+    begun = torch.tensor([1 - first**number for number in numbers], dtype=torch.float64)
+    corrected = torch.tensor([math.sqrt(1 - second**number) for number in numbers], dtype=torch.float32)
+    row = 4 * work.members
+    moving = {"lr": row, "step": row, "corrected": 4}
     job = kernels.Update(
         parameters=flat.data.shape[1], params=work.hold(flat.data), grads=work.hold(grads),
         first=work.hold(moments["first"]), second=work.hold(moments["second"]), lr=work.hold(lr),
-        step=work.dial(state.lr / begun), new_first=1 - first, keep_second=second, new_second=1 - second,
-        corrected=math.sqrt(1 - second ** (state.step + 1)), eps=adam.eps,
+        step=work.course(rates / begun[:, None]), corrected=work.hold(corrected), new_first=1 - first,
+        keep_second=second, new_second=1 - second, eps=adam.eps,
     )  # fmt: skip
     if "gradient" in parts:
         job.limit = work.dial(parts["gradient"].limit)
     if "shrink" in parts:
-        job.decay = work.dial(1 - double(lr) * double(parts["shrink"].rate))
+        job.decay = work.course(1 - double(lr) * double(parts["shrink"].rate))
+        moving["decay"] = row
     if "update" in parts:
         job.threshold = work.dial(parts["update"].weight)
     if "average" in parts:
         ema = parts["average"]
         gain = torch.as_tensor(1 - double(ema.decay), dtype=torch.float64)
-        job.gain = work.dial(gain.clamp(min=9 / (10 + state.step)) if ema.warmup else gain)
+        lowest = torch.tensor([[9 / (9 + number) if ema.warmup else 0.0] for number in numbers], dtype=torch.float64)
+        job.gain = work.course(torch.maximum(gain, lowest))
+        moving["gain"] = row
         shadow = _shadow(program, state, ema.name)
         job.shadow = work.hold(shadow)
         work.changed.append(shadow)
@@ -78,7 +86,7 @@ def add_update(work: Work, program: Any, state: Any, now: Recipe, grads: Tensor,
     job.segments, job.segments_count = ctypes.addressof(segments), len(segments)
     work.held.append(segments)
     work.changed += [flat.data, moments["first"], moments["second"]]
-    work.add("poise_update", job)
+    work.add("poise_update", job, moving=moving)
 
 
 def reports_by_kernel(work: Work, program: Any, state: Any, now: Recipe) -> dict[str, Tensor] | None:
@@ -90,7 +98,7 @@ def reports_by_kernel(work: Work, program: Any, state: Any, now: Recipe) -> dict
     parts = [part for part in now.stage("objective") if isinstance(part, L1) and not part.subgradient]
     if len(parts) < len(now.stage("objective")) or not available() or not is_plain(state.flat.data):
         return None
-    terms = torch.empty(len(parts), work.members)
+    terms = torch.empty(len(parts), *work.shape)
     for part, term in zip(parts, terms, strict=True):
         key = ("report", part.name)
         if key not in program.found:
@@ -101,7 +109,7 @@ def reports_by_kernel(work: Work, program: Any, state: Any, now: Recipe) -> dict
             params=work.hold(state.flat.data), weight=work.dial(part.weight), terms=term.data_ptr(),
         )  # fmt: skip
         work.held += [segments, terms]
-        work.add("poise_report", job)
+        work.add("poise_report", job, moving={"terms": 4 * work.members})
     return {part.name: term for part, term in zip(parts, terms, strict=True)}
 
 

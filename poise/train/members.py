@@ -17,7 +17,7 @@ from poise.core.recipe import Recipe
 from poise.core.schedule import Schedule
 from poise.train.optimizers import Flat
 
-__all__ = ["Networks", "build_members", "member_dials", "member_rates", "member_seed", "shared_recipe"]
+__all__ = ["Networks", "build_members", "member_dials", "member_rates", "member_seed", "shared_recipe", "step_rates"]
 
 Networks = tuple[nn.Module, dict[str, Tensor], dict[str, Tensor]]
 """The structure, what trains, and what does not. Shapes: every tensor has the member first."""
@@ -81,7 +81,8 @@ def _room(network: nn.Module, own: Mapping[str, Tensor], members: int) -> dict[s
 def _seeded(build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> nn.Module:
     """Return a new network whose initial weights depend on the seed alone; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Where no other device draws, its own generator is all: `manual_seed` notes a traceback for each kind of device.
+        (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(seed)
         module = build()
         if any(tensor.is_meta for tensor in module.parameters()):
             raise ArgumentError("`Population.build` must return real weights; got some on the meta device.")
@@ -98,6 +99,14 @@ def member_rates(lr: Tensor | Sequence[float], members: Sequence[int] | None) ->
             f"`Population.members` must have one id for each of {rates.numel()} learning rates; got {len(members)}."
         )
     return rates
+
+
+def step_rates(base: Tensor, schedule: Schedule | None, first: int, steps: int) -> Tensor:
+    """Return the learning rates (steps, M) of the steps from number `first` on, of those at a scale of 1, (M,)."""
+    scale = torch.ones((), device=base.device)
+    if schedule is not None:
+        scale = torch.as_tensor(schedule(torch.arange(first, first + steps, device=base.device)[:, None]))
+    return (base * scale).expand(steps, -1)
 
 
 def shared_recipe(recipe: Recipe) -> Recipe:

@@ -20,16 +20,16 @@ from poise.core.kinds import inserted_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import key
 from poise.core.schedule import Schedule
-from poise.core.trees import Tree, map_tree, select_members, stack_trees, where_members
+from poise.core.trees import Tree, map_tree, select_members, stack_trees
 from poise.train.columns import check_columns
 from poise.train.cut import Cut, step_by_cut
 from poise.train.device import check_device, move_population
 from poise.train.footprint import footprint, plan_cut
 from poise.train.idle import idle_parts
 from poise.train.jointly import check_shared, joint_scores, order_keys
-from poise.train.kept import improved_members
+from poise.train.kept import improved_members, kept_weights
 from poise.train.losses import Loss
-from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe
+from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe, step_rates
 from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
 from poise.train.restate import DELIVERED, EVALUATED, restated_buffers, spread
@@ -156,16 +156,18 @@ class Population:
         plan_cut(self, data, batch_size, rows)
         size = min(batch_size, count)
         per_epoch = max(1, count // size)
-        tally = Tally(self.diverged)
+        first = self.state.step
+        rates = step_rates(self.base_lr, self.schedule, first, steps)
+        tally = Tally(self.diverged, moves=self.program.moves)
         try:
-            for _ in range(steps):
+            while (done := self.state.step - first) < steps:
                 epoch, place = divmod(self.state.step, per_epoch)
-                index = self._order(epoch, count)[:, place * size : (place + 1) * size]
+                ahead = 1 if self.cut.size is not None else min(tally.ahead, steps - done, per_epoch - place)
+                index = self._order(epoch, count)[:, place * size : (place + ahead) * size]
                 if rows is not None:
                     index = torch.gather(rows, 1, index)
-                if self.schedule is not None:
-                    self.state.lr = self.base_lr * self.schedule(self.state.step)
-                tally.add(step_by_cut(self.cut, self.program, self.state, data, index, epoch, tally.later))
+                own = rates[done : done + ahead]
+                tally.add(step_by_cut(self.cut, self.program, self.state, data, index, epoch, tally.later, own))
         finally:
             tally.settle()
         return {name: total / max(1, steps) for name, total in tally.sums.items()}
@@ -257,8 +259,7 @@ class Population:
             self.epoch_order = (self.epoch_order[0], self.epoch_order[1][chosen])
 
     def _keep_weights(self, members: Tensor) -> None:
-        current = map_tree(torch.clone, {"weights": self.weights(), "buffers": self.buffers()})
-        self.best = current if self.best is None else where_members(members, current, self.best)
+        self.best = kept_weights(self.best, {"weights": self.weights(), "buffers": self.buffers()}, members)
 
     # --- in and out ----------------------------------------------------------------------------------------------
 

@@ -45,18 +45,29 @@ from poise.train.work import Work
 __all__ = ["Program", "State", "fold_members", "step", "with_dials"]
 
 
-def step(program: Program, state: State, batch: Batch | Picked, later: Work | None = None) -> dict[str, Tensor]:
+def step(
+    program: Program,
+    state: State,
+    batch: Batch | Picked,
+    later: Work | None = None,
+    rates: Tensor | None = None,
+) -> dict[str, Tensor]:
     """Train every member for one step on its own batch; the state advances, and the terms (M,) are returned.
 
     Where kernels know a piece, it goes on the list `work` and is done later, member by member; what follows by torch
     has the list run first. The two ways agree to rounding; random numbers are the same. With `later`, a step that is
     kernels alone is left on that list, for the caller to run before it reads anything: a member then takes several
-    steps before the next member begins, and finds its weights where it left them.
+    steps before the next member begins, and finds its weights where it left them. Of a recipe whose dials do not move,
+    several such steps may be asked for at once, by the learning `rates` of each: terms are then (steps, M).
 
-    Shapes: batch.inputs (M, B, ...), batch.targets (M, B, ...), batch.weights (M, B).
+    Shapes: batch.inputs (M, B, ...), batch.targets (M, B, ...), batch.weights (M, B); picked rows (M, steps B);
+    rates (steps, M), else the state's.
     """
     recipe, work = program.recipe, Work(len(state.keys)) if later is None else later
-    begun = work.runs
+    rates = state.lr[None] if rates is None else rates
+    state.lr = rates[-1].clone()
+    steps, begun = len(rates), work.runs
+    work.begin(steps)
     params = state.flat.views()
     buffers = with_dials(program, state)
 
@@ -80,7 +91,7 @@ def step(program: Program, state: State, batch: Batch | Picked, later: Work | No
             state.flat.set(fold_members(program, state, "shrink", params, params=params))
 
         if "optimizer" in taken:
-            add_update(work, program, state, resolved(program, state), grads, taken)
+            add_update(work, program, state, resolved(program, state), grads, rates, taken)
         else:
             work.run()
             program.optimizer.step(state.flat, grads, state.optimizer, state.lr, state.step)
@@ -95,12 +106,11 @@ def step(program: Program, state: State, batch: Batch | Picked, later: Work | No
             work.run()
             state.averaged = fold_members(program, state, "average", dict(params), params=params)
 
+    work.end()
     if later is None or work.runs > begun:
         work.run()
-    elif work.jobs:
-        state.keys = state.keys.clone()  # what waits holds those of its own step
-    state.step += 1
-    state.keys[:, 2] += 1
+    state.step += steps
+    state.keys[:, 2] += steps
     return terms
 
 

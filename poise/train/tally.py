@@ -17,25 +17,41 @@ _TOGETHER = 8
 class Tally:
     """The sums of the terms of many steps, and which members (M,) had a loss that is no number.
 
-    `later` is the list that steps may leave work on; it is done after a few of them, and by `settle`.
+    `later` is the list that steps may leave work on; it is done after a few of them, and by `settle`. `moves` is
+    whether dials move from step to step, so that each step is put on the list by itself.
     """
 
-    def __init__(self, diverged: Tensor) -> None:
+    def __init__(self, diverged: Tensor, *, moves: bool = False) -> None:
         self.later = Work(len(diverged))
         self.diverged = diverged
+        self.moves = moves
         self.sums: dict[str, Tensor] = {}
-        self._waiting: list[dict[str, Tensor]] = []
+        self._waiting: list[dict[str, Tensor]] = []  # terms (steps, M)
+        self._steps = 0  # that wait
+        self._alone = False  # whether kernels did all of the last step
+
+    @property
+    def ahead(self) -> int:
+        """How many steps may be put on the list at once."""
+        return _TOGETHER - self._steps if self._alone and not self.moves else 1
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Take one step's terms (M,), which may be still to come."""
-        self._waiting.append(terms)
-        if not self.later.jobs or len(self._waiting) == _TOGETHER:
+        """Take the terms (M,) of one step, or (steps, M) of several, which may be still to come."""
+        own = {name: term if term.dim() == 2 else term[None] for name, term in terms.items()}
+        self._waiting.append(own)
+        self._steps += len(next(iter(own.values())))
+        self._alone = bool(self.later.jobs) and not self.later.by_torch
+        if not self.later.jobs or self._steps >= _TOGETHER:
             self.settle()
 
     def settle(self) -> None:
         """Do what waits, and count its terms."""
+        self.later.leave()
         self.later.run()
         for terms in self._waiting:
-            self.diverged |= ~torch.stack([torch.isfinite(terms[name]) for name in data_keys(terms)]).all(0)
-            self.sums = {name: self.sums.get(name, 0) + term for name, term in terms.items()}
-        self._waiting = []
+            finite = torch.stack([torch.isfinite(terms[name]) for name in data_keys(terms)])
+            self.diverged |= ~finite.all(0).all(0)
+            for name, term in terms.items():
+                for one in term:  # a sum over steps would be rounded in another way for one member than for many
+                    self.sums[name] = self.sums.get(name, 0) + one
+        self._waiting, self._steps = [], 0

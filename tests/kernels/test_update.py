@@ -33,13 +33,14 @@ def test_five_steps_are_those_of_clipped_adamw_and_a_lerp() -> None:
     averages = [torch.cat([w.detach() for w in twin]) for twin in twins]
     for step in range(5):
         grads = torch.randn(MEMBERS, SIZE)
-        decay, corrected, gains = 1 - lr * rate, math.sqrt(1 - 0.999 ** (step + 1)), torch.full((3,), gain)
+        decay, corrected, gains = 1 - lr * rate, numbers(math.sqrt(1 - 0.999 ** (step + 1))), torch.full((3,), gain)
         moved = lr / (1 - 0.9 ** (step + 1))
         job = Update(
             parameters=SIZE, segments_count=2, segments=ctypes.addressof(segments), params=ours.data_ptr(),
             grads=grads.data_ptr(), first=first.data_ptr(), second=second.data_ptr(), shadow=shadow.data_ptr(),
             limit=limit.data_ptr(), decay=decay.data_ptr(), gain=gains.data_ptr(), lr=lr.data_ptr(),
-            step=moved.data_ptr(), new_first=0.1, keep_second=0.999, new_second=0.001, corrected=corrected, eps=1e-8,
+            step=moved.data_ptr(), corrected=corrected.data_ptr(), new_first=0.1, keep_second=0.999, new_second=0.001,
+            eps=1e-8,
         )  # fmt: skip
         run_jobs([("poise_update", job)], MEMBERS, 1, 1)
         for m, (twin, adam) in enumerate(zip(twins, adams, strict=True)):
@@ -56,11 +57,12 @@ def test_the_threshold_cuts_to_exact_zeros_where_it_selects() -> None:
     weights = torch.tensor([[0.5, -0.5, 1e-4, 0.5]])
     grads, first, second = torch.zeros(1, 4), torch.zeros(1, 4), torch.ones(1, 4)
     segments = (Segment * 2)(Segment(0, 3, 0, 1), Segment(3, 4, 0, 0))
-    lr, threshold = numbers(0.1), numbers(2.0)
+    lr, threshold, corrected = numbers(0.1), numbers(2.0), numbers(1.0)
     job = Update(
         parameters=4, segments_count=2, segments=ctypes.addressof(segments), params=weights.data_ptr(),
         grads=grads.data_ptr(), first=first.data_ptr(), second=second.data_ptr(), threshold=threshold.data_ptr(),
-        lr=lr.data_ptr(), step=lr.data_ptr(), new_first=0.1, keep_second=1.0, new_second=0.0, corrected=1.0, eps=0.0,
+        lr=lr.data_ptr(), step=lr.data_ptr(), corrected=corrected.data_ptr(), new_first=0.1, keep_second=1.0,
+        new_second=0.0, eps=0.0,
     )  # fmt: skip
     run_jobs([("poise_update", job)], 1, 1, 1)
     # threshold x lr / sqrt(v) = 2 x 0.1 / 1
@@ -73,11 +75,12 @@ def test_a_gradient_that_is_not_finite_is_not_scaled_and_stays_with_its_member()
     grads[0, 1] = torch.nan
     first, second = torch.zeros(2, 3), torch.zeros(2, 3)
     segments = (Segment * 1)(Segment(0, 3, 0, 0))
-    lr, limit = numbers(0.1, 0.1), numbers(1e-3, 1e9)
+    lr, limit, corrected = numbers(0.1, 0.1), numbers(1e-3, 1e9), numbers(1.0)
     job = Update(
         parameters=3, segments_count=1, segments=ctypes.addressof(segments), params=weights.data_ptr(),
         grads=grads.data_ptr(), first=first.data_ptr(), second=second.data_ptr(), limit=limit.data_ptr(),
-        lr=lr.data_ptr(), step=lr.data_ptr(), new_first=1.0, keep_second=0.0, new_second=1.0, corrected=1.0, eps=0.0,
+        lr=lr.data_ptr(), step=lr.data_ptr(), corrected=corrected.data_ptr(), new_first=1.0, keep_second=0.0,
+        new_second=1.0, eps=0.0,
     )  # fmt: skip
     run_jobs([("poise_update", job)], 2, 1, 1)
     assert torch.isnan(weights).tolist() == [[False, True, False], [False, False, False]]

@@ -11,6 +11,7 @@ from poise import (
     L1,
     BatchNorm,
     ClipNorm,
+    Cosine,
     CutMix,
     Decay,
     Dropout,
@@ -22,11 +23,13 @@ from poise import (
     OneCycle,
     Recipe,
     SwapNoise,
+    WeightNoise,
 )  # fmt: skip
 from poise.core.blocks import Blocks
 from poise.core.context import Batch
 from poise.kernels import available, native
 from poise.models.tabular import ColumnPlan, Mlp, TabularNet
+from poise.train import step as step_module
 from poise.train.fast_batch import batch_by_kernel
 from poise.train.losses import CrossEntropy, SeveralLosses, SquaredError
 from poise.train.optimizers import Adam
@@ -184,7 +187,7 @@ def test_what_waits_is_done_when_a_later_step_fails() -> None:
 
     def fails(epoch: int, count: int) -> Tensor:
         calls.append(epoch)
-        if len(calls) == 4:
+        if len(calls) == 3:  # of the first step, of the two that end its epoch, of the next epoch's
             raise KeyboardInterrupt
         return real(epoch, count)
 
@@ -193,6 +196,51 @@ def test_what_waits_is_done_when_a_later_step_fails() -> None:
         one.train(Rows(X, Y), 6, 20)
     other.train(Rows(X, Y), 3, 20)
     assert_equal_states(one, other)
+
+
+def test_steps_that_were_begun_at_once_and_fail_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = superset(), superset()
+    real, asked = step_module.add_update, []
+
+    def fails(work: Work, *given: Any) -> None:
+        asked.append(work.steps)
+        if work.steps > 1:
+            raise KeyboardInterrupt
+        real(work, *given)
+
+    monkeypatch.setattr(step_module, "add_update", fails)
+    with pytest.raises(KeyboardInterrupt):
+        one.train(Rows(X, Y), 6, 20)
+    assert asked == [1, 2]
+    monkeypatch.undo()
+    other.train(Rows(X, Y), 1, 20)
+    assert_equal_states(one, other)
+
+
+def steps_at_once(one: Population, monkeypatch: pytest.MonkeyPatch, steps: int = 21, size: int = 7) -> list[int]:
+    begun, real = [], Work.begin
+    monkeypatch.setattr(Work, "begin", lambda self, steps: (begun.append(steps), real(self, steps)))
+    one.train(Rows(X, Y), steps, size)
+    monkeypatch.undo()
+    return begun
+
+
+def test_steps_are_put_on_the_list_at_once_up_to_eight_of_one_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert steps_at_once(superset(), monkeypatch) == [1, 7, 2, 6, 4, 1]  # epochs of ten steps
+
+
+def test_steps_go_one_by_one_where_a_dial_moves_or_torch_does_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    moving = population(Recipe(Dropout(Cosine(0.5, 0.1, steps=20))))
+    assert steps_at_once(moving, monkeypatch, 5) == [1] * 5
+    by_torch = population(Recipe(WeightNoise(0.1), Decay(0.01)))
+    assert steps_at_once(by_torch, monkeypatch, 5) == [1] * 5
+
+
+def test_several_steps_of_which_torch_does_a_part_are_an_error() -> None:
+    work = Work(2)
+    work.begin(3)
+    with pytest.raises(RuntimeError, match="3 steps were begun at once"):
+        work.run()
 
 
 def test_a_diverged_member_is_marked_when_steps_wait() -> None:

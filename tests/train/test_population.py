@@ -97,9 +97,10 @@ def batches_of(population: Population, data: Rows, steps: int, size: int, rows: 
 
     seen, step = [], module.step
 
-    def spy(program: Any, state: Any, picked: Picked, *later: Any) -> Any:
-        seen.append(picked.batch().inputs[..., 0])
-        return step(program, state, picked, *later)
+    def spy(program: Any, state: Any, picked: Picked, later: Any, rates: torch.Tensor) -> Any:
+        own = picked.batch().inputs[..., 0]  # of several steps, one after the other
+        seen.extend(own.reshape(len(own), len(rates), -1).unbind(1))
+        return step(program, state, picked, later, rates)
 
     monkeypatch.setattr(module, "step", spy)
     population.train(data, steps, size, rows)
