@@ -161,7 +161,7 @@ def test_a_mean_of_many_bears_what_few_do_not(ready: Prepared) -> None:
 def test_pilots_are_as_many_as_there_is_time_for(
     ready: Prepared, monkeypatch: pytest.MonkeyPatch, room: int, pilots: int
 ) -> None:
-    rounds, _, _ = piloted(ready, monkeypatch, {1: 0.5, 2: 0.9}, 10.5 * room)
+    rounds, _, _ = piloted(ready, monkeypatch, {1: 0.5, 2: 0.9, 4: 0.9}, 10.5 * room)
     assert len(rounds.asked[0]) == (1 + pilots if pilots else 39)
     assert 1 + (1 + 2) * 10 + 2 * AT_LEAST > 39
 
