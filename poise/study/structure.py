@@ -13,6 +13,7 @@ from poise.study.cohort import Plan
 from poise.study.design import NetworkDesign
 from poise.study.ensemble import Library
 from poise.study.folds import Folds
+from poise.study.lengths import Lengths
 from poise.study.problem import Problem
 from poise.study.space import Space
 from poise.study.workers import run_all
@@ -25,9 +26,6 @@ LOOKED_AT = 3
 CLEAR = 2.0
 """Standard errors that a gain must be worth."""
 
-SHORT = 0.25
-"""Of the full training, the shorter one that each structure is trained for besides."""
-
 MOST = 0.2
 """Of the search's time, what a look may take."""
 
@@ -38,7 +36,7 @@ class Structures:
 
     An alternative replaces the design if the mean answer of its networks has the lowest loss on held-out rows, and
     clearly so: the gain over the design's own is measured on ten parts of these rows, and must be more than twice its
-    standard error. Each is trained for a quarter of the full training and for all of it, and counts by the better one.
+    standard error. Each is trained for the shortest and for the full length of a search, and counts by the better one.
     After a quarter of a training alone, finer bins look better than they are, because they learn faster: of 21 tables
     they were ahead on eight, and at the end of the training on four of these no longer. After a full one alone, a
     network without bins looks better than it is where nothing stops the others from memorising.
@@ -62,9 +60,9 @@ class Structures:
         return count > 1 and rounds * rate * steps <= MOST * seconds
 
     def plans(self) -> list[Plan]:
-        """Return a short training and the full one, which may be the same."""
-        plans = dict.fromkeys((self.plan.cut(SHORT), self.plan))
-        return [dataclasses.replace(plan, rungs=()) for plan in plans]
+        """Return the shortest and the longest training of a search before it is stretched, which may be the same."""
+        plans = Lengths(self.plan).plans
+        return [dataclasses.replace(plan, rungs=()) for plan in dict.fromkeys((plans[0], plans[-1]))]
 
     def best(self, jobs: int) -> tuple[Problem, str]:
         """Return the problem with the structure that fits it best, and what to say of it ("" for the design's own)."""

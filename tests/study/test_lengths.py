@@ -10,17 +10,6 @@ from poise.study.lengths import Lengths
 FULL = Plan(steps=400, batch=32, every=16, rungs=(50, 100, 200))
 
 
-def test_a_search_begins_with_half_of_the_full_training() -> None:
-    assert [plan.steps for plan in Lengths(FULL).plans] == [200, 400]
-
-
-@pytest.fixture
-def _three(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three lengths up to the full one: the rule is the same for however many."""
-    monkeypatch.setattr("poise.study.lengths.SHARES", (0.25, 0.5, 1.0))
-
-
-@pytest.mark.usefixtures("_three")
 @pytest.mark.parametrize(
     ("gains", "steps"),
     [
@@ -42,19 +31,16 @@ def test_longer_trainings_stay_where_they_help(gains: list[dict[int, float]], st
     assert [*seen, lengths.begin().steps] == steps
 
 
-@pytest.mark.usefixtures("_three")
 def test_a_short_training_keeps_the_rungs_that_lie_within_it() -> None:
     assert [plan.rungs for plan in Lengths(FULL).plans] == [(50,), (50, 100), (50, 100, 200)]
     assert [plan.every for plan in Lengths(FULL).plans] == [4, 8, 16]
 
 
-@pytest.mark.usefixtures("_three")
 def test_lengths_that_would_be_the_same_are_one() -> None:
     assert [plan.steps for plan in Lengths(Plan(20, 8, 1)).plans] == [20]
     assert [plan.steps for plan in Lengths(Plan(40, 8, 1)).plans] == [20, 40]
 
 
-@pytest.mark.usefixtures("_three")
 def test_full_length_from_the_start_stays() -> None:
     lengths = Lengths(FULL)
     lengths.only_full()
@@ -62,7 +48,6 @@ def test_full_length_from_the_start_stays() -> None:
     assert lengths.begin().steps == 400
 
 
-@pytest.mark.usefixtures("_three")
 def test_a_stretched_search_goes_beyond_the_full_training_until_it_is_settled() -> None:
     lengths, seen = Lengths(FULL), []
     lengths.stretch()
@@ -80,7 +65,6 @@ def test_a_stretched_search_goes_beyond_the_full_training_until_it_is_settled() 
     assert lengths.begin().steps == 800
 
 
-@pytest.mark.usefixtures("_three")
 def test_where_nothing_improves_a_longer_training_is_tried_once_a_length() -> None:
     lengths = Lengths(FULL)
     lengths.close()
@@ -99,7 +83,6 @@ def test_where_nothing_improves_a_longer_training_is_tried_once_a_length() -> No
     assert not lengths.dare()
 
 
-@pytest.mark.usefixtures("_three")
 def test_a_longer_training_is_tried_once_there_are_brackets_enough_and_by_one_at_a_time() -> None:
     lengths, seen = Lengths(FULL, next_try=2), []
     lengths.close()
@@ -113,7 +96,6 @@ def test_a_longer_training_is_tried_once_there_are_brackets_enough_and_by_one_at
     assert seen == [100, 200, 100, 100, 400, 200]
 
 
-@pytest.mark.usefixtures("_three")
 def test_a_stretched_plan_has_a_rung_where_the_full_one_ends() -> None:
     assert FULL.stretched(2) == Plan(steps=800, batch=32, every=33, rungs=(50, 100, 200, 400))
     assert FULL.stretched(2).work(8) == 8 * 50 + 4 * 50 + 2 * 100 + 1 * 200 + 1 * 400

@@ -97,17 +97,17 @@ def test_a_search_that_has_one_bracket_trains_at_full_length(ready: Prepared, fo
 
 
 def test_the_second_bracket_is_longer_and_makes_the_best_of_the_first_again(ready: Prepared, folds: Folds) -> None:
-    search = Search(ready.problem, SPACE, folds, LONG, 0, widest=8)
+    search = Search(ready.problem, SPACE, folds, LONG, 0, widest=4)
     seen: list[list[Candidate]] = []
     search.tell = lambda message, best: seen.append(list(search.candidates))
-    search.run(Clock(parse_budget("16trials")), 0.7)
-    first, second = search.trials[:8], search.trials[8:]
-    assert max(trial.steps for trial in first) == 48
-    assert max(trial.steps for trial in second) == 96
+    search.run(Clock(parse_budget("8trials")), 0.7)
+    first, second = search.trials[:4], search.trials[4:]
+    assert max(trial.steps for trial in first) == 24
+    assert max(trial.steps for trial in second) == 48
     best = {one.config.number for one in seen[1][:2]}
     dials = {trial.number: trial.dials for trial in search.trials}
-    assert [dials[8], dials[9]] == [dials[number] for number in [one.config.number for one in seen[1][:2]]]
-    assert {search._known[8][1], search._known[9][1]} == best  # with their own seeds
+    assert [dials[4], dials[5]] == [dials[number] for number in [one.config.number for one in seen[1][:2]]]
+    assert {search._known[4][1], search._known[5][1]} == best  # with their own seeds
 
 
 def test_what_is_made_again_is_spread_over_the_ranks_of_those_that_finished_shorter(
@@ -148,7 +148,7 @@ def test_a_method_that_inherits_spends_its_trials_exactly_too(ready: Prepared, f
     assert search.trials == again.trials
 
 
-@pytest.mark.parametrize(("gain", "steps"), [(-1.0, [48, 96, 96]), (1.0, [48, 96, 192, 384])])
+@pytest.mark.parametrize(("gain", "steps"), [(-1.0, [24, 48, 48]), (1.0, [24, 48, 96, 192, 384])])
 def test_before_it_ends_early_a_search_tries_a_longer_training(
     gain: float, steps: list[int], ready: Prepared, folds: Folds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
