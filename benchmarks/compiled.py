@@ -104,7 +104,9 @@ def of_width(width: int) -> dict[str, dict[str, Call]]:
 
     def update_by_kernels() -> None:
         work = Work(MEMBERS)
-        add_update(work, program, state, resolved(program, state), flat[1], state.lr[None], frozenset({"optimizer", "shrink"}))
+        add_update(
+            work, program, state, resolved(program, state), flat[1], state.lr[None], frozenset({"optimizer", "shrink"})
+        )
         work.run()
 
     def update_by_torch() -> None:

@@ -69,8 +69,8 @@ between the two. So the medians tell the order of magnitude, and no more.
 A search used to train its brackets in waves: the sampler was told of a wave when the slowest worker was done, and of
 a longer training all workers had to try at once. Now each worker's next bracket is proposed when its last one is
 done, one bracket tries a longer training, and the first brackets are half as wide. Between the measurements before
-and after that, on the same machine, configurations trained rose by 2 to 31 % (on concrete they fell by 3 %), the last loss
-of the best single configuration fell on all six tables, and that of the ensemble on four; on the test rows the
+and after that, on the same machine, configurations trained rose by 2 to 31 % (on concrete they fell by 3 %), the last
+loss of the best single configuration fell on all six tables, and that of the ensemble on four; on the test rows the
 ensemble's fell on two (by 1.6 and 2.7 %) and rose on four (by 0.8 to 1.9 %): one run each, whose ranges were a little
 narrower then. Brackets of half the width throughout, a third bracket that waits for a free worker, and first brackets
 of nothing but the fixed starts, trained without rungs, were tried on these tables for 30 seconds each: the first two

@@ -81,7 +81,7 @@ def _room(network: nn.Module, own: Mapping[str, Tensor], members: int) -> dict[s
 def _seeded(build: Callable[[], nn.Module], recipe: Recipe, seed: int) -> nn.Module:
     """Return a new network whose initial weights depend on the seed alone; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        # Where no other device draws, its own generator is all: `manual_seed` notes a traceback for each kind of device.
+        # Where no other device draws, its own generator is all: `manual_seed` notes a traceback for each kind of them.
         (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(seed)
         module = build()
         if any(tensor.is_meta for tensor in module.parameters()):
