@@ -40,7 +40,7 @@ WORTH_IT = 4
 BAGGED = 2 * PARTS
 """Networks from which on each leaves a part of the rows out, so that a few tell of each row."""
 
-LONGER = (2, 4, 8)
+LONGER = (2, 4)
 """Times the steps of the search, that pilots try."""
 
 MANY = 6_000
@@ -83,9 +83,9 @@ class Retraining:
 
     Where time counts and is enough, pilots tell whether to train longer than the search did: its networks had fewer
     rows, and each was stopped where it was best alone, while a mean of many bears longer training. Pilots leave rows
-    out; they are trained again for twice the steps, and, as long as a mean of many like them would lose less on those
-    rows, for four and for eight times. Of many rows, all train for twice the steps without being asked, and pilots
-    tell of more. The first network, the report's, trains as the search found.
+    out; they are trained again for twice the steps, and, if a mean of many like them would lose less on those rows,
+    for four times. Of many rows, all train for twice the steps without being asked, and pilots tell of four times. The
+    first network, the report's, trains as the search found.
     """
 
     problem: Problem
@@ -175,7 +175,7 @@ class Retraining:
         parts, room = len(self.bags) - 1, self._room(shares, usual)
         for each, bags in ((5, parts), (2, parts)) if len(self.problem.rows) < MANY else ((5, 1),):
             count = each * bags
-            times = 2 + 4 if count > BAGGED else 2  # so many only where time hardly counts
+            times = sum(LONGER) if count > BAGGED else 2  # so many only where time hardly counts
             if room >= 1 + (1 + times) * count + 2 * AT_LEAST:
                 return [at % bags for at in range(count)]
         return []

@@ -110,13 +110,7 @@ def piloted(
 
 
 @pytest.mark.parametrize(
-    ("noise", "times"),
-    [
-        ({1: 0.5, 2: 0.9}, 1),
-        ({1: 0.9, 2: 0.6, 4: 0.9}, 2),
-        ({1: 0.9, 2: 0.6, 4: 0.3, 8: 0.6}, 4),
-        ({1: 0.9, 2: 0.6, 4: 0.3, 8: 0.2}, 8),
-    ],
+    ("noise", "times"), [({1: 0.9, 2: 0.6, 4: 0.9}, 2), ({1: 0.9, 2: 0.6, 4: 0.3}, 4), ({1: 0.5, 2: 0.9}, 1)]
 )
 def test_all_train_for_as_long_as_pilots_gain_by_it(
     ready: Prepared, monkeypatch: pytest.MonkeyPatch, noise: dict[int, float], times: int
@@ -124,7 +118,7 @@ def test_all_train_for_as_long_as_pilots_gain_by_it(
     """The noise is each network's own, so that a mean of many would lose the same: few must lose clearly less."""
     monkeypatch.setattr("poise.study.bags._ALONE", 0.0)  # without the line to many
     rounds, said, answers = piloted(ready, monkeypatch, noise)
-    tried = [1, 2, 4, 8][: {1: 2, 2: 3}.get(times, 4)]
+    tried = [1, 2] if times == 1 else [1, 2, 4]
     assert [asked[-1].times for asked in rounds.asked] == [*tried, times]
     pilots = rounds.asked[0][1:]
     assert len(pilots) == 5 * PARTS
