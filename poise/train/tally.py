@@ -40,8 +40,8 @@ class Tally:
         own = {name: term if term.dim() == 2 else term[None] for name, term in terms.items()}
         self._waiting.append(own)
         self._steps += len(next(iter(own.values())))
-        self._alone = bool(self.later.jobs) and not self.later.by_torch
-        if not self.later.jobs or self._steps >= _TOGETHER:
+        self._alone = bool(self.later.jobs)
+        if not self._alone or self._steps >= _TOGETHER:
             self.settle()
 
     def settle(self) -> None:

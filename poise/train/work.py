@@ -34,11 +34,10 @@ class Work:
         self.scratch = 1
         self.held: list[Any] = []
         self.changed: list[Tensor] = []
-        self.runs = 0  # how often something was done
-        self.by_torch = False  # whether something of the steps begun last went by torch, between jobs
+        self.runs = 0  # how often `run` was called
         self._rooms: dict[Any, Tensor] = {}
-        self._moving: list[tuple[str, ctypes.Structure, Mapping[str, int]]] = []  # of the steps that are being added
-        self._before = 0  # jobs
+        self._before = 0  # jobs that were there when the present steps began
+        self._moving: list[Mapping[str, int]] = []  # of each job since then
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,12 +46,13 @@ class Work:
 
     def begin(self, steps: int) -> None:
         """Take jobs for so many steps from here on."""
-        self.steps, self._moving, self._before, self.by_torch = steps, [], len(self.jobs), False
+        self.steps, self._before, self._moving = steps, len(self.jobs), []
 
     def end(self) -> None:
         """Repeat what was added since `begin` for each of the steps after the first."""
+        own = self.jobs[self._before :]
         for later in range(1, self.steps):
-            for kernel, first, moving in self._moving:
+            for (kernel, first), moving in zip(own, self._moving, strict=True):
                 job = type(first).from_buffer_copy(first)
                 for field, size in moving.items():
                     setattr(job, field, getattr(first, field) + later * size)
@@ -73,7 +73,7 @@ class Work:
         `moving`: by how many bytes the address in a field moves from one step to the next.
         """
         self.jobs.append((kernel, arguments))
-        self._moving.append((kernel, arguments, moving or {}))
+        self._moving.append(moving or {})
         self.scratch = max(self.scratch, scratch)
 
     def hold(self, tensor: Tensor) -> int:
@@ -106,9 +106,8 @@ class Work:
         """Do what is on the list, and clear it. Several steps that have begun must have ended."""
         if self.steps > 1:
             raise RuntimeError(f"{self.steps} steps were begun at once, of which something is not done by kernels.")
-        self.by_torch = True
+        self.runs += 1
         if self.jobs:
-            self.runs += 1
             run_jobs(self.jobs, self.members, self.scratch, torch.get_num_threads())
             torch.autograd.graph.increment_version(self.changed)  # torch did not see the kernels write
         self.jobs, self.held, self.changed, self._moving = [], [], [], []
