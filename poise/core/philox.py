@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from poise.kernels.compiled import compiled
+
 __all__ = ["philox", "seeds_of"]
 
 _HALF = 0xFFFFFFFF
@@ -37,14 +39,21 @@ def philox(first: Tensor, second: Tensor, count: int, epoch: Tensor, row: Tensor
     True
     """
     blocks = -(-count // 4)
-    first, second, epoch, row = (tensor[..., None] for tensor in torch.broadcast_tensors(first, second, epoch, row))
-    a = torch.arange(1, blocks + 1, device=first.device).expand(*first.shape[:-1], blocks)
-    b, c, d = torch.zeros_like(a), epoch.expand_as(a), row.expand_as(a)
+    given = torch.broadcast_tensors(first, second, epoch, row)
+    places = torch.arange(1, blocks + 1, device=first.device)[None]
+    words = _rounds(places, *(tensor.reshape(-1, 1) for tensor in given))
+    return words.reshape(*given[0].shape, 4 * blocks)[..., :count]
+
+
+@compiled
+def _rounds(places: Tensor, first: Tensor, second: Tensor, epoch: Tensor, row: Tensor) -> Tensor:
+    """Return the words (N, blocks, 4) of keys and counters (N, 1), at places (1, blocks) of the counters' lower half."""
+    a, b, c, d = torch.broadcast_tensors(places, torch.zeros_like(places), epoch, row)
     for _ in range(10):
         right, left = _upper(_RIGHT, c), _upper(_LEFT, a)
         a, b, c, d = right ^ b ^ first, c * _signed(_RIGHT), left ^ d ^ second, a * _signed(_LEFT)
         first, second = first + _signed(_FIRST), second + _signed(_SECOND)
-    return torch.stack([a, b, c, d], -1).flatten(-2)[..., :count]
+    return torch.stack([a, b, c, d], -1)
 
 
 def _upper(factor: int, x: Tensor) -> Tensor:

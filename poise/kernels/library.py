@@ -15,7 +15,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
-__all__ = ["address", "available", "function", "native"]
+__all__ = ["address", "available", "function", "native", "switched_on"]
 
 _switch = {"on": os.environ.get("POISE_NATIVE", "1") != "0"}
 
@@ -56,7 +56,12 @@ def available() -> bool:
 
     The environment variable `POISE_NATIVE=0` turns them off for a process, `native(False)` for a block.
     """
-    return _switch["on"] and _library() is not None
+    return switched_on() and _library() is not None
+
+
+def switched_on() -> bool:
+    """Whether kernels are to be used where there are any."""
+    return _switch["on"]
 
 
 @contextmanager

@@ -16,12 +16,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
+from poise.testing.operations import recording
+
 __all__ = ["PRETENDED", "pretended"]
 
 PRETENDED = "lazy:0"
 """The device's name: one that every build of torch knows, and that nothing here makes tensors on."""
 
 _COPIES = ("aten::_to_copy", "aten::copy_")  # have tensors of both
+_READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal")  # their answer, or its size, is awaited
 _BY_PLACES = ("aten::index", "aten::index_put_")  # may have places of the CPU
 
 
@@ -41,6 +44,7 @@ class _There(Tensor):
         return there  # type: ignore[no-any-return]  # of this class, which torch's stubs do not say
 
     def tolist(self) -> Any:
+        assert recording() is None, "a value is read while a graph is recorded"
         return self.held.tolist()
 
     def __deepcopy__(self, memo: Any) -> _There:
@@ -71,7 +75,8 @@ class _FromNumbers(TorchFunctionMode):
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         named = dict(kwargs or {})
-        if func in (torch.tensor, torch.as_tensor) and named.get("device") is not None:
+        numbers = func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], Tensor)
+        if numbers and named.get("device") is not None:
             return func(*args, **named | {"device": "cpu"}).to(named["device"])
         if func in (Tensor.__getitem__, Tensor.__setitem__) and args[0].device == torch.device(PRETENDED):
             places = args[1] if isinstance(args[1], tuple) else (args[1],)
@@ -91,15 +96,27 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     values, named = pytree.tree_map_only(_There, lambda tensor: tensor.held, (args, kwargs))
     if asked is not None:
         named = named | {"device": torch.device("cpu")}
-    found = func(*values, **named)
     if asked is not None:
         stays = torch.device(asked).type == torch.device(PRETENDED).type
     else:
         stays = isinstance(args[0], _There) if name in _COPIES else there
+    graph = recording()
+    if graph is None or not (there or stays):
+        found = func(*values, **named)
+    else:
+        found = graph.run(func, values, named, waits=_waits(name, args, given, asked))
     if not stays:
         return found
     found = pytree.tree_map_only(Tensor, _There, found)
     return return_and_correct_aliasing(func, args, kwargs, found) if there else found
+
+
+def _waits(name: str, args: Any, given: Sequence[Tensor], asked: Any) -> bool:
+    """Whether the host waits: for a value, for how many there are, or for tensors that go from device to device."""
+    if name in _BY_PLACES and any(place is not None and place.dtype == torch.bool for place in args[1]):
+        return True  # it counts them first
+    kinds = {tensor.device.type for tensor in given} | ({torch.device(asked).type} if asked is not None else set())
+    return name in _READS or (name in (*_COPIES, *_BY_PLACES) and len(kinds) > 1)
 
 
 @contextmanager

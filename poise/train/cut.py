@@ -17,6 +17,7 @@ from torch import Tensor
 from poise.core.errors import PoiseWarning
 from poise.core.trees import leaves, map_tree
 from poise.train.optimizers import Flat
+from poise.train.recorded import Recorded
 from poise.train.rows import Picked, Rows
 from poise.train.step import Program, State, step
 from poise.train.work import Work
@@ -77,12 +78,14 @@ def step_by_cut(
     data: Rows,
     index: Tensor,
     epoch: int | None = None,
-    later: Work | None = None,
     rates: Tensor | None = None,
+    later: Work | None = None,
+    recorded: Recorded | None = None,
 ) -> dict[str, Tensor]:
     """Train every member for one step on its rows `index` (M, B), as `step` does, some members at a time.
 
     With `later`, what kernels do of it waits on that list, if all members go at once: see `step`, and for `rates`.
+    With `recorded`, a step of all members is replayed, once it can be.
     """
     members = len(state.keys)
     rates = state.lr[None] if rates is None else rates
@@ -93,6 +96,11 @@ def step_by_cut(
         whole = places.stop - places.start == members
         part = state if whole else _part(state, places)
         kept[:] = [_Kept(program, part)]
+        if whole and recorded is not None:
+            replayed = recorded.step(program, state, Picked(data, index, epoch), rates)
+            if replayed is not None:
+                parts.append(state)
+                return replayed
         terms = step(program, part, Picked(data, index[places], epoch), later if whole else None, rates[:, places])
         parts.append(part)
         return terms

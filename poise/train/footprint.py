@@ -14,6 +14,7 @@ from torch.autograd import ProfilerConfig, ProfilerState  # type: ignore[attr-de
 
 from poise.core.errors import ArgumentError, PoiseWarning
 from poise.core.trees import leaves
+from poise.train.recorded import Recorded
 from poise.train.cut import Cut
 from poise.train.looped import is_looped
 from poise.train.memory import memory_at_hand
@@ -137,7 +138,7 @@ def _trial(
         held.append(trial)
         places = torch.arange(members)
         trial.state = population.state.select(places)
-        trial.program = replace(population.program)
+        trial.program, trial.recorded = replace(population.program), Recorded()
         trial.members = population.members[:members]
         trial.base_lr = population.base_lr[:members]
         trial.stopped, trial.diverged = population.stopped[:members], population.diverged[:members].clone()

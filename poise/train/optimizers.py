@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from poise.core.trees import Tree
+from poise.kernels.compiled import compiled
 
 __all__ = ["Adam", "Flat", "Optimizer", "Sgd"]
 
@@ -114,11 +116,11 @@ class Optimizer(ABC):
         """Return the state at step 0."""
 
     @abstractmethod
-    def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
-        """Change weights and state in place; `lr` (M,) float64, `done` steps taken before."""
+    def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int | Tensor) -> None:
+        """Change weights and state in place; `lr` (M,) float64, `done` steps taken before: a tensor while recorded."""
 
     @abstractmethod
-    def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
+    def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int | Tensor) -> Tensor:
         """Return the effective step (M, P) of the step just taken, `done` steps taken before it."""
 
 
@@ -131,12 +133,12 @@ class Sgd(Optimizer):
     def start(self, weights: Flat) -> Tree:
         return {"momentum": torch.zeros_like(weights.data)} if self.momentum else {}
 
-    def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
+    def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int | Tensor) -> None:
         if self.momentum:
             grads = state["momentum"].mul_(self.momentum).add_(grads)
         weights.data.sub_(grads * lr[:, None].to(grads))
 
-    def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
+    def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int | Tensor) -> Tensor:
         return (lr / (1 - self.momentum))[:, None].to(weights.data).expand_as(weights.data)
 
 
@@ -153,7 +155,7 @@ class Adam(Optimizer):
     def start(self, weights: Flat) -> Tree:
         return {"first": torch.zeros_like(weights.data), "second": torch.zeros_like(weights.data)}
 
-    def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
+    def step(self, weights: Flat, grads: Tensor, state: Tree, lr: Tensor, done: int | Tensor) -> None:
         first, second = self.betas
         if not weights.data.is_cpu:
             self._step_at_once(weights.data, grads, state, lr, done)
@@ -167,15 +169,27 @@ class Adam(Optimizer):
             v.mul_(second).addcmul_(grad, grad, value=1 - second)
             weight.addcdiv_(m, v.sqrt().div_(corrected).add_(self.eps), value=-(own / begun))
 
-    def _step_at_once(self, weights: Tensor, grads: Tensor, state: Tree, lr: Tensor, done: int) -> None:
-        """Make the same step in few operations: on a GPU, members one by one would cost a launch each."""
+    def _step_at_once(self, weights: Tensor, grads: Tensor, state: Tree, lr: Tensor, done: int | Tensor) -> None:
+        """Make the same step of all members: on a GPU, members one by one would cost a launch each."""
         first, second = self.betas
-        state["first"].lerp_(grads, 1 - first)
-        state["second"].mul_(second).addcmul_(grads, grads, value=1 - second)
-        root = state["second"].sqrt().div_(math.sqrt(1 - second ** (done + 1))).add_(self.eps)
-        weights.addcdiv_(state["first"] * (-lr / (1 - first ** (done + 1)))[:, None].to(weights), root)
+        rate = (lr / (1 - first ** (done + 1)))[:, None].to(weights)
+        corrected = (torch.ones_like(lr) * (1 - second ** (done + 1)) ** 0.5)[:, None].to(weights)
+        _adam(first, second, self.eps)(weights, grads, state["first"], state["second"], rate, corrected)
 
-    def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int) -> Tensor:
-        corrected = math.sqrt(1 - self.betas[1] ** (done + 1))
+    def scale(self, weights: Flat, state: Tree, lr: Tensor, done: int | Tensor) -> Tensor:
+        corrected = (1 - self.betas[1] ** (done + 1)) ** 0.5
         effective: Tensor = lr[:, None].to(weights.data) / (state["second"].sqrt() / corrected + self.eps)
         return effective
+
+
+@cache
+def _adam(first: float, second: float, eps: float) -> Callable[..., None]:
+    """Return the update of weights (M, P) and moments in place, by rates and roots of the correction (M, 1)."""
+
+    @compiled
+    def update(weights: Tensor, grads: Tensor, mean: Tensor, square: Tensor, rate: Tensor, corrected: Tensor) -> None:
+        mean.lerp_(grads, 1 - first)
+        square.mul_(second).addcmul_(grads, grads, value=1 - second)
+        weights.addcdiv_(mean * -rate, square.sqrt().div_(corrected).add_(eps))
+
+    return update

@@ -32,6 +32,7 @@ from poise.train.losses import Loss
 from poise.train.members import build_members, member_dials, member_rates, member_seed, shared_recipe, step_rates
 from poise.train.memory import keep_freed_memory
 from poise.train.optimizers import Adam, Flat, Optimizer
+from poise.train.recorded import Recorded
 from poise.train.restate import DELIVERED, EVALUATED, restated_buffers, spread
 from poise.train.rows import Picked, Rows, all_rows, epoch_order, rows_of, shared_rows
 from poise.train.saved import load_state, saved_state
@@ -87,7 +88,7 @@ class Population:
         count = len(self.base_lr)
         self.members = list(range(count) if members is None else members)
         self.seed, self.batches, self.stopping = seed, batches, stopping
-        self.schedule, self.memory, self.cut = schedule, memory, Cut()
+        self.schedule, self.memory, self.cut, self.recorded = schedule, memory, Cut(), Recorded()
         shared = shared_recipe(recipe)
         skeleton, params, buffers = build_members(build, shared, seed, self.members)
         own, recipe = member_dials(recipe, dials or {}, count, next(iter(params.values())).dtype), shared
@@ -166,8 +167,8 @@ class Population:
                 index = self._order(epoch, count)[:, place * size : (place + ahead) * size]
                 if rows is not None:
                     index = torch.gather(rows, 1, index)
-                own = rates[done : done + ahead]
-                tally.add(step_by_cut(self.cut, self.program, self.state, data, index, epoch, tally.later, own))
+                own, how = rates[done : done + ahead], (tally.later, self.recorded)
+                tally.add(step_by_cut(self.cut, self.program, self.state, data, index, epoch, own, *how))
         finally:
             tally.settle()
         return {name: total / max(1, steps) for name, total in tally.sums.items()}

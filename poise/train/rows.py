@@ -71,7 +71,7 @@ class Picked:
         batch = rows_of(self.data, self.index)
         if self.epoch is None or self.data.inputs.dim() != 4:  # of a table's rows, edits go by place
             return batch
-        return batch._replace(visits=torch.stack([self.index, torch.full_like(self.index, self.epoch)], -1))
+        return batch._replace(visits=torch.stack([self.index, torch.zeros_like(self.index) + self.epoch], -1))
 
 
 def all_rows(data: Rows, members: int) -> Tensor:
