@@ -12,6 +12,7 @@ from torch import Tensor
 from poise.average.shadow import shadow
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, double, like
+from poise.core.placed import placed
 from poise.core.regularizer import Memory, Regularizer
 
 __all__ = ["ScheduleFree"]
@@ -75,7 +76,7 @@ class ScheduleFree(Regularizer):
         for name, w in params.items():
             old = memory[f"x/{name}"]
             z = w.to(old.dtype, copy=True)  # the caller writes y over w
-            weight = torch.as_tensor(ctx.rate_of(name), dtype=torch.float64, device=old.device).square()
+            weight = placed(ctx.rate_of(name), old, torch.float64).square()
             total = memory[f"sum/{name}"] + weight
             gain = torch.where(total > 0, weight / total.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
             x = torch.lerp(old, z, like(1 - double(self.share) * (1 - gain), z))
@@ -94,4 +95,4 @@ class ScheduleFree(Regularizer):
         return torch.lerp(z, x, like(self.momentum, z))
 
     def _acts(self, like_weights: Tensor) -> Tensor:
-        return torch.as_tensor(self.share, device=like_weights.device) > 0
+        return placed(self.share, like_weights) > 0

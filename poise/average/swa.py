@@ -13,6 +13,7 @@ from poise.average.shadow import shadow
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, double
 from poise.core.errors import ArgumentError, shown
+from poise.core.placed import placed
 from poise.core.regularizer import Memory, Regularizer
 
 __all__ = ["Swa"]
@@ -63,12 +64,12 @@ class Swa(Regularizer):
 
     def average(self, weights: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         count = memory["count"]
-        since = torch.as_tensor(ctx.step).to(count) - self.start
+        since = placed(ctx.step, count).to(count) - self.start
         due = (since >= 0) & (since % self.every == 0)
         count = count + due.to(count.dtype)
         # In float64: a gain of 1/3 rounded to float32 would make the mean of float64 weights a float32 one.
         gain = torch.where(due, 1 / count.clamp(min=1).to(torch.float64), 0.0)
-        share = torch.where(count > 0, torch.as_tensor(double(self.share), device=count.device), 0.0)
+        share = torch.where(count > 0, placed(double(self.share), count), 0.0)
         means = {name: memory[f"mean/{name}"] for name in weights}
         means = {name: torch.lerp(mean, weights[name].to(mean), gain.to(mean)) for name, mean in means.items()}
         blends = {name: torch.lerp(weights[name].to(mean), mean, share.to(mean)) for name, mean in means.items()}

@@ -14,6 +14,7 @@ from poise.batch.images import images_of
 from poise.batch.resampling import affine, check_padding, map_step
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
+from poise.core.placed import placed
 from poise.core.rng import Rng
 
 __all__ = ["Affine"]
@@ -63,7 +64,7 @@ class Affine(GeometricTransform):
         signed = (2 * rng.uniform("places", (rows, 5)) - 1).unbind(-1)
         angle = signed[0] * self.rotation * (math.pi / 180)
         slope = (signed[1] * self.shear * (math.pi / 180)).tan()
-        shrink = torch.exp(-signed[2] * torch.log1p(torch.as_tensor(self.scale, device=angle.device)))
+        shrink = torch.exp(-signed[2] * torch.log1p(placed(self.scale, angle)))
         across, down = signed[3] * self.translation * width, signed[4] * self.translation * height
         cosine, sine = angle.cos(), angle.sin()
         # The inverses in inverse order: back from the shift, the rotation, the shear, the factor.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -39,7 +40,7 @@ def jensen_shannon(logits: list[Tensor]) -> Tensor:
     tensor([0.6931])
     """
     logs = torch.stack([F.log_softmax(wide(one), -1) for one in logits])
-    mean = logs.logsumexp(0) - torch.tensor(float(len(logits)), dtype=logs.dtype, device=logs.device).log()
+    mean = logs.logsumexp(0) - math.log(len(logits))
     return each_row((logs.exp() * (logs - mean)).sum(-1).mean(0))
 
 

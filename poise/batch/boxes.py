@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from poise.core.placed import placed
 from poise.core.rng import Rng
 
 __all__ = ["first_fitting", "inside_boxes"]
@@ -36,9 +37,9 @@ def first_fitting(
     aspect; the first draw with both sides in the image is taken. Shapes: (down, across, fits), each (B,).
     """
     area, ratio = rng.uniform("area", (rows, _ATTEMPTS)), 2 * rng.uniform("ratio", (rows, _ATTEMPTS)) - 1
-    low, high = torch.as_tensor(smallest, device=area.device), torch.as_tensor(largest, device=area.device)
+    low, high = placed(smallest, area), placed(largest, area)
     root = torch.lerp(low.to(area), high.to(area), area).sqrt()
-    skew = torch.exp(0.5 * ratio * torch.as_tensor(aspect, device=area.device).log())
+    skew = torch.exp(0.5 * ratio * placed(aspect, area).log())
     down, across = root / skew, root * skew
     fits = (down <= 1) & (across <= 1)
     first = fits.to(torch.int64).argmax(1, keepdim=True)

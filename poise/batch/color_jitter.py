@@ -13,6 +13,7 @@ from poise.batch.images import PixelTransform, images_of, rows_where
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels.images import step
 
@@ -75,7 +76,7 @@ class ColorJitter(PixelTransform):
         places = drawn[:, :4].unbind(-1)
 
         def factor(place: Tensor, change: Tensor | float) -> Tensor:
-            low = (1 - torch.as_tensor(change, device=place.device)).clamp(min=0).to(place)
+            low = (1 - placed(change, place)).clamp(min=0).to(place)
             return low + place * (1 + change - low)
 
         factors = [
@@ -86,7 +87,7 @@ class ColorJitter(PixelTransform):
 
     def program(self, images: Tensor, draw: Draw) -> Tensor:
         strength, order = draw
-        digits = torch.tensor([1.0, 10.0, 100.0, 1000.0], device=strength.device)  # the first edit is the last digit
+        digits = placed([1.0, 10.0, 100.0, 1000.0], strength)  # the first edit is the last digit
         code = ((order + 1) * digits).sum(-1)
         return step("color", images, *strength.unbind(-1), code, float(self.space == "yiq"))[:, None]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from poise.batch.images import rows_where
+from poise.core.placed import placed
 
 __all__ = [
     "autocontrast",
@@ -39,7 +40,7 @@ def gray(pixels: Tensor) -> Tensor:
     """Return the luma (B, 1, H, W); a grey image is its own."""
     if pixels.shape[1] == 1:
         return pixels
-    weights = torch.tensor(_LUMA, dtype=pixels.dtype, device=pixels.device).reshape(-1, 1, 1)
+    weights = placed(_LUMA, pixels, pixels.dtype).reshape(-1, 1, 1)
     return (pixels * weights).sum(1, keepdim=True)
 
 
@@ -205,9 +206,9 @@ def linear(pixels: Tensor, strength: Tensor, order: Tensor) -> Tensor:
     means = torch.cat([pixels.mean((-2, -1)), torch.ones_like(pixels[:, :1, 0, 0])], 1).to(torch.float64)
     # Rows of the matrix are channels of the result; its last column is the offset.
     now = torch.eye(channels, channels + 1, dtype=torch.float64, device=pixels.device).expand(len(pixels), -1, -1)
-    weights = now.new_tensor(_LUMA if channels == 3 else (1.0,))
-    last = now.new_tensor([0.0] * channels + [1.0])
-    iq, from_iq = now.new_tensor(_IQ), now.new_tensor(_FROM_IQ)
+    weights = placed(_LUMA if channels == 3 else (1.0,), now, now.dtype)
+    last = placed([0.0] * channels + [1.0], now, now.dtype)
+    iq, from_iq = placed(_IQ, now, now.dtype), placed(_FROM_IQ, now, now.dtype)
     angle = 2 * torch.pi * wide[:, 3, None]
     cosine, sine = angle.cos(), angle.sin()
     for turn in range(4):

@@ -13,6 +13,7 @@ from poise.batch.images import images_of
 from poise.batch.resampling import PADDINGS, check_padding, gather_pixels, identity_maps
 from poise.core.context import Batch, Context
 from poise.core.dial import dial, double
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels.images import step
 
@@ -54,7 +55,7 @@ class Crop(GeometricTransform):
         """Return the shifts (B, 2) int64, down and across."""
         shape = (images_of("Crop", batch).shape[0], 2)
         uniform = rng.uniform("shift", shape, torch.float64)
-        largest = torch.as_tensor(double(self.pixels), dtype=torch.float64, device=uniform.device).floor()
+        largest = placed(double(self.pixels), uniform, torch.float64).floor()
         return ((uniform * (2 * largest + 1)).floor() - largest).to(torch.int64)
 
     def maps(self, images: Tensor, draw: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from poise.core.errors import ArgumentError
 from poise.core.kinds import Transform
 from poise.core.mapped import behind_vmap
 from poise.core.mixing import blend_labels
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels.images import cut_mixed, serves
 
@@ -69,7 +70,7 @@ class CutMix(Transform):
         planned = rng.symmetric_beta("columns", (rows,), self.alpha)
         mixed = rng.uniform("share", (rows,)) < self.share
         # Beta(0, 0) would exchange whole rows; the limit that users mean by alpha = 0 is "off".
-        mixed = mixed & (torch.as_tensor(self.alpha, device=mixed.device) > 0)
+        mixed = mixed & (placed(self.alpha, mixed) > 0)
         if batch.inputs.dim() == 4:
             taken = box_of(rng, torch.where(mixed, planned, 0.0), *batch.inputs.shape[-2:])
         else:
@@ -117,7 +118,7 @@ def _size(batch: Batch) -> torch.Size:
 def box_of(rng: Rng, planned: Tensor, height: int, width: int) -> Tensor:
     """Return each row's box (B, 4), cut off at the border: top, left, bottom, right."""
     centre = rng.uniform("centre", (*planned.shape, 2))
-    sides = torch.tensor([height, width], dtype=centre.dtype, device=centre.device)
+    sides = placed([height, width], centre, centre.dtype)
     middle = (centre * sides).floor()
     half = (0.5 * planned.sqrt()[:, None] * sides).floor()
     ends = torch.cat([middle - half, middle + half], -1)

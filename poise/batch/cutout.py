@@ -12,6 +12,7 @@ from poise.batch.boxes import inside_boxes
 from poise.batch.images import ImageTransform, blanked, images_of
 from poise.core.context import Batch, Context
 from poise.core.dial import dial, double
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels.images import step
 
@@ -51,7 +52,7 @@ class Cutout(ImageTransform):
         """Return the box that is blanked in each row, top, left, bottom and right (B, 4) int64; empty for none."""
         rows, _, height, width = images_of("Cutout", batch).shape
         centre = rng.uniform("places", (rows, 3), torch.float64)  # and whether the row is cut
-        length = torch.as_tensor(double(self.side), dtype=torch.float64, device=centre.device) * min(height, width)
+        length = placed(double(self.side), centre, torch.float64) * min(height, width)
         length = length.round()
         cut = centre[:, 2] < self.share
         length = torch.where(cut, length, 0.0)

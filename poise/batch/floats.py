@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from poise.core.errors import ArgumentError, shown
+from poise.core.placed import placed
 from poise.kernels.images import serves, standardised
 
 __all__ = ["to_floats"]
@@ -37,7 +38,7 @@ def to_floats(
             f"`to_floats.mean` and `deviation` must have 1 or {channels} numbers, deviations > 0; got {shown(mean)} "
             f"and {shown(deviation)}. They are those of pixels in [0, 1]."
         )
-    centre, width = (torch.tensor(given, device=images.device).expand(channels) for given in (mean, deviation))
+    centre, width = (placed(given, images).expand(channels) for given in (mean, deviation))
     if serves(images):
         return standardised(images, 1 / (255 * width), -centre / width).to(dtype)
     return ((images.float() / 255 - centre[:, None, None]) / width[:, None, None]).to(dtype)

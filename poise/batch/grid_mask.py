@@ -12,6 +12,7 @@ from poise.batch.images import ImageTransform, blanked, images_of
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels.images import step
 
@@ -69,7 +70,7 @@ class GridMask(ImageTransform):
         places = rng.uniform("places", (rows, 4), torch.float64)
         low, high = (max(2, round(share * min(height, width))) for share in self.period)
         period = low + (places[:, 0] * (high - low + 1)).floor()
-        side = (torch.as_tensor(self.side, device=places.device).to(places) * period).round()
+        side = (placed(self.side, places).to(places) * period).round()
         side = torch.where(places[:, 3] < self.share, side, 0.0)
         offsets = (places[:, 1:3] * period[:, None]).floor()
         return torch.cat([torch.stack([period, side], -1), offsets], -1).to(torch.int64)

@@ -21,6 +21,7 @@ from poise.core.context import Batch, Context
 from poise.core.errors import ArgumentError, shown
 from poise.core.kinds import Transform
 from poise.core.mapped import behind_vmap
+from poise.core.placed import placed
 from poise.kernels import images as kernels
 
 __all__ = ["ImageTransform", "PixelTransform", "blanked", "images_of", "rows_where", "run_programs"]
@@ -245,7 +246,9 @@ class PixelTransform(ImageTransform, abstract=True):
         return wide * deviation + mean
 
     def _scale(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        mean, deviation = (pixels.new_tensor(given).reshape(-1, 1, 1) for given in (self.mean, self.deviation))
+        mean, deviation = (
+            placed(given, pixels, pixels.dtype).reshape(-1, 1, 1) for given in (self.mean, self.deviation)
+        )
         return mean, deviation
 
 

@@ -13,6 +13,7 @@ from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
 from poise.core.kinds import Transform
+from poise.core.placed import placed
 from poise.core.rng import Rng
 
 __all__ = ["InputNoise"]
@@ -65,7 +66,7 @@ class InputNoise(Transform):
         inputs: Tensor = batch.inputs
         if not inputs.is_floating_point():
             return batch
-        scale = torch.as_tensor(self.scale, dtype=inputs.dtype, device=inputs.device)
+        scale = placed(self.scale, inputs, inputs.dtype)
         if self.where == "numeric" and ctx.columns is not None:
             scale = scale * column_groups(inputs.shape[-1], ctx.columns, inputs.device).alone.to(inputs.dtype)
         return batch._replace(inputs=torch.addcmul(inputs, draw, scale))

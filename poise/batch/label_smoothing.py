@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from poise.core.blocks import Blocks
 from poise.core.context import Batch, Context
 from poise.core.dial import DialValue, dial, like
+from poise.core.placed import placed
 from poise.core.regularizer import Memory, Regularizer
 
 __all__ = ["LabelSmoothing"]
@@ -54,7 +54,7 @@ class LabelSmoothing(Regularizer):
         if isinstance(ctx.classes, Mapping):
             mixed = {task: _spread(targets[task], self.amount) for task in ctx.classes}
             return batch._replace(targets=targets | mixed), memory
-        amount = torch.as_tensor(self.amount, dtype=targets.dtype, device=targets.device)
+        amount = placed(self.amount, targets, targets.dtype)
         if ctx.blocks is not None:
             own = [_smoothed(ctx.blocks, targets, task, amount) for task in range(len(ctx.blocks.classes))]
             return batch._replace(targets=ctx.blocks.joined(targets, own)), memory
@@ -63,7 +63,7 @@ class LabelSmoothing(Regularizer):
 
 def _spread(targets: Tensor, amount: DialValue) -> Tensor:
     """Return distributions (B, K) with some of the mass spread; a row of NaN, a missing label, stays so."""
-    share = torch.as_tensor(like(amount, targets), dtype=targets.dtype, device=targets.device)
+    share = placed(like(amount, targets), targets, targets.dtype)
     return (1 - share) * targets + share / targets.shape[-1]
 
 

@@ -14,6 +14,7 @@ from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.kinds import Transform
 from poise.core.mixing import blend, blend_labels
+from poise.core.placed import placed
 from poise.core.rng import Rng
 
 __all__ = ["Mixture", "MixupOrCutMix"]
@@ -69,8 +70,8 @@ class MixupOrCutMix(Transform):
         kept = rng.symmetric_beta("lambda", (rows,), self.mixup_alpha, torch.float64)
         area = rng.symmetric_beta("area", (rows,), self.cut_alpha)
         # Beta(0, 0) would exchange whole rows; the limit that users mean by alpha = 0 is "off".
-        blends = mixed & ~cut & (torch.as_tensor(self.mixup_alpha, device=cut.device) > 0)
-        cuts = mixed & cut & (torch.as_tensor(self.cut_alpha, device=cut.device) > 0)
+        blends = mixed & ~cut & (placed(self.mixup_alpha, cut) > 0)
+        cuts = mixed & cut & (placed(self.cut_alpha, cut) > 0)
         box = box_of(rng, torch.where(cuts, area, 0.0), height, width)
         return Mixture(rng.permutation("partner", rows), torch.where(blends, 1 - kept, 0.0), box)
 

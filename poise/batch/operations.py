@@ -12,6 +12,7 @@ from torch import Tensor
 from poise.batch import colors
 from poise.batch.images import rows_where, run_programs
 from poise.batch.resampling import affine, identity_maps
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels import images as kernels
 
@@ -61,7 +62,7 @@ def choose(rng: Rng, shape: tuple[int, ...], allowed: tuple[int, ...], magnitude
     """Return an operation out of `allowed`, each as likely, and the magnitude under a random sign."""
     place = (rng.uniform("operation", shape, torch.float64) * len(allowed)).floor().to(torch.int64)
     sign = torch.where(rng.uniform("sign", shape) < 0.5, -1.0, 1.0)
-    return Choice(torch.tensor(allowed, device=place.device)[place], sign * magnitude)
+    return Choice(placed(allowed, place)[place], sign * magnitude)
 
 
 def operate(pixels: Tensor, choice: Choice, ranges: Ranges) -> Tensor:
@@ -107,7 +108,7 @@ def program(images: Tensor, choice: Choice, ranges: Ranges) -> Tensor:
     size, factor = signed.abs(), 1 + ranges.factor * signed
 
     def table(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=number.device)[number]
+        return placed(values, number, torch.float32)[number]
 
     maps = _maps(number, signed, images, ranges).flatten(1)
     first = {

@@ -12,6 +12,7 @@ from poise.batch import colors
 from poise.batch.images import PixelTransform, images_of, rows_where
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels.images import step
 
@@ -56,4 +57,4 @@ class Posterize(PixelTransform):
         return rows_where(draw, colors.posterize(pixels, self._bits(draw)), pixels)
 
     def _bits(self, draw: Tensor) -> Tensor:
-        return torch.as_tensor(self.bits, dtype=torch.float32, device=draw.device).expand_as(draw)
+        return placed(self.bits, draw, torch.float32).expand_as(draw)

@@ -13,6 +13,7 @@ from poise.batch.operations import OPERATIONS, STANDARD, Choice, choose, operate
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
+from poise.core.placed import placed
 from poise.core.rng import Rng
 
 __all__ = ["RandAugment"]
@@ -63,7 +64,7 @@ class RandAugment(PixelTransform):
         """Return the operations and their signed magnitudes, (B, count) each; the identity where none is applied."""
         shape = (images_of("RandAugment", batch).shape[0], self.count)
         applied = rng.uniform("share", shape)
-        magnitude = torch.as_tensor(self.magnitude, dtype=torch.float32, device=applied.device)
+        magnitude = placed(self.magnitude, applied, torch.float32)
         drawn = choose(rng, shape, tuple(range(len(OPERATIONS))), magnitude)
         return drawn._replace(operation=torch.where(applied < self.share, drawn.operation, 0))
 

@@ -13,6 +13,7 @@ from poise.batch.images import ImageTransform, images_of
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
 from poise.core.errors import ArgumentError, shown
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels.images import step
 
@@ -73,7 +74,7 @@ class RandomErasing(ImageTransform):
         images = images_of("RandomErasing", batch)
         rows, _, height, width = images.shape
         erased = rng.uniform("share", (rows,)) < self.share
-        largest = torch.as_tensor(self.area, device=erased.device)
+        largest = placed(self.area, erased)
         down, across, fits = first_fitting(rng, rows, largest.clamp(max=_SMALLEST), largest, _ASPECT)
         tall, wide = (down * height).round(), (across * width).round()
         tall = torch.where(erased & fits, tall, 0.0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from poise.batch import colors
 from poise.batch.images import PixelTransform, images_of
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels.images import step
 
@@ -48,7 +48,7 @@ class Sharpness(PixelTransform):
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Tensor:
         """Return the factor of each row (B,)."""
         place = rng.uniform("factor", (images_of("Sharpness", batch).shape[0],))
-        strength = torch.as_tensor(self.strength, device=place.device).to(place)
+        strength = placed(self.strength, place).to(place)
         low = (1 - strength).clamp(min=0)
         return low + place * (1 + strength - low)
 

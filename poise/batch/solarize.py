@@ -12,6 +12,7 @@ from poise.batch import colors
 from poise.batch.images import PixelTransform, images_of, rows_where
 from poise.core.context import Batch, Context
 from poise.core.dial import dial
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.kernels.images import step
 
@@ -57,4 +58,4 @@ class Solarize(PixelTransform):
         return rows_where(draw, colors.solarize(pixels, self._threshold(draw)), pixels)
 
     def _threshold(self, draw: Tensor) -> Tensor:
-        return torch.as_tensor(self.threshold, dtype=torch.float32, device=draw.device).expand_as(draw) * (256 / 255)
+        return placed(self.threshold, draw, torch.float32).expand_as(draw) * (256 / 255)

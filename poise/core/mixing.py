@@ -10,6 +10,7 @@ from torch import Tensor
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError
 from poise.core.mapped import behind_vmap
+from poise.core.placed import placed
 from poise.core.rng import Rng
 from poise.core.trees import map_tree
 from poise.kernels.images import mixed, serves
@@ -29,7 +30,7 @@ def draw_partners(
         kept = torch.maximum(kept, 1 - kept)
     mixed = rng.uniform("share", (rows,)) < share
     # Beta(0, 0) would exchange whole rows; the limit that users mean by alpha = 0 is "off".
-    mixed = mixed & (torch.as_tensor(alpha, device=kept.device) > 0)
+    mixed = mixed & (placed(alpha, kept) > 0)
     return rng.permutation("partner", rows), torch.where(mixed, 1 - kept, 0.0)
 
 

@@ -47,7 +47,7 @@ def philox(first: Tensor, second: Tensor, count: int, epoch: Tensor, row: Tensor
 
 @compiled
 def _rounds(places: Tensor, first: Tensor, second: Tensor, epoch: Tensor, row: Tensor) -> Tensor:
-    """Return the words (N, blocks, 4) of keys and counters (N, 1), at places (1, blocks) of the counters' lower half."""
+    """Return the words (N, blocks, 4) of keys and counters (N, 1), at places (1, blocks) of the lower half."""
     a, b, c, d = torch.broadcast_tensors(places, torch.zeros_like(places), epoch, row)
     for _ in range(10):
         right, left = _upper(_RIGHT, c), _upper(_LEFT, a)

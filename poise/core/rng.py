@@ -20,6 +20,7 @@ from torch._C import _functorch as functorch  # the documented way, a custom ope
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from poise.core.philox import philox, seeds_of
+from poise.core.placed import placed
 from poise.kernels import available
 from poise.kernels.words import fill_uniforms, fill_words
 
@@ -162,7 +163,7 @@ class Rng:
         Reading a 64-bit word as four 16-bit thresholds makes a mask 10x cheaper than torch's serial sampler.
         """
         halves = self.numbers(label, shape, torch.int16)
-        rate = torch.as_tensor(drop, dtype=torch.float32, device=halves.device)
+        rate = placed(drop, halves, torch.float32)
         threshold = (rate * 65536).round() - 32768
         # int16 holds up to 32767, so a drop of 1 is closed by the second condition.
         return (halves >= threshold.clamp(max=32767).to(torch.int16)) & (rate < 1)
@@ -173,7 +174,7 @@ class Rng:
         For the hot path: on a CPU, passes that write or read bool run scalar code, 5 to 20 times slower than float.
         """
         halves = self.numbers(label, shape, torch.int16)
-        rate = torch.as_tensor(drop, dtype=torch.float32, device=halves.device)
+        rate = placed(drop, halves, torch.float32)
         threshold = (rate * 65536).round().clamp(max=65535) - 32768.5
         return halves.to(torch.float32) - torch.where(rate < 1, threshold, math.inf)
 
@@ -191,7 +192,7 @@ class Rng:
         """
         first = self.uniform(label + "/u", shape, torch.float64)
         second = self.uniform(label + "/v", shape, torch.float64)
-        power = torch.as_tensor(alpha, dtype=torch.float64, device=first.device).clamp(min=1e-4)
+        power = placed(alpha, first, torch.float64).clamp(min=1e-4)
         # In logs, because U^(-1/alpha) overflows for a small alpha. The cosine's law is symmetric: it gives the sign.
         spread = torch.expm1((-first.log() / power).clamp(max=700.0))
         cosine = torch.cos(2 * math.pi * second)

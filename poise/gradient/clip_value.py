@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
+from poise.core.placed import placed
 from poise.core.regularizer import Memory, Regularizer
 from poise.gradient.values import map_values
 
@@ -44,7 +44,7 @@ class ClipValue(Regularizer):
 
     def gradient(self, grads: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         def clipped(values: Tensor) -> Tensor:
-            limit = torch.as_tensor(like(self.limit, values), dtype=values.dtype, device=values.device)
+            limit = placed(like(self.limit, values), values, values.dtype)
             return values.clamp(-limit, limit)
 
         return {name: map_values(clipped, g) for name, g in grads.items()}, memory

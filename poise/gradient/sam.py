@@ -10,6 +10,7 @@ from torch import Tensor
 
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
+from poise.core.placed import placed
 from poise.core.regularizer import Memory, Regularizer
 from poise.gradient.values import common_norm, map_values, rows_like, values_of
 
@@ -63,7 +64,7 @@ class Sam(Regularizer):
             there[name] = there[name] + self._stretched(name, g, ctx) * factor.to(g.dtype)
         found = ctx.gradient(there)
         # Chosen, not computed: where sums run in any order, a second pass at the same point would differ in a bit.
-        moved = torch.as_tensor(self.rho, device=norm.device) > 0
+        moved = placed(self.rho, norm) > 0
         return {name: _chosen(moved, found[name], g) for name, g in grads.items()}, memory
 
     def _stretched(self, name: str, grad: Tensor, ctx: Context) -> Tensor:

@@ -71,4 +71,4 @@ def _tried(function: Function, tensors: tuple[Tensor, ...]) -> tuple[Any, str | 
 
         if not isinstance(error, TorchDynamoException):
             raise
-        return None, str(error).strip().split("\n")[0]
+        return None, " ".join(str(error).split("\n")[:2])

@@ -13,6 +13,7 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError, shown
+from poise.core.placed import placed
 from poise.core.regularizer import Memory
 from poise.objective.weighting import Weighting, wide
 
@@ -64,7 +65,9 @@ class DynamicWeights(Weighting):
 
     def weigh(self, losses: Tensor, memory: Memory, ctx: Context) -> tuple[Tensor, Memory]:
         losses = losses.to(memory["sum"])
-        number = torch.full_like(memory["window"], ctx.step // self.window)
+        number = torch.zeros_like(memory["window"]) + placed(ctx.step // self.window, memory["window"]).to(
+            memory["window"]
+        )
         over = number > memory["window"]
         # A task without a label in the whole window keeps the means that it has.
         ended = over & (memory["count"] > 0)

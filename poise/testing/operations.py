@@ -1,6 +1,6 @@
-"""A pretended graph of a device's operations: taken down once, and done again on the same memory, as a CUDA graph's are.
+"""A pretended graph of a device's operations: taken down once, and done again on the same memory, as in a CUDA graph.
 
-What replays right here reads no value in Python, copies nothing from the host, and finds all that it needs where it lay.
+What replays right here reads no value in Python, copies nothing from the host, and finds all it needs where it lay.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Operations:
                 place.copy_(values)
 
     def run(self, function: Any, values: Any, named: Mapping[str, Any], *, waits: bool) -> Any:
-        """Do an operation and take it down. Raises RuntimeError if it `waits`: for a value, or for a copy of the host's."""
+        """Do an operation and take it down. Raises RuntimeError if it `waits`: for a value, or a copy of the host's."""
         if waits:
             raise RuntimeError(f"{function}: operation not permitted while a graph is recorded")
         given = [leaf for leaf in pytree.tree_leaves((values, named)) if isinstance(leaf, Tensor)]

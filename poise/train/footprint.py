@@ -14,10 +14,10 @@ from torch.autograd import ProfilerConfig, ProfilerState  # type: ignore[attr-de
 
 from poise.core.errors import ArgumentError, PoiseWarning
 from poise.core.trees import leaves
-from poise.train.recorded import Recorded
 from poise.train.cut import Cut
 from poise.train.looped import is_looped
 from poise.train.memory import memory_at_hand
+from poise.train.recorded import Recorded
 from poise.train.rows import Rows
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 On a GPU a step of small networks takes as long as the host takes to ask for its operations, about four hundred. A CUDA
 graph holds them all, with the places in memory that they read and write. So what a step reads anew each time, the rows,
 the learning rates and the step's number, is copied to places that stay; what it replaces, the parts' memory and the
-averaged weights, is copied back to where it was. A part that looks at the step's number in Python, or waits for a value,
-cannot be recorded, and the population steps as usual.
+averaged weights, is copied back to where it was. A part that looks at the step's number in Python, or waits for a
+value, cannot be recorded, and the population steps as usual. A recording is used once two replays have moved the
+weights as two usual steps do.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _AFTER = ("stop", "predict")
 
 
 class Graph(Protocol):
-    """What records the operations that a function asks of a device, without doing them, and does them again and again."""
+    """What records the operations that a function asks of a device, without doing them, and replays them."""
 
     def record(self, body: Callable[[], None]) -> None: ...
 
@@ -61,7 +62,7 @@ _GRAPHS: dict[str, Callable[[], Graph]] = {"cuda": CudaGraph}
 
 
 class Recorded:
-    """A population's recorded step: made once its steps have been of one kind for a while, and made anew when they change.
+    """A population's recorded step: made once some steps were of one kind, and made anew when they change.
 
     `refused` says why steps of this kind are not recorded, if they are not.
     """

@@ -12,6 +12,7 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.kinds import Proximal, summed
+from poise.core.placed import placed
 
 __all__ = ["GroupLasso", "block_threshold"]
 
@@ -66,7 +67,7 @@ class GroupLasso(Proximal):
             return weight
         wide = columns_last(weight).to(torch.promote_types(weight.dtype, torch.float32))
         steps = columns_last(scale.expand_as(weight)).to(wide)
-        strength = torch.as_tensor(like(self.weight, wide), dtype=wide.dtype, device=wide.device)
+        strength = placed(like(self.weight, wide), wide, wide.dtype)
         new = block_threshold(wide, steps, strength, groups_of(name, wide, ctx))
         moved = weight.movedim(1, -1).shape if weight.dim() > 1 else weight.shape
         new = new.reshape(moved)

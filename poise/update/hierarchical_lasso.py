@@ -14,6 +14,7 @@ from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError
 from poise.core.kinds import Inserted, Insertion, summed
+from poise.core.placed import placed
 from poise.core.regularizer import Memory
 from poise.core.select import output_path, roles_of
 from poise.update.group_lasso import columns_last, group_sums, groups_of
@@ -166,7 +167,7 @@ class HierarchicalLasso(Insertion):
                 matrix,
                 ctx.scale[skip].expand_as(theta).to(wide),
                 columns_last(ctx.scale[name].expand_as(weight)).to(wide),
-                torch.as_tensor(like(self.weight, matrix), dtype=wide, device=matrix.device),
+                placed(like(self.weight, matrix), matrix, wide),
                 like(self.hierarchy, matrix),
                 groups_of(name, matrix, ctx),
             )

@@ -12,6 +12,7 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.kinds import summed
+from poise.core.placed import placed
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.select import check_selection, output_layer, select
 from poise.update.group_lasso import block_threshold
@@ -70,7 +71,7 @@ class UnitLasso(Regularizer):
         for names in self._layers(params, ctx):
             matrix = _joined([params[name] for name in names])
             steps = _joined([ctx.scale[name].expand_as(params[name]) for name in names]).to(matrix)
-            strength = torch.as_tensor(like(self.weight, matrix), dtype=matrix.dtype, device=matrix.device)
+            strength = placed(like(self.weight, matrix), matrix, matrix.dtype)
             new = block_threshold(matrix, steps, strength).T
             sizes = [params[name][0].numel() for name in names]
             for name, own in zip(names, new.split(sizes, dim=1), strict=True):
