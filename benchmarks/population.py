@@ -63,27 +63,27 @@ def table() -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, (inputs @ torch.randn(COLUMNS, CLASSES, generator=generator)).argmax(1)
 
 
-def loop(width: int) -> Steps:
+def loop(width: int, device: str = "cpu") -> Steps:
     """The plain loop over one network; all configurations cost it the same."""
-    inputs, classes = table()
+    inputs, classes = (tensor.to(device) for tensor in table())
     layers: list[nn.Module] = []
     for before in (COLUMNS, width, width):
         layers += [nn.Linear(before, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3)]
-    model = nn.Sequential(*layers, nn.Linear(width, CLASSES))
+    model = nn.Sequential(*layers, nn.Linear(width, CLASSES)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
     draws = np.random.default_rng(0)
-    order = torch.randperm(ROWS)
+    order = torch.randperm(ROWS, device=device)
     place = 0
 
     def steps(count: int) -> None:
         nonlocal order, place
         for _ in range(count):
             if place + BATCH > ROWS:
-                order, place = torch.randperm(ROWS), 0
+                order, place = torch.randperm(ROWS, device=device), 0
             rows = order[place : place + BATCH]
             place += BATCH
             x, y = inputs[rows], classes[rows]
-            share, partner = float(draws.beta(0.4, 0.4)), torch.randperm(BATCH)
+            share, partner = float(draws.beta(0.4, 0.4)), torch.randperm(BATCH, device=device)
             outputs = model(torch.lerp(x, x[partner], 1 - share))
             loss = share * F.cross_entropy(outputs, y, label_smoothing=0.1)
             loss = loss + (1 - share) * F.cross_entropy(outputs, y[partner], label_smoothing=0.1)
@@ -94,10 +94,10 @@ def loop(width: int) -> Steps:
     return steps
 
 
-def population(width: int, members: int = MEMBERS, products: str = "float32") -> Steps:
+def population(width: int, members: int = MEMBERS, products: str = "float32", device: str = "cpu") -> Steps:
     """The population; dropout, mixup, smoothing, decay and learning rate differ by member."""
     inputs, classes = table()
-    data = Rows(inputs, F.one_hot(classes, CLASSES).float())
+    data = Rows(inputs, F.one_hot(classes, CLASSES).float()).to(device)
     spread = torch.linspace(0.0, 1.0, members)
     found = Population(
         lambda: Mlp(COLUMNS, CLASSES, width=width, depth=3),
@@ -112,7 +112,7 @@ def population(width: int, members: int = MEMBERS, products: str = "float32") ->
         },
         classes=CLASSES,
         products=products,
-    )
+    ).to(device)
 
     def steps(count: int) -> None:
         found.train(data, count, BATCH)
