@@ -23,7 +23,9 @@ from poise.study.image_network import ImageDesign
 from poise.study.prepare import Prepared
 from poise.study.search import METHODS
 from poise.study.space import Config, Space
+from poise.testing.operations import Operations
 from poise.testing.pretended import PRETENDED, pretended
+from poise.train import recorded
 
 SPACE = Space(["batch_norm", "dropout", "mixup", "ema", "patience"])
 
@@ -66,6 +68,26 @@ def test_a_fit_gives_what_it_gives_on_the_cpu(name: str, search: str, request: p
     inputs = ready.problem.rows.inputs
     assert torch.equal(there.stack.outputs(inputs), here.stack.outputs(inputs))
     assert {p.device.type for p in there.stack.network(0).parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize("search", ["halving", "pbt"])
+def test_recorded_steps_give_it_too(search: str, ready: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, replays = found(ready, "cpu", search), []
+
+    class Counted(Operations):
+        def replay(self) -> None:
+            replays.append(self)
+            super().replay()
+
+    monkeypatch.setattr(recorded, "switched_on", lambda: True)
+    monkeypatch.setitem(recorded._GRAPHS, "lazy", Counted)
+    with pretended() as device:
+        there = found(ready, device, search)
+    assert len(replays) > 2 * len(set(replays)) > 0  # beyond those of their checks
+    assert there.trials == here.trials
+    assert there.temperatures == here.temperatures
+    inputs = ready.problem.rows.inputs
+    torch.testing.assert_close(there.stack.outputs(inputs), here.stack.outputs(inputs))
 
 
 @pytest.mark.usefixtures("on_it")
