@@ -11,7 +11,7 @@ import pandas as pd
 from tables_anytime import anytime, anytime_lines, anytime_revisions, pairs
 from tables_arms import ARMS, REFERENCE
 from tables_conditions import condition_lines, processor_seconds
-from tables_data import CLASSIFICATION, REGRESSION, TWELVE
+from tables_data import OTHERS, REGRESSION, TWELVE
 from tables_figures import anytime_figure, gain_figure, rank_figure
 
 __all__ = ["draw_figures", "write_report"]
@@ -159,13 +159,12 @@ def draw_losses(merits: dict[str, pd.DataFrame], columns: list[str]) -> str:
 
 def collect(records: list[dict[str, Any]], columns: list[str], metric: str) -> pd.DataFrame:
     """One row a (table, split), one column an arm, higher is better; NaN where not run, -inf where it failed."""
-    tables = REGRESSION if metric == "rmse" else CLASSIFICATION
     rows: dict[tuple[str, int], dict[str, float]] = {}
     for record in records:
-        if record["table"] in tables:
+        if (record["table"] in REGRESSION) == (metric == "rmse"):
             row = rows.setdefault((record["table"], record["split"]), {})
             row[record["arm"]] = merit(record, metric)
-    index = sorted(rows, key=lambda cell: (TWELVE.index(cell[0]), cell[1]))
+    index = sorted(rows, key=lambda cell: ((*TWELVE, *OTHERS).index(cell[0]), cell[1]))
     frame = pd.DataFrame([rows[cell] for cell in index], columns=columns, dtype=float)
     frame.index = pd.MultiIndex.from_tuples(index, names=["table", "split"]) if index else frame.index
     return frame

@@ -34,6 +34,7 @@ class LabelSmoothing(Regularizer):
     Source: Szegedy, Vanhoucke, Ioffe, Shlens and Wojna 2016, "Rethinking the Inception architecture for computer
         vision", section 7.
 
+    >>> import torch
     >>> from poise.core.rng import Rng, key
     >>> batch = Batch(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
     >>> smooth, _ = LabelSmoothing(0.2).batch(batch, {}, Context(0, Rng(key(0)), classes=2))

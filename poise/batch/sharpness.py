@@ -34,6 +34,7 @@ class Sharpness(PixelTransform):
         images of bytes or floats, have other channels, or lie outside [0, 1] (seen on a CPU only).
     Source: Cubuk, Zoph, Mane, Vasudevan and Le 2019, "AutoAugment: learning augmentation strategies from data".
 
+    >>> import torch
     >>> point = torch.zeros(1, 1, 3, 3).index_fill(2, torch.tensor([1]), 0.5)  # a bright row between dark ones
     >>> Sharpness().edit(point, torch.tensor([0.0]))[0, 0, 1]  # (2 x 1 + 5) / 13 of it in the middle
     tensor([0.5000, 0.2692, 0.5000])

@@ -31,6 +31,7 @@ class ClipValue(Regularizer):
     Raises: ArgumentError if limit is neither a number >= 0 nor inf.
     Source: Mikolov 2012, "Statistical language models based on neural networks"; torch.nn.utils.clip_grad_value_.
 
+    >>> import torch
     >>> ClipValue(limit=2.0).gradient({"w": torch.tensor([3.0, -1.0])}, {}, Context(0, rng=None))[0]["w"]
     tensor([ 2., -1.])
     """
