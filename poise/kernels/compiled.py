@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache, wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from poise.kernels.library import switched_on
 
 __all__ = ["compiled"]
 
-Function = Callable[..., Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _KINDS = {"cuda"}
 """The kinds of device whose tensors are given to compiled functions; AMD's GPUs are "cuda", too."""
@@ -28,7 +28,7 @@ _trusted: dict[str, bool] = {}
 
 
 @cache
-def _made(function: Function) -> Function:
+def _made(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function, dynamic=True, fullgraph=True)
 
 
@@ -59,10 +59,10 @@ def compiled(function: Function) -> Function:
         )  # fmt: skip
         return function(*tensors)
 
-    return call
+    return cast(Function, call)
 
 
-def _tried(function: Function, tensors: tuple[Tensor, ...]) -> tuple[Any, str | None]:
+def _tried(function: Callable[..., Any], tensors: tuple[Tensor, ...]) -> tuple[Any, str | None]:
     """Return what the compiled function gives, or why there is none."""
     try:
         return _made(function)(*tensors), None

@@ -24,7 +24,7 @@ def recording() -> Operations | None:
 
 
 def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 @dataclass(frozen=True)

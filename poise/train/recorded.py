@@ -143,10 +143,11 @@ class _Recording:
         state.memory = state.memory | mine["memory"]
         state.averaged = None if state.averaged is None else mine["averaged"]
         self.places = leaves(mine)
-        graph.record(lambda: self._body(replace(state, dials=self.dials, step=self.number)))
+        inside = replace(state, dials=self.dials, step=self.number)  # type: ignore[arg-type]  # a number that is not known
+        graph.record(lambda: self._body(inside))
 
     def _body(self, state: State) -> None:
-        """Take a step of a state whose number is a tensor: a part may compute with it, but not look at it."""
+        """Take a step of a state whose number is a tensor, which a part may compute with, but not look at."""
         before = leaves(_replaced(self.program, state))
         picked = Picked(self.data, self.index, self.epoch)  # type: ignore[arg-type]
         self.terms = step(self.program, state, picked, rates=self.rates)
@@ -189,7 +190,7 @@ class _Recording:
         self.index.copy_(picked.index)
         self.rates.copy_(rates)
         self.number.fill_(state.step)
-        if self.epoch is not None:
+        if self.epoch is not None and picked.epoch is not None:
             self.epoch.fill_(picked.epoch)
         self.graph.replay()
         state.step += 1
