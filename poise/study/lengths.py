@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from poise.study.cohort import Plan
@@ -21,10 +20,10 @@ class Lengths:
     """The length of each bracket's trainings, found while searching.
 
     After the first brackets at one length, one is trained at the next longer one, and its first configurations are some
-    of those so far again, with their own seeds. Where these improve on the whole by training longer, the longer length
-    stays and the one after it is tried. Else the search keeps to the shorter, and tries again once it has had twice as
-    many brackets: what regularizes well, which it finds meanwhile, may train longer than what came first. Brackets
-    that begin while a longer training is tried are as long as those before.
+    of those so far again, with their own seeds. Where the mean of their answers improves by training longer, the longer
+    length stays and the one after it is tried. Else the search keeps to the shorter, and tries again once it has had
+    twice as many brackets: what regularizes well, which it finds meanwhile, may train longer than what came first.
+    Brackets that begin while a longer training is tried are as long as those before.
 
     >>> lengths = Lengths(Plan(steps=400, batch=32, every=16))
     >>> lengths.begin().steps
@@ -86,7 +85,7 @@ class Lengths:
         >>> lengths = Lengths(Plan(steps=400, batch=32, every=16))
         >>> lengths.dare(), lengths.begin().steps
         (True, 200)
-        >>> lengths.close({})  # nothing was gained
+        >>> lengths.close(0.0)  # nothing was gained
         >>> lengths.dare(), lengths.begin().steps
         (False, 100)
         """
@@ -99,14 +98,14 @@ class Lengths:
         """Stay at the present length for good."""
         self.trying, self.settled = False, True
 
-    def close(self, gains: Mapping[int, float] | None = None) -> None:
-        """Learn from a bracket. Of one that tried a longer training, `gains` says by how much each configuration that
-        was made again has improved.
+    def close(self, gain: float | None = None) -> None:
+        """Learn from a bracket. Of one that tried a longer training, `gain` says by how much what was made again did
+        better.
         """
         self.brackets += 1
-        if gains is not None:
+        if gain is not None:
             self.tried = False
-            if gains and sum(gains.values()) > 0:
+            if gain > 0:
                 self.level += 1
             else:
                 self.next_try = 2 * self.brackets

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+
+import torch
 
 from poise.study.bracket import Candidate, Watcher, bracket
 from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
 from poise.study.cohort import Plan
 from poise.study.ending import Ending
+from poise.study.ensemble import Library
 from poise.study.evolution import evolve
 from poise.study.folds import Folds
 from poise.study.halt import Halt, halt_at_ctrl_c
@@ -47,7 +50,7 @@ class _Bracket:
     first: int
     outcome: Future[tuple[list[Trial], list[Candidate]]]
     began: float
-    again: list[int] | None
+    again: list[Candidate] | None
 
 
 @dataclass
@@ -134,11 +137,11 @@ class Search:
         if room <= 0:
             return None
         longer, again = lengths.trying, self._again(lengths.plan_of_next, width)[:room]
-        plan, start = lengths.begin(), [self._known[twin][0] for twin in again]
+        plan, start = lengths.begin(), [self._known[twin.config.number][0] for twin in again]
         if not self.trials:  # the portfolio's are dealt to the brackets that nothing was learned for
             start = self.space.portfolio(0)[number // width :: self.brackets][:room]
         configs = self.sampler.propose(number, room, start)
-        identities = [self._known[twin][1] for twin in again] + [c.number for c in configs[len(again) :]]
+        identities = [self._known[twin.config.number][1] for twin in again] + [c.number for c in configs[len(again) :]]
         self._known |= {c.number: (c, own) for c, own in zip(configs, identities, strict=True)}
         self._begun += room
         self.tell(
@@ -157,7 +160,7 @@ class Search:
         self.trials += trials
         self.candidates = sorted([*self.candidates, *candidates], key=lambda one: one.score)[:KEPT]
         self.on_trials(trials)
-        self.lengths.close(None if done.again is None else self._gains(done.first, done.again))
+        self.lengths.close(None if done.again is None else self._gain(done.first, done.again, candidates))
         if ends and not (self.lengths.trying or self.lengths.tried) and self.lengths.brackets % self.brackets == 0:
             self.ending.close(self.candidates)
             if self.ending.reached and self.lengths.dare():
@@ -167,8 +170,8 @@ class Search:
         """Return the seconds that one of the widest brackets is expected to take a worker."""
         return self.rate() * len(self.folds) * plan.work(self.widest)
 
-    def _again(self, plan: Plan, width: int) -> list[int]:
-        """Return the numbers of the configurations that the bracket that comes makes again.
+    def _again(self, plan: Plan, width: int) -> list[Candidate]:
+        """Return the candidates that the bracket that comes makes again.
 
         They are spread over the ranks of those that finished at the present length. The best ones were lucky at it
         too, and would seem to lose by any other length; what is spread loses as much luck as it gains.
@@ -176,15 +179,25 @@ class Search:
         if not self.lengths.trying:
             return []
         finished = {trial.number for trial in self.trials if trial.state == "finished"}
-        shorter = [one.config.number for one in self.candidates
+        shorter = [one for one in self.candidates
                    if one.config.number in finished and one.plan.steps < plan.steps]  # fmt: skip
         count = min(AGAIN, width // 2, len(shorter))
         return [shorter[(2 * place + 1) * len(shorter) // (2 * count)] for place in range(count)]
 
-    def _gains(self, first: int, again: list[int]) -> dict[int, float]:
-        """Return by how much each configuration that was made again, from number `first` on, did better."""
-        scores = {trial.number: trial.validation for trial in self.trials}
-        return {twin: scores[twin] - scores.get(first + place, math.inf) for place, twin in enumerate(again)}
+    def _gain(self, first: int, again: Sequence[Candidate], candidates: Sequence[Candidate]) -> float:
+        """Return how much less the mean answer of what was made again, from number `first` on, loses than before.
+
+        The mean's and not each one's, because an ensemble is what a study gives: single networks may well be better
+        for stopping short while their mean is not.
+        """
+        made = {one.config.number: one for one in candidates}
+        pairs = [(one, made[first + place]) for place, one in enumerate(again) if first + place in made]
+        if not pairs:
+            return 0.0
+        library = Library(self.problem, [side for sides in zip(*pairs, strict=True) for side in sides])
+        means = torch.stack([side.mean(0) for side in library.answers.split(len(pairs))])
+        before, after = library.loss(means, torch.arange(len(library))).tolist()
+        return before - after
 
     def rate(self) -> float:
         """Return the seconds that a step of one network took a worker, evaluation and start-up counted in."""
