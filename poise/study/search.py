@@ -197,7 +197,7 @@ class Search:
         library = Library(self.problem, [side for sides in zip(*pairs, strict=True) for side in sides])
         means = torch.stack([side.mean(0) for side in library.answers.split(len(pairs))])
         before, after = library.loss(means, torch.arange(len(library))).tolist()
-        return before - after
+        return float(before - after)
 
     def rate(self) -> float:
         """Return the seconds that a step of one network took a worker, evaluation and start-up counted in."""

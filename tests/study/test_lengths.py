@@ -11,23 +11,22 @@ FULL = Plan(steps=400, batch=32, every=16, rungs=(50, 100, 200))
 
 
 @pytest.mark.parametrize(
-    ("gains", "steps"),
+    ("gains", "steps"),  # what a longer bracket gained, if one was tried
     [
-        ([{}, {0: 1.0}, {0: 1.0}, {}], [100, 200, 400, 400, 400]),  # longer helps, twice
-        ([{}, {0: 1.0}, {0: -1.0}, {}], [100, 200, 400, 200, 200]),  # once
-        ([{}, {0: -1.0}, {}, {}, {0: -1.0}, {}], [100, 200, 100, 100, 200, 100, 100]),  # never
-        ([{}, {0: -1.0}, {}, {}, {0: 1.0}], [100, 200, 100, 100, 200, 400]),  # not yet, but later
-        ([{}, {0: 1.0, 1: -2.0}, {}], [100, 200, 100, 100]),  # not on the whole
-        ([{}, {0: 1.0, 1: -math.inf}, {}], [100, 200, 100, 100]),  # one diverged
-        ([{}, {}, {}], [100, 200, 100, 100]),  # nothing was there to make again
+        ([None, 1.0, 1.0, None], [100, 200, 400, 400, 400]),  # longer helps, twice
+        ([None, 1.0, -1.0, None], [100, 200, 400, 200, 200]),  # once
+        ([None, -1.0, None, None, -1.0, None], [100, 200, 100, 100, 200, 100, 100]),  # never
+        ([None, -1.0, None, None, 1.0], [100, 200, 100, 100, 200, 400]),  # not yet, but later
+        ([None, math.nan, None], [100, 200, 100, 100]),  # one diverged
+        ([None, 0.0, None], [100, 200, 100, 100]),  # nothing was there to make again
     ],
 )
-def test_longer_trainings_stay_where_they_help(gains: list[dict[int, float]], steps: list[int]) -> None:
+def test_longer_trainings_stay_where_they_help(gains: list[float | None], steps: list[int]) -> None:
     lengths, seen = Lengths(FULL), []
     for gain in gains:
-        longer = lengths.trying
+        assert lengths.trying == (gain is not None)
         seen.append(lengths.begin().steps)
-        lengths.close(gain if longer else None)
+        lengths.close(gain)
     assert [*seen, lengths.begin().steps] == steps
 
 
@@ -55,7 +54,7 @@ def test_a_stretched_search_goes_beyond_the_full_training_until_it_is_settled() 
     for _ in range(3):
         seen.append((lengths.plan_of_next.steps, lengths.beyond))
         lengths.begin()
-        lengths.close({0: 1.0})
+        lengths.close(1.0)
     assert seen == [(200, False), (400, False), (800, True)]
     assert lengths.beyond
     lengths.settle()
@@ -69,15 +68,15 @@ def test_where_nothing_improves_a_longer_training_is_tried_once_a_length() -> No
     lengths = Lengths(FULL)
     lengths.close()
     lengths.begin()
-    lengths.close({0: -1.0})  # so that the next try is only due after four brackets
+    lengths.close(-1.0)  # so that the next try is only due after four brackets
     assert not lengths.trying
     assert lengths.dare()
     assert lengths.begin().steps == 200
-    lengths.close({0: -1.0})
+    lengths.close(-1.0)
     assert not lengths.dare()
     for gain in (1.0, 1.0):  # later, both longer ones pay
         lengths.trying = True
-        lengths.close({0: gain})
+        lengths.close(gain)
     assert not lengths.dare()  # there is no longer one
     lengths.only_full()
     assert not lengths.dare()
@@ -91,7 +90,7 @@ def test_a_longer_training_is_tried_once_there_are_brackets_enough_and_by_one_at
     seen += [lengths.begin().steps, lengths.begin().steps]
     lengths.close()  # of another bracket, while the longer one is in training
     seen.append(lengths.begin().steps)
-    lengths.close({0: 1.0})
+    lengths.close(1.0)
     seen += [lengths.begin().steps, lengths.begin().steps]
     assert seen == [100, 200, 100, 100, 400, 200]
 

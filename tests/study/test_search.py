@@ -123,9 +123,31 @@ def test_what_is_made_again_is_spread_over_the_ranks_of_those_that_finished_shor
     assert search._again(long, 16) == []  # no longer training is tried yet
     search.lengths.close()
     ranked = [1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 17, 18]
-    found = search._again(long, 16)
+    found = [one.config.number for one in search._again(long, 16)]
     assert found == [ranked[1], ranked[5], ranked[9], ranked[13]]
     assert len(search._again(long, 4)) == 2  # half of a narrow bracket at most
+
+
+def test_a_longer_training_is_judged_by_the_mean_answer(ready: Prepared, folds: Folds) -> None:
+    search = Search(ready.problem, SPACE, folds, LONG, 0)
+    plan, config, right = search.lengths.plan, SPACE.portfolio(0)[0], 2 * ready.problem.rows.targets - 1
+    even = (torch.arange(len(right)) % 2 == 0)[:, None]
+    often = (torch.arange(len(right)) % 10 < 8)[:, None]
+
+    def made(first: int, *outputs: torch.Tensor) -> list[Candidate]:
+        problem = ready.problem
+        answers = problem.answers(torch.stack(outputs))
+        scores = problem.answer_score(answers, problem.rows.targets, torch.ones(len(right))).tolist()
+        return [Candidate(replace(config, number=first + place), score, answer, 9, plan)
+                for place, (answer, score) in enumerate(zip(outputs, scores, strict=True))]  # fmt: skip
+
+    alike = made(0, torch.where(often, right, -right), torch.where(often, right, -right))
+    apart = made(20, torch.where(even, 2 * right, -0.4 * right), torch.where(even, -0.4 * right, 2 * right))
+    assert max(one.score for one in alike) < min(one.score for one in apart)  # each for itself is better alike
+    assert search._gain(20, alike, apart) > 0.1  # but both of the others together are never wrong
+    assert search._gain(0, apart, alike) < -0.1
+    assert search._gain(20, alike, apart[::-1]) == pytest.approx(search._gain(20, alike, apart))
+    assert search._gain(20, [], apart) == search._gain(50, alike, apart) == 0
 
 
 def test_a_search_that_gains_nothing_ends_before_its_time_and_says_why(
@@ -153,7 +175,7 @@ def test_before_it_ends_early_a_search_tries_a_longer_training(
     gain: float, steps: list[int], ready: Prepared, folds: Folds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Ending, "close", lambda self, candidates: setattr(self, "said", "Nothing improves."))
-    monkeypatch.setattr(Search, "_gains", lambda self, first, again: dict.fromkeys(again, gain))
+    monkeypatch.setattr(Search, "_gain", lambda self, first, again, candidates: gain)
     search = Search(ready.problem, SPACE, folds, LONG, 0, widest=4)
     search.run(Clock(parse_budget("1h")), 1.0)
     assert [max(trial.steps for trial in search.trials[at : at + 4]) for at in range(0, len(search.trials), 4)] == steps
