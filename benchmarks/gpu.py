@@ -51,12 +51,13 @@ def seconds_of(steps: Steps, count: int, device: str) -> float:
 
 def peak(device: str) -> float:
     """Operations a second of torch's own product of large float32 matrices, the best of several."""
-    left, right = torch.randn(2, 4096 if device != "cpu" else 512, 4096 if device != "cpu" else 512, device=device)
-    return max(2 * len(left) ** 3 / seconds_of(lambda n: [left @ right for _ in range(n)], 4, device) for _ in range(8))
+    size = 512 if device == "cpu" else 4096
+    left, right = torch.randn(2, size, size, device=device)
+    return max(2 * size**3 / seconds_of(lambda n: [left @ right for _ in range(n)], 4, device) for _ in range(8))
 
 
-def measured(width: int, members: int, device: str, rounds: int, count: int) -> dict[str, Any]:
-    """Return the wall time of one step of all members, in turns."""
+def measured(width: int, members: int, device: str, rounds: int, count: int, best: float) -> dict[str, Any]:
+    """Return the wall time of one step of all members, in turns; `best` are operations a second."""
     ways: dict[str, tuple[Steps, bool]] = {
         "loop": (loop(width, device), True),
         "usual": (population(width, members, device=device), False),
@@ -74,7 +75,7 @@ def measured(width: int, members: int, device: str, rounds: int, count: int) -> 
         "width": width, "members": members, "loop_us": statistics.median(found["loop"]) * 1e6, "step_us": step * 1e6,
         "ratios": [members * a / b for a, b in zip(found["loop"], found["population"], strict=True)],
         "by_usual": [a / b for a, b in zip(found["usual"], found["population"], strict=True)],
-        "share_of_peak": operations(width) * members / step / peak(device),
+        "share_of_peak": operations(width) * members / step / best,
     }  # fmt: skip
 
 
@@ -120,12 +121,15 @@ def main() -> None:
     if given.show:
         print(report(json.loads(STORED.read_text())))
         return
+    if given.device != "cpu" and not torch.cuda.is_available():
+        parser.error(f"--device {given.device}: torch finds no GPU. Whether the script runs: --device cpu --quick.")
     rounds, count = (2, 5) if given.quick else (7, 30)
+    best = peak(given.device)
     name = "cpu" if given.device == "cpu" else torch.cuda.get_device_name(given.device)
     found = {
         "machine": f"{name}; torch {torch.__version__}; {rounds} rounds in turns",
-        "peak": peak(given.device),
-        "shapes": [measured(*shape, given.device, rounds, count) for shape in (QUICK if given.quick else SHAPES)],
+        "peak": best,
+        "shapes": [measured(*shape, given.device, rounds, count, best) for shape in (QUICK if given.quick else SHAPES)],
         "difference": difference(given.device),
     }
     print(report(found))
