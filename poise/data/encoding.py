@@ -30,6 +30,7 @@ class Encoder:
 
     `clip`: bound of a scaled number, in interquartile ranges. `max_levels`: one-hot columns of one category at most.
     `missing`: "impute", or "error" to refuse missing values at fit and at transform.
+    `empty`: "error", or "drop" to warn of columns without any value at fit, which are then expected and not encoded.
 
     After fit: `groups` (F,) int64, the group of each encoded column (all columns of one category, date or text are one
     group, a missing indicator is its own); `kinds` and `group_names`, one per group: "numeric", or "category" (one-hot
@@ -51,11 +52,18 @@ class Encoder:
     names: tuple[str, ...]
     input_names: tuple[str, ...]
 
-    def __init__(self, clip: float = 3.0, max_levels: int = 64, missing: Literal["impute", "error"] = "impute") -> None:
+    def __init__(
+        self,
+        clip: float = 3.0,
+        max_levels: int = 64,
+        missing: Literal["impute", "error"] = "impute",
+        empty: Literal["error", "drop"] = "error",
+    ) -> None:
         self.clip = number("Encoder.clip", clip, "a number above 0", 0.0, np.inf, "Use inf for no clipping.")
         self.max_levels = whole("Encoder.max_levels", max_levels, 1, "64 is usual.")
         choice("Encoder.missing", missing, ("impute", "error"), "Missing values are filled or refused.")
-        self.missing = missing
+        choice("Encoder.empty", empty, ("error", "drop"), "Columns without a value are refused or left out.")
+        self.missing, self.empty = missing, empty
         self._inputs: tuple[Input, ...] = ()
         self._squash = Squash(np.zeros(0), np.zeros(0), self.clip)
         self._named = True
@@ -82,15 +90,14 @@ class Encoder:
         lacking = {name: bool(gone) for name, gone in zip(numeric, np.isnan(values).any(axis=0), strict=True)}
         empty = np.isnan(values).all(axis=0)
         kinds |= {name: "empty" for name, is_empty in zip(numeric, empty, strict=True) if is_empty}
-        void = [name for name, kind in kinds.items() if kind == "empty"]
-        if void:
-            also = f" So are all of {shown(void[1:])}." if len(void) > 1 else ""
-            raise DataError(f"column {shown(void[0])}: all {len(table)} values are missing.{also} Drop it.")
+        self._refuse_empty([name for name, kind in kinds.items() if kind == "empty"], len(table), len(kinds))
         self._refuse_missing(table)
+        numeric = [name for name in numeric if kinds[name] == "numeric"]
+        values = values[:, ~empty]
         self._squash = Squash.fit(numeric, values, self.clip, counts)
         self._inputs = tuple(
-            Input(name, kind, lacking[name])
-            if kind == "numeric"
+            Input(name, kind, kind == "numeric" and lacking[name])
+            if kind in ("numeric", "empty")
             else Input.fit(table[name], kind, clip=self.clip, limit=self.max_levels, weights=counts)
             for name, kind in kinds.items()
         )
@@ -117,7 +124,7 @@ class Encoder:
                 if part.indicator:
                     out[:, start + 1] = np.isnan(values[:, i])
                 i += 1
-            else:
+            elif part.kind != "empty":
                 unseen += part.encode(table[part.name], out[:, start:stop])
             start = stop
         if unseen:
@@ -133,7 +140,7 @@ class Encoder:
             inputs.append(told)
             arrays |= {f"{i}.{name}": array for name, array in own.items()}
         told = {"format": FORMAT, "clip": self.clip, "max_levels": self.max_levels, "missing": self.missing}
-        return told | {"named": self._named, "inputs": inputs}, arrays
+        return told | {"empty": self.empty, "named": self._named, "inputs": inputs}, arrays
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Encoder":
@@ -144,7 +151,7 @@ class Encoder:
         if state.get("format") != FORMAT:
             raise CheckpointError(f"an encoder state must have format {FORMAT}; got {shown(state.get('format'))}.")
         try:
-            encoder = cls(state["clip"], state["max_levels"], state["missing"])
+            encoder = cls(state["clip"], state["max_levels"], state["missing"], state.get("empty", "error"))
             encoder._named = bool(state["named"])
             encoder._squash = Squash(np.asarray(arrays["center"]), np.asarray(arrays["spread"]), encoder.clip)
             encoder._inputs = tuple(
@@ -225,6 +232,17 @@ class Encoder:
                 "Replace it by a missing value or a number."
             )
         return values
+
+    def _refuse_empty(self, names: list[str], rows: int, columns: int) -> None:
+        if not names:
+            return
+        also = f" So are all of {shown(names[1:])}." if len(names) > 1 else ""
+        told = f"column {shown(names[0])}: all {rows} values are missing.{also}"
+        if self.empty == "error":
+            raise DataError(f"{told} Drop it.")
+        if len(names) == columns:
+            raise DataError(f"{told} No other column is left.")
+        warnings.warn(f"{told} Nothing is learned from it.", PoiseWarning, stacklevel=3)
 
     def _refuse_missing(self, table: pd.DataFrame) -> None:
         if self.missing == "impute":

@@ -85,7 +85,7 @@ class _TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         labelled = np.any([vector.notna() for vector in vectors], axis=0)
         if not labelled.all():
             own = labelled * (np.ones(len(frame)) if own is None else own)
-        encoder = Encoder().fit(X, weights=own)
+        encoder = Encoder(empty="drop").fit(X, weights=own)
         inputs, labels = without_zeros(encoder, X, vectors, own)
         if own is not None:
             # A class whose rows all weigh nothing is none.

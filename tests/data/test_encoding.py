@@ -39,6 +39,26 @@ def test_missing_numbers_become_the_median_and_an_indicator() -> None:
     assert encoded[:, 1].tolist() == [0, 1, 0, 0]
 
 
+def test_columns_without_a_value_are_left_out_where_asked() -> None:
+    table = pd.DataFrame({"a": [1.0, 2.0, np.nan, 4.0], "b": np.nan, "c": list("xyxy"), "d": pd.Series([None] * 4)})
+    encoder = Encoder(empty="drop")
+    with pytest.warns(PoiseWarning, match=r"column 'b': all 4 values are missing\. So are all of \['d'\]") as told:
+        encoder.fit(table)
+    assert len(told) == 1
+    assert encoder.input_names == ("a", "b", "c", "d")
+    own = Encoder().fit(table[["a", "c"]])
+    assert encoder.names == own.names
+    assert encoder.groups.tolist() == own.groups.tolist()
+    encoded = own.transform(table[["a", "c"]])
+    assert np.array_equal(encoder.transform(table), encoded)
+    assert np.array_equal(encoder.transform(table.assign(b=7.0, d="value")), encoded)
+    assert np.array_equal(Encoder.from_state(*encoder.state()).transform(table), encoded)
+    with pytest.raises(DataError, match="1 missing"):
+        encoder.transform(table[["a", "b", "c"]])
+    with pytest.raises(DataError, match="all 4 values are missing.*No other column is left"):
+        encoder.fit(table[["b", "d"]])
+
+
 def test_quantiles_equal_numpy_and_whole_weights_are_copies() -> None:
     rng = np.random.default_rng(1)
     values, weights = rng.normal(size=50), rng.integers(1, 6, 50).astype(float)

@@ -17,7 +17,7 @@ from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import poise
-from poise.core.errors import ArgumentError, DataError
+from poise.core.errors import ArgumentError, DataError, PoiseWarning
 from poise.study import load_model
 from poise.study.cohort import plan_for
 
@@ -103,6 +103,17 @@ def test_it_clones_and_cross_validates() -> None:
     model = poise.Regressor(**{**SMALL, "budget": "2trials", "width": 32})
     assert clone(model).get_params() == model.get_params()
     assert cross_val_score(model, rows, target, cv=2, scoring="r2").mean() > 0.2
+
+
+def test_a_column_that_is_empty_in_one_fold_is_left_out_there_and_told() -> None:
+    rows, target = load_diabetes(return_X_y=True, as_frame=True)
+    rare = rows.assign(rare=np.where(np.arange(len(rows)) < 3, 1.0, np.nan))
+    model = poise.Regressor(**{**SMALL, "width": 32})
+    plain = cross_val_score(model, rows, target, cv=2)
+    with pytest.warns(PoiseWarning, match=r"column 'rare': all 221 values are missing"):
+        scores = cross_val_score(model, rare, target, cv=2, error_score="raise")
+    assert scores[0] == plain[0]
+    assert scores[1] != plain[1]
 
 
 def test_real_tables_beat_the_prior_by_a_margin() -> None:

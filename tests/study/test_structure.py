@@ -62,6 +62,13 @@ def test_of_few_rows_alternatives_are_no_bins_and_finer_ones_where_there_is_room
     assert [one.bins for one in found[1:]] == ([] if fine is None else [fine])
 
 
+@pytest.mark.parametrize(("columns", "fine"), [(3, 256), (20, 204), (57, 68), (600, 6), (4_000, None)])
+def test_of_many_rows_the_alternative_is_finer_bins(columns: int, fine: int | None) -> None:
+    own = Design().settled(numeric(columns), MANY)
+    finer = dataclasses.replace(own, embedding="piecewise", bins=fine)
+    assert own.alternatives(numeric(columns), MANY) == (() if fine is None else (finer,))
+
+
 @pytest.mark.parametrize(("columns", "units"), [(1, 16), (32, 16), (33, 0), (600, 0)])
 def test_each_column_has_a_layer_of_its_own_where_there_are_not_too_many(columns: int, units: int) -> None:
     for rows in (700, MANY):
@@ -71,8 +78,7 @@ def test_each_column_has_a_layer_of_its_own_where_there_are_not_too_many(columns
         wide = Design().edges(numeric(columns), torch.rand(rows, columns))
         assert wide is not None
         plain = Design(embedding="piecewise", bins=wide.shape[1] - 1)
-        assert (plain in alone) is bool(units)
-        assert (alone == [plain] * bool(units)) is (rows == MANY or columns == 600)
+        assert (plain in alone) is (bool(units) and rows < MANY)
     for told in (Design(embedding="piecewise"), Design(bins=9), Design(embedding="none")):
         assert told.settled(numeric(columns), 700) is told
     words = ColumnPlan((0, 0), ("category",))
