@@ -28,6 +28,7 @@ from tables_arms import ARMS, PACKAGES, THREADS, UNBUDGETED, load_arm
 from tables_data import DATA, OTHERS, ROOT, TWELVE, load_problem, score
 
 RESULTS = ROOT / "benchmarks" / "results" / "tables.jsonl"
+OTHER_RESULTS = RESULTS.with_name("tables_others.jsonl")
 PAGE = ROOT / "docs" / "tables.md"
 MOST_SECONDS = 20 * 60
 
@@ -87,10 +88,12 @@ def names_of(known: tuple[str, ...]) -> Any:
 
 
 def report(options: argparse.Namespace) -> None:
+    from tables_others import others_section
     from tables_report import draw_figures, write_report
 
     records = list(read_results(options.results).values())
-    print(text := write_report(records, options.seconds, options.arms))
+    others = others_section(list(read_results(OTHER_RESULTS).values()), options.seconds)
+    print(text := write_report(records, options.seconds, options.arms, others if options.results == RESULTS else ""))
     if options.page:
         PAGE.write_text(text + "\n", encoding="utf-8")
         for name, figure in draw_figures(records, options.seconds, options.arms).items():

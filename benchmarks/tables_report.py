@@ -14,7 +14,7 @@ from tables_conditions import condition_lines, processor_seconds
 from tables_data import OTHERS, REGRESSION, TWELVE
 from tables_figures import anytime_figure, gain_figure, rank_figure
 
-__all__ = ["draw_figures", "write_report"]
+__all__ = ["collect", "draw", "draw_duels", "draw_figures", "relative_gains", "write_report"]
 
 # An arm whose loss is not weighted decides on probability / class share; the weighted ones decide as they are.
 # Either way it is the rule that balanced accuracy asks for, fixed before any test score was seen.
@@ -46,8 +46,13 @@ python benchmarks/tables.py report --page
 ```"""
 
 
-def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequence[str] | None) -> str:
-    """Draw every table as Markdown from the lines with this budget, for the named arms or all that have a line."""
+def write_report(
+    records: Iterable[dict[str, Any]], seconds: float, arms: Sequence[str] | None, others: str = ""
+) -> str:
+    """Draw every table as Markdown from the lines with this budget, for the named arms or all that have a line.
+
+    `others` is the section on tables that are not compared here.
+    """
     everything = list(records)
     chosen, columns, merits = selected(everything, seconds, arms)
     if not columns:
@@ -72,6 +77,7 @@ def write_report(records: Iterable[dict[str, Any]], seconds: float, arms: Sequen
         draw_duels(merits, columns),
         f"## Where {REFERENCE} loses",
         draw_losses(merits, columns),
+        others,
         *(
             (MORE_TIME, draw(*anytime_lines(curves)), anytime_revisions(everything, curves, REFERENCE))
             if (curves := anytime(everything, columns))

@@ -75,6 +75,27 @@ def test_where_poise_loses_names_every_table_behind_and_no_other() -> None:
     assert expected
 
 
+def test_the_other_tables_have_a_section_of_their_own() -> None:
+    from tables_others import others_section
+    from tables_report import write_report
+
+    pair = {"poise": 0.1, "boosting": 0.2}
+    own = [line("yeast", 0, arm, loss) for arm, loss in pair.items()]
+    own += [
+        {**line("anneal", 0, arm, loss), "status": "error" if arm == "poise" else "ok"} for arm, loss in pair.items()
+    ]
+    own += [line("splice", 0, "poise", 0.1), line("vehicle", 0, "poise", 0.1), line("yeast", 0, "poise", 0.3, 180.0)]
+    found = others_section(own, 60.0)
+    assert "| yeast | balanced accuracy | 90.0% | 80.0% | 0.1000 | 0.2000 | +50.0 % |" in found
+    assert "| anneal | balanced accuracy | failed | 80.0% | failed | 0.2000 | |" in found.replace("|  |", "| |")
+    assert "| boosting | 1 / 1 / 0 |" in found
+    assert "vehicle" not in found
+    assert "| splice" not in found
+    assert others_section(own, 90.0) == ""
+    page = write_report([line(*cell, loss) for cell, loss in losses().items()], 60.0, None, found)
+    assert page.index("## Where poise loses") < page.index("## The other tables") < page.index("## Under what")
+
+
 def test_wins_are_counted_by_either_metric() -> None:
     from tables_report import draw_duels, selected
 

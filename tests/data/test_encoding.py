@@ -55,7 +55,7 @@ def test_columns_without_a_value_are_left_out_where_asked() -> None:
     assert np.array_equal(Encoder.from_state(*encoder.state()).transform(table), encoded)
     with pytest.raises(DataError, match="1 missing"):
         encoder.transform(table[["a", "b", "c"]])
-    with pytest.raises(DataError, match="all 4 values are missing.*No other column is left"):
+    with pytest.raises(DataError, match=r"all 4 values are missing.*No other column is left"):
         encoder.fit(table[["b", "d"]])
 
 

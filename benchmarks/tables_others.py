@@ -1,0 +1,65 @@
+"""The fourteen tables that the comparison leaves aside: one split, poise against LightGBM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tables_arms import REFERENCE
+from tables_data import OTHERS
+from tables_report import collect, draw, draw_duels, relative_gains
+
+__all__ = ["others_section"]
+
+RIVAL = "boosting"
+TOLD = """\
+## The other tables
+
+The twelve were looked at again and again while poise was made. These were not, but for single networks on some of them;
+one split, the same {seconds:g} seconds, against LightGBM. Four times as many bins on tables of many rows came after this
+run had shown electricity, where poise's log-loss was 0.193 without them: that table tells of nothing unseen any more.
+
+```console
+python benchmarks/tables.py run --arms poise,boosting --splits 1 --results benchmarks/results/tables_others.jsonl \\
+    --tables {tables}
+```"""
+
+
+def others_section(records: Sequence[dict[str, Any]], seconds: float) -> str:
+    """Return the section of the page on the tables in `OTHERS`; "" if none was run with this budget."""
+    arms = [REFERENCE, RIVAL]
+    own = [r for r in records if r["table"] in OTHERS and r["seconds"] == seconds and r["arm"] in arms]
+    if not own:
+        return ""
+    merits = {metric: collect(own, arms, metric) for metric in ("balanced_accuracy", "log_loss", "rmse")}
+    gains = relative_gains(merits, RIVAL)
+    lines = [line for table in OTHERS if (line := _line(table, merits, gains))]
+    head = ["table", "measure", REFERENCE, RIVAL, "log-loss", f"of {RIVAL}", "loss lower by"]
+    note = "The loss is 1 - balanced accuracy, or RMSE: of a table of 300 rows that is decided by one row or two."
+    parts = [TOLD.format(seconds=seconds, tables=",".join(OTHERS)), draw(head, lines), note, draw_duels(merits, arms)]
+    return "\n\n".join(parts)
+
+
+def _line(table: str, merits: dict[str, pd.DataFrame], gains: pd.Series) -> list[str]:
+    """Return a table's line, [] if an arm has not run on it."""
+    for metric, show in (("balanced_accuracy", "{:.1%}"), ("rmse", "{:.4g}")):
+        frame = merits[metric]
+        if frame.empty or table not in frame.index.get_level_values("table"):
+            continue
+        found = frame.loc[table].mean()
+        if found.isna().any():
+            return []
+        shown = [_shown(abs(found[arm]), show) for arm in (REFERENCE, RIVAL)]
+        losses = ["", ""]
+        if metric == "balanced_accuracy":
+            losses = [_shown(-merits["log_loss"].loc[table].mean()[arm], "{:.4f}") for arm in (REFERENCE, RIVAL)]
+        gain = "" if not np.isfinite(gains[table]) else f"{gains[table]:+.1f} %"
+        return [table, metric.replace("_", " "), *shown, *losses, gain]
+    return []
+
+
+def _shown(value: float, form: str) -> str:
+    return form.format(value) if np.isfinite(value) else "failed"
