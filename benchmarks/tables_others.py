@@ -19,8 +19,9 @@ TOLD = """\
 ## The other tables
 
 The twelve were looked at again and again while poise was made. These were not, but for single networks on some of
-them; one split, the same {seconds:g} seconds, against LightGBM. Four times as many bins on tables of many rows came after
-this run had shown electricity, where poise's log-loss was 0.193 without them: that table tells of nothing unseen any more.
+them; one split, the same {seconds:g} seconds, against LightGBM. Four times as many bins on tables of many rows
+came after this run had shown electricity, where poise's log-loss was 0.193 without them: that table tells of
+nothing unseen any more.
 
 ```console
 python benchmarks/tables.py run --arms poise,boosting --splits 1 --results benchmarks/results/tables_others.jsonl \\
