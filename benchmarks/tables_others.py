@@ -28,6 +28,12 @@ python benchmarks/tables.py run --arms poise,boosting --splits 1 --results bench
     --tables {tables}
 ```"""
 
+NOTE = """\
+The loss is 1 - balanced accuracy, or RMSE; no share is given of a loss of nothing. It counts rows: on horse_colic
+(74 test rows), wdbc (114), anneal (180) and kr_vs_kp (640) the two are a few rows apart. On electricity, rows of
+one series were divided at random, so that neighbours in time give the label away, and trees cut time as finely as
+they like."""
+
 
 def others_section(records: Sequence[dict[str, Any]], seconds: float) -> str:
     """Return the section of the page on the tables in `OTHERS`; "" if none was run with this budget."""
@@ -38,9 +44,8 @@ def others_section(records: Sequence[dict[str, Any]], seconds: float) -> str:
     merits = {metric: collect(own, arms, metric) for metric in ("balanced_accuracy", "log_loss", "rmse")}
     gains = relative_gains(merits, RIVAL)
     lines = [line for table in OTHERS if (line := _line(table, merits, gains))]
-    head = ["table", "measure", REFERENCE, RIVAL, "log-loss", f"of {RIVAL}", "loss lower by"]
-    note = "The loss is 1 - balanced accuracy, or RMSE: of a table of 300 rows that is decided by one row or two."
-    parts = [TOLD.format(seconds=seconds, tables=",".join(OTHERS)), draw(head, lines), note, draw_duels(merits, arms)]
+    head = ["table", "measure", REFERENCE, RIVAL, f"log-loss, {REFERENCE}", f"log-loss, {RIVAL}", "loss lower by"]
+    parts = [TOLD.format(seconds=seconds, tables=",".join(OTHERS)), draw(head, lines), NOTE, draw_duels(merits, arms)]
     return "\n\n".join(parts)
 
 
@@ -56,8 +61,9 @@ def _line(table: str, merits: dict[str, pd.DataFrame], gains: pd.Series) -> list
         shown = [_shown(abs(found[arm]), show) for arm in (REFERENCE, RIVAL)]
         losses = ["", ""]
         if metric == "balanced_accuracy":
-            losses = [_shown(-merits["log_loss"].loc[table].mean()[arm], "{:.4f}") for arm in (REFERENCE, RIVAL)]
-        gain = "" if not np.isfinite(gains[table]) else f"{gains[table]:+.1f} %"
+            losses = [_shown(abs(merits["log_loss"].loc[table].mean()[arm]), "{:.4f}") for arm in (REFERENCE, RIVAL)]
+        faultless = metric == "balanced_accuracy" and found[RIVAL] == 1.0
+        gain = f"{gains[table]:+.1f} %" if np.isfinite(gains[table]) and not faultless else ""
         return [table, metric.replace("_", " "), *shown, *losses, gain]
     return []
 

@@ -84,11 +84,13 @@ def test_the_other_tables_have_a_section_of_their_own() -> None:
     own += [
         {**line("anneal", 0, arm, loss), "status": "error" if arm == "poise" else "ok"} for arm, loss in pair.items()
     ]
+    own += [line("wdbc", 0, "poise", 0.1), line("wdbc", 0, "boosting", 0.0)]
     own += [line("splice", 0, "poise", 0.1), line("vehicle", 0, "poise", 0.1), line("yeast", 0, "poise", 0.3, 180.0)]
     found = others_section(own, 60.0)
     assert "| yeast | balanced accuracy | 90.0% | 80.0% | 0.1000 | 0.2000 | +50.0 % |" in found
+    assert "| wdbc | balanced accuracy | 90.0% | 100.0% | 0.1000 | 0.0000 |  |" in found
     assert "| anneal | balanced accuracy | failed | 80.0% | failed | 0.2000 | |" in found.replace("|  |", "| |")
-    assert "| boosting | 1 / 1 / 0 |" in found
+    assert "| boosting | 1 / 2 / 0 |" in found
     assert "vehicle" not in found
     assert "| splice" not in found
     assert others_section(own, 90.0) == ""
