@@ -92,8 +92,10 @@ def report(options: argparse.Namespace) -> None:
     from tables_report import draw_figures, write_report
 
     records = list(read_results(options.results).values())
-    others = others_section(list(read_results(OTHER_RESULTS).values()), options.seconds)
-    print(text := write_report(records, options.seconds, options.arms, others if options.results == RESULTS else ""))
+    others = ""
+    if options.results == RESULTS:
+        others = others_section(list(read_results(OTHER_RESULTS).values()), options.seconds)
+    print(text := write_report(records, options.seconds, options.arms, others))
     if options.page:
         PAGE.write_text(text + "\n", encoding="utf-8")
         for name, figure in draw_figures(records, options.seconds, options.arms).items():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tables_arms import REFERENCE
-from tables_data import OTHERS
+from tables_data import OTHERS, REGRESSION
 from tables_report import collect, draw, draw_duels, relative_gains
 
 __all__ = ["others_section"]
@@ -18,10 +18,10 @@ RIVAL = "boosting"
 TOLD = """\
 ## The other tables
 
-The twelve were looked at again and again while poise was made. These were not, but for single networks on some of
-them; one split, the same {seconds:g} seconds, against LightGBM. Four times as many bins on tables of many rows
-came after this run had shown electricity, where poise's log-loss was 0.193 without them: that table tells of
-nothing unseen any more.
+The twelve were looked at again and again while poise was made, these less often: changes were tried on some of
+them. One split, the same {seconds:g} seconds, against LightGBM. Four times as many bins on tables of many rows came
+after this run had shown electricity, where poise's log-loss was 0.193 without them: that table tells of nothing
+unseen any more.
 
 ```console
 python benchmarks/tables.py run --arms poise,boosting --splits 1 --results benchmarks/results/tables_others.jsonl \\
@@ -51,21 +51,17 @@ def others_section(records: Sequence[dict[str, Any]], seconds: float) -> str:
 
 def _line(table: str, merits: dict[str, pd.DataFrame], gains: pd.Series) -> list[str]:
     """Return a table's line, [] if an arm has not run on it."""
-    for metric, show in (("balanced_accuracy", "{:.1%}"), ("rmse", "{:.4g}")):
-        frame = merits[metric]
-        if frame.empty or table not in frame.index.get_level_values("table"):
-            continue
-        found = frame.loc[table].mean()
-        if found.isna().any():
-            return []
-        shown = [_shown(abs(found[arm]), show) for arm in (REFERENCE, RIVAL)]
-        losses = ["", ""]
-        if metric == "balanced_accuracy":
-            losses = [_shown(abs(merits["log_loss"].loc[table].mean()[arm]), "{:.4f}") for arm in (REFERENCE, RIVAL)]
-        faultless = metric == "balanced_accuracy" and found[RIVAL] == 1.0
-        gain = f"{gains[table]:+.1f} %" if np.isfinite(gains[table]) and not faultless else ""
-        return [table, metric.replace("_", " "), *shown, *losses, gain]
-    return []
+    metric, show = ("rmse", "{:.4g}") if table in REGRESSION else ("balanced_accuracy", "{:.1%}")
+    if merits[metric].empty or table not in merits[metric].index.get_level_values("table"):
+        return []
+    found, gain, losses = merits[metric].loc[table].mean(), gains.get(table, np.nan), ["", ""]
+    if found.isna().any():
+        return []
+    if metric == "balanced_accuracy":
+        losses = [_shown(abs(merits["log_loss"].loc[table].mean()[arm]), "{:.4f}") for arm in (REFERENCE, RIVAL)]
+        gain = np.nan if found[RIVAL] == 1.0 else gain
+    shown = [_shown(abs(found[arm]), show) for arm in (REFERENCE, RIVAL)]
+    return [table, metric.replace("_", " "), *shown, *losses, f"{gain:+.1f} %" if np.isfinite(gain) else ""]
 
 
 def _shown(value: float, form: str) -> str:

@@ -90,7 +90,7 @@ class Encoder:
         lacking = {name: bool(gone) for name, gone in zip(numeric, np.isnan(values).any(axis=0), strict=True)}
         empty = np.isnan(values).all(axis=0)
         kinds |= {name: "empty" for name, is_empty in zip(numeric, empty, strict=True) if is_empty}
-        self._refuse_empty([name for name, kind in kinds.items() if kind == "empty"], len(table), len(kinds))
+        self._tell_empty([name for name, kind in kinds.items() if kind == "empty"], len(table), len(kinds))
         self._refuse_missing(table)
         numeric = [name for name in numeric if kinds[name] == "numeric"]
         values = values[:, ~empty]
@@ -233,7 +233,7 @@ class Encoder:
             )
         return values
 
-    def _refuse_empty(self, names: list[str], rows: int, columns: int) -> None:
+    def _tell_empty(self, names: list[str], rows: int, columns: int) -> None:
         if not names:
             return
         also = f" So are all of {shown(names[1:])}." if len(names) > 1 else ""
