@@ -43,6 +43,8 @@ class NetworkDesign(ABC):
     """Whether retrained networks leave rows out, in turn, for a temperature that fits them."""
     networks: ClassVar[int] = 32
     """Networks of an ensemble at most, where there is time."""
+    search_share: ClassVar[float] = 0.7
+    """Of the time for search and retraining, what the search has."""
 
     described: ClassVar[str] = "the manifest describes"
     """What describes the networks of a saved model."""

@@ -25,7 +25,7 @@ from poise.study.result import Trial
 from poise.study.retraining import LEAST_RECIPES, Retraining
 from poise.study.search import Search
 from poise.study.space import Config, Space
-from poise.study.structure import Structures
+from poise.study.structure import Structures, Trainings
 from poise.study.workers import one_thread
 from poise.train.stack import Stack
 
@@ -40,11 +40,10 @@ _LOOK = 32  # configurations of a budget that is worth a look at structures
 
 @dataclass(frozen=True)
 class Settings:
-    """How a fit is run: `search_share` of the budget goes to the search, the rest to the retraining."""
+    """How a fit is run."""
 
     seed: int = 0
     jobs: int = 1
-    search_share: float = 0.7
     folds: int | None = None
     checkpoint: str | Path | None = None  # a folder to keep the course in; needs a budget in configurations
     tell: Callable[[str, float | None, float], None] = lambda message, best, share: None
@@ -99,7 +98,7 @@ def fit(
     one network to train. Raises: KeyboardInterrupt if nothing had been found, and at the second Ctrl-C; DataError if
     the rows are too few to divide; StudyError if every network diverged.
     """
-    rows = len(problem.rows)
+    rows, share = len(problem.rows), problem.design.search_share
     count = settings.folds or (3 if rows < 1_500 else 1)
     folds = make_folds(
         targets, task=problem.heads[problem.lead].task, count=count, seed=settings.seed, groups=groups, time=time
@@ -113,10 +112,10 @@ def fit(
     with one_thread():
         rate = measured_rate(problem, space.recipe, space.portfolio(0), folds, full) if timed else 0.0
     structures = Structures(problem, space, folds, full, settings.seed)
-    said, seconds = "", settings.search_share * clock.left()
+    said, looked, seconds = "", Trainings(), share * clock.left()
     if clock.budget.trials >= _LOOK and structures.affordable(rate, seconds, settings.jobs):
         settings.tell("looking at structures of the network", None, 0.0)
-        problem, said = structures.best(settings.jobs)
+        problem, said, looked = structures.best(settings.jobs)
         if said and timed:
             with one_thread():
                 rate = measured_rate(problem, space.recipe, space.portfolio(0), folds, full)
@@ -125,7 +124,7 @@ def fit(
     times = ON_A_GPU if timed and settings.device != "cpu" else 1
     lengths, widths = Lengths(full).plans, [times * width for width in ((16, 12, 8, 6) if count == 1 else (12, 8, 6))]
     for widest, plans in ((widths[0], lengths), *((width, lengths[-1:]) for width in widths)):
-        trainings = count * sum(plan.work(widest) for plan in plans) / full.steps / settings.search_share
+        trainings = count * sum(plan.work(widest) for plan in plans) / full.steps / share
         left = clock.left()
         plan = replace(plan_for(size, effort=effort, seconds=left, rate=rate, trainings=trainings), **how)
         if plan.steps >= full.steps * (1.0 if plans is lengths else _ENOUGH):
@@ -136,7 +135,7 @@ def fit(
     if settings.checkpoint is not None:
         facts = {"data": (problem.rows, folds), "network": (problem.heads, problem.plan, problem.design),
                  "recipe": space.recipe, "training": plan, "budget": clock.budget.trials, "seed": settings.seed,
-                 "search": (settings.search, settings.search_share, widest)}  # fmt: skip
+                 "search": (settings.search, share, widest)}  # fmt: skip
         kept = Checkpoint.open(settings.checkpoint, facts)
     # A budget in configurations must give the same result for any number of workers: how many brackets are out at a
     # time may not depend on them, so they are several narrower ones, which two to eight workers share.
@@ -148,14 +147,15 @@ def fit(
         search.lengths.only_full()
 
     def tell(message: str, best: float | None) -> None:
-        done = settings.search_share * len(search.trials) / clock.budget.trials
+        done = share * len(search.trials) / clock.budget.trials
         settings.tell(message, best, clock.spent() / clock.budget.seconds if timed else done)
 
     search.tell = tell
     search.on_trials = settings.on_trials
+    search.begin_with(looked)
     interrupted = False
     try:
-        search.run(clock, settings.search_share)
+        search.run(clock, share)
     except KeyboardInterrupt:
         interrupted = True
         if not search.candidates:
@@ -182,7 +182,7 @@ def fit(
         shares = library.shares(settings.seed, members=min(MEMBERS, max(LEAST_RECIPES, networks)))
         temperatures = library.temperatures(library.mean(shares))
     try:
-        settings.tell(f"retraining {len(shares)} recipes", candidates[0].score, settings.search_share)
+        settings.tell(f"retraining {len(shares)} recipes", candidates[0].score, share)
         retrained = retraining.run(shares)
     except KeyboardInterrupt:
         if interrupted:

@@ -71,9 +71,14 @@ class Lengths:
         self.tried, self.trying = self.tried or self.trying, False
         return plan
 
+    def from_full(self) -> None:
+        """Train at full length from the start; longer trainings are tried from there on."""
+        self.level = len(self.plans) - 1
+
     def only_full(self) -> None:
-        """Train at full length from the start."""
-        self.level, self.settled = len(self.plans) - 1, True
+        """Train at full length, and at no other."""
+        self.from_full()
+        self.settled = True
 
     def stretch(self) -> None:
         """Let the search go on to longer trainings than the full one."""

@@ -24,6 +24,7 @@ from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.sampler import Sampler
 from poise.study.space import Config, Space
+from poise.study.structure import Trainings
 from poise.study.workers import Crew, crew, first_done
 
 __all__ = ["METHODS", "SEARCH_HINT", "Search"]
@@ -81,6 +82,7 @@ class Search:
     ending: Ending = field(init=False)
     sampler: Sampler = field(init=False)
     _begun: int = 0  # configurations
+    _handed: int = 0  # of these, trained before the search
     _known: dict[int, tuple[Config, int]] = field(default_factory=dict)  # number -> configuration, identity of its seed
 
     def __post_init__(self) -> None:
@@ -88,6 +90,19 @@ class Search:
         self.lengths = Lengths(self.plan, next_try=self.brackets)
         self.ending = Ending(self.problem, self.seed)
         self.sampler = Sampler(self.space, self.seed)
+
+    def begin_with(self, looked: Trainings) -> None:
+        """Take over the networks of a look at structures: the first configurations, which are not trained again.
+
+        If the longest training suited them, the search begins with that length.
+        """
+        self._handed = self._begun = len(looked.trials)
+        configs = self.sampler.propose(0, self._handed, self.space.portfolio(0))
+        self._known = {config.number: (config, config.number) for config in configs}
+        self.seconds += looked.seconds
+        self._take(looked.trials, looked.candidates)
+        if looked.longest:
+            self.lengths.from_full()
 
     def run(self, clock: Clock, share: float) -> None:
         """Train brackets, several at a time, until `share` of the time, or all trials, are spent.
@@ -124,11 +139,11 @@ class Search:
 
     def _next(self, clock: Clock, part: float, halt: Halt, workers: Crew) -> _Bracket | None:
         """Begin a bracket, unless there is no time for it, or nothing more to be had."""
-        lengths, left, number = self.lengths, clock.left(part), self._begun
+        lengths, left, number, opening = self.lengths, clock.left(part), self._begun, not self.lengths.brackets
         if lengths.beyond and self._expected(lengths.plan_of_next) > left:
             lengths.settle()
-        expected = self._expected(lengths.plan_of_next) if self.trials else 0.0
-        if halt.asked() or (self.trials and (left <= 0.5 * expected or self.ending.reached)):
+        expected = 0.0 if opening else self._expected(lengths.plan_of_next)
+        if halt.asked() or (not opening and (left <= 0.5 * expected or self.ending.reached)):
             return None
         # The first of a search in time are narrow: what it begins with, and an ensemble of it, is soon there.
         share = min(1.0, left / expected) if expected else 0.5 if math.isfinite(clock.budget.seconds) else 1.0
@@ -138,8 +153,8 @@ class Search:
             return None
         longer, again = lengths.trying, self._again(lengths.plan_of_next, width)[:room]
         plan, start = lengths.begin(), [self._known[twin.config.number][0] for twin in again]
-        if not self.trials:  # the portfolio's are dealt to the brackets that nothing was learned for
-            start = self.space.portfolio(0)[number // width :: self.brackets][:room]
+        if opening:  # the portfolio's are dealt to the brackets that nothing was learned for
+            start = self.space.portfolio(0)[self._handed + (number - self._handed) // width :: self.brackets][:room]
         configs = self.sampler.propose(number, room, start)
         identities = [self._known[twin.config.number][1] for twin in again] + [c.number for c in configs[len(again) :]]
         self._known |= {c.number: (c, own) for c, own in zip(configs, identities, strict=True)}
@@ -156,15 +171,18 @@ class Search:
         """Take in what became of a bracket; `ends` is whether the search may end by it."""
         trials, candidates = done.outcome.result()
         self.seconds += time.monotonic() - done.began
-        self.sampler.tell(trials)
-        self.trials += trials
-        self.candidates = sorted([*self.candidates, *candidates], key=lambda one: one.score)[:KEPT]
-        self.on_trials(trials)
+        self._take(trials, candidates)
         self.lengths.close(None if done.again is None else self._gain(done.first, done.again, candidates))
         if ends and not (self.lengths.trying or self.lengths.tried) and self.lengths.brackets % self.brackets == 0:
             self.ending.close(self.candidates)
             if self.ending.reached and self.lengths.dare():
                 self.ending.said = ""
+
+    def _take(self, trials: Sequence[Trial], candidates: Sequence[Candidate]) -> None:
+        self.sampler.tell(trials)
+        self.trials += trials
+        self.candidates = sorted([*self.candidates, *candidates], key=lambda one: one.score)[:KEPT]
+        self.on_trials(list(trials))
 
     def _expected(self, plan: Plan) -> float:
         """Return the seconds that one of the widest brackets is expected to take a worker."""

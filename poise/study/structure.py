@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from dataclasses import dataclass
 
 import torch
 
-from poise.study.bracket import bracket
+from poise.study.bracket import Candidate, bracket
 from poise.study.cohort import Plan
 from poise.study.design import NetworkDesign
 from poise.study.ensemble import Library
 from poise.study.folds import Folds
 from poise.study.lengths import Lengths
 from poise.study.problem import Problem
+from poise.study.result import Trial
 from poise.study.space import Space
 from poise.study.workers import run_all
 
-__all__ = ["Structures"]
+__all__ = ["Structures", "Trainings"]
 
 LOOKED_AT = 3
 """Configurations that are trained with each structure: the first of those that a search begins with."""
@@ -28,6 +30,19 @@ CLEAR = 2.0
 
 MOST = 0.2
 """Of the search's time, what a look may take."""
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What a look trained of one structure, at the length that suited it better, in `seconds`.
+
+    `longest` is whether that was the longest length.
+    """
+
+    trials: tuple[Trial, ...] = ()
+    candidates: tuple[Candidate, ...] = ()  # none, if all diverged
+    seconds: float = 0.0
+    longest: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,33 +79,37 @@ class Structures:
         plans = Lengths(self.plan).plans
         return [dataclasses.replace(plan, rungs=()) for plan in dict.fromkeys((plans[0], plans[-1]))]
 
-    def best(self, jobs: int) -> tuple[Problem, str]:
-        """Return the problem with the structure that fits it best, and what to say of it ("" for the design's own)."""
+    def best(self, jobs: int) -> tuple[Problem, str, Trainings]:
+        """Return the problem with the structure that fits it best, what to say of it, and what was trained of it.
+
+        There is nothing ("") to say of the design's own structure.
+        """
         problems = [self.problem, *(dataclasses.replace(self.problem, design=one) for one in self.alternatives())]
-        tasks = [(self, one) for one in problems]
-        found = run_all(_looked_at, tasks, jobs)
-        own = found[0]
-        if own is None:
-            return self.problem, ""
-        best, chosen = 0.0, 0
-        for place, other in enumerate(found):
-            if place and other is not None and len(other) == len(own):
+        found = run_all(_looked_at, [(self, one) for one in problems], jobs)
+        libraries = [Library(self.problem, one.candidates) if one.candidates else None for one in found]
+        own, best, chosen = libraries[0], 0.0, 0
+        for place, other in enumerate(libraries):
+            if place and own is not None and other is not None and len(other) == len(own):
                 gain, noise = own.gain(own.answers.mean(0), other.answers.mean(0), self.seed)
                 if gain > max(best, CLEAR * noise):
                     best, chosen = gain, place
-        if not chosen:
-            return self.problem, ""
         design = problems[chosen].design
-        return problems[chosen], f"{design.told} On held-out rows, this gained {best:.2g} in loss."
+        said = f"{design.told} On held-out rows, this gained {best:.2g} in loss." if chosen else ""
+        return problems[chosen], said, found[chosen]
 
 
-def _looked_at(structures: Structures, problem: Problem) -> Library | None:
-    """Return the networks of one structure after the training that suits them better; None if all diverged."""
-    configs, found = structures.space.portfolio(0)[:LOOKED_AT], []
-    for plan in structures.plans():
-        candidates = bracket(problem, structures.space, configs, structures.folds, plan, structures.seed)[1]
-        if candidates:
-            library = Library(structures.problem, candidates)
-            loss = library.loss(library.answers.mean(0)[None], torch.arange(len(library)))
-            found.append((float(loss[0]), library))
-    return min(found, key=lambda one: one[0])[1] if found else None
+def _looked_at(structures: Structures, problem: Problem) -> Trainings:
+    """Return what became of one structure by the training that suits it better."""
+    configs, plans = structures.space.portfolio(0)[:LOOKED_AT], structures.plans()
+    found, least = Trainings(), math.inf
+    for plan in plans:
+        began = time.monotonic()
+        trials, candidates = bracket(problem, structures.space, configs, structures.folds, plan, structures.seed)
+        if not candidates:
+            continue
+        library = Library(structures.problem, candidates)
+        loss = float(library.loss(library.answers.mean(0)[None], torch.arange(len(library)))[0])
+        if loss < least:
+            seconds, longest = time.monotonic() - began, plan is plans[-1]
+            found, least = Trainings(tuple(trials), tuple(candidates), seconds, longest), loss
+    return found

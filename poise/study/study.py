@@ -48,8 +48,8 @@ from poise.study.workers import default_jobs
 
 __all__ = ["Study"]
 
-# Shares of the budget at which each phase ends; what is left after the ablation is for baselines and the report.
-_SEARCH, _FIT, _ABLATION = 0.42, 0.58, 0.88
+# Shares of the budget at which the retraining and the ablation end; what is left is for baselines and the report.
+_FIT, _ABLATION = 0.58, 0.88
 _LATEST = 0.95  # an ablation that takes longer than planned ends here, all arms at one step
 
 
@@ -190,7 +190,6 @@ class Study:
         settings = Settings(
             self.seed,
             self.jobs,
-            _SEARCH / _FIT,
             tell=lambda message, best, share: self._tell(message, best, share * _FIT),
             on_trials=lambda trials: record.add(trials) if record is not None else None,
             on_plan=self._warn_of_few_epochs,

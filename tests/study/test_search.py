@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from poise.study.bracket import Candidate
+from poise.study.bracket import Candidate, bracket
 from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Plan
 from poise.study.ending import Ending
@@ -19,6 +19,7 @@ from poise.study.prepare import Prepared
 from poise.study.result import Trial
 from poise.study.search import METHODS, Search
 from poise.study.space import Config, Space
+from poise.study.structure import Trainings
 
 Outcome = tuple[list[Trial], list[Candidate]]
 SPACE = Space(["dropout", "decay", "patience", "l1"])
@@ -161,6 +162,28 @@ def test_a_search_that_gains_nothing_ends_before_its_time_and_says_why(
     assert search.ending.reached
     assert "within the noise" in search.ending.said
     assert len(search.trials) <= 6 * 4
+
+
+@pytest.mark.parametrize(("longest", "steps"), [(False, [24, 48]), (True, [96, 96])])
+def test_what_was_trained_before_are_the_first_configurations_and_tells_the_length_to_begin_with(
+    longest: bool, steps: list[int], ready: Prepared, folds: Folds
+) -> None:
+    starts = SPACE.portfolio(0)
+    plan = replace(LONG if longest else LONG.cut(0.25), rungs=())
+    trials, candidates = bracket(ready.problem, SPACE, starts[:2], folds, plan, 0)
+    told: list[Trial] = []
+    search = Search(ready.problem, SPACE, folds, LONG, 0, widest=4, on_trials=told.extend)
+    search.begin_with(Trainings(tuple(trials), tuple(candidates), 3.0, longest))
+    assert told == trials
+    assert search.rate() == 3.0 / (len(folds) * sum(trial.steps for trial in trials))
+    search.run(Clock(parse_budget("10trials")), 0.7)
+    assert [trial.number for trial in told[:2]] == [0, 1]
+    assert sorted(trial.number for trial in search.trials) == list(range(10))
+    assert [max(trial.steps for trial in search.trials[at : at + 4]) for at in (2, 6)] == steps
+    dials = {trial.number: trial.dials for trial in search.trials}
+    assert [dials[number] for number in (2, 3)] == [one.dials | {"lr": one.lr} for one in starts[2:4]]
+    assert {one.config.number for one in search.candidates} >= {0, 1}  # an ensemble may be of them
+    assert len(search.sampler.history()) == 10  # and the sampler has learned of them
 
 
 def test_a_method_that_inherits_spends_its_trials_exactly_too(ready: Prepared, folds: Folds) -> None:

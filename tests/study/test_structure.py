@@ -19,7 +19,7 @@ from poise.study.prepare import Prepared
 from poise.study.problem import Problem
 from poise.study.result import Trial
 from poise.study.space import Config, Space
-from poise.study.structure import Structures
+from poise.study.structure import LOOKED_AT, Structures, Trainings
 from poise.study.table_network import MANY, Design
 from tests.study.conftest import made_ready
 
@@ -100,12 +100,19 @@ def test_bins_that_are_told_are_the_bins() -> None:
 
 
 def test_a_target_that_waves_faster_than_the_bins_gets_finer_ones(waves: Prepared) -> None:
-    problem, said = looked(waves).best(jobs=1)
+    problem, said, found = looked(waves).best(jobs=1)
     assert problem.design == dataclasses.replace(waves.problem.design, embedding="piecewise", bins=32)
     assert said.startswith("Numbers enter the network through 32 bins a column. On held-out rows")
-    # What the look found holds for the whole training, with other seeds.
-    configs = SPACE.portfolio(0)[:3]
+    # What it trained of that structure is what a bracket of the search would have trained.
+    configs = SPACE.portfolio(0)[:LOOKED_AT]
     folds = make_folds(waves.strata, task="regression", count=1, seed=0)
+    plan = dataclasses.replace(PLAN if found.longest else PLAN.cut(0.25), rungs=())
+    trials, candidates = bracket(problem, SPACE, configs, folds, plan, 0)
+    assert list(found.trials) == trials
+    assert [one.outputs.nan_to_num().tolist() for one in found.candidates] == [
+        one.outputs.nan_to_num().tolist() for one in candidates
+    ]
+    # What the look found holds for the whole training, with other seeds.
     losses = []
     for one in (waves.problem, problem):
         library = Library(one, bracket(one, SPACE, configs, folds, dataclasses.replace(PLAN, rungs=()), 7)[1])
@@ -131,9 +138,13 @@ def test_a_structure_counts_by_the_length_that_suits_it(
         return [], [Candidate(config, error, outputs, plan.steps, plan) for config in configs]
 
     monkeypatch.setattr("poise.study.structure.bracket", trained)
-    problem, said = looked(waves).best(jobs=1)
+    problem, said, found = looked(waves).best(jobs=1)
     assert (problem is waves.problem) is not changed
     assert bool(said) is changed
+    assert len(found.candidates) == LOOKED_AT
+    if not changed:
+        assert found.longest is (own[1] < own[0])
+        assert {one.plan.steps for one in found.candidates} == {PLAN.steps if found.longest else PLAN.steps // 4}
     if changed:
         assert problem.design == dataclasses.replace(waves.problem.design, embedding="none")
 
@@ -141,7 +152,7 @@ def test_a_structure_counts_by_the_length_that_suits_it(
 def test_where_nothing_can_be_learned_the_design_stays() -> None:
     draw = np.random.default_rng(0)
     ready = shaped(draw.normal(size=400), draw.uniform(size=400))
-    problem, said = looked(ready).best(jobs=1)
+    problem, said, _ = looked(ready).best(jobs=1)
     assert problem is ready.problem
     assert said == ""
 
@@ -149,7 +160,7 @@ def test_where_nothing_can_be_learned_the_design_stays() -> None:
 def test_the_choice_does_not_depend_on_the_workers(waves: Prepared) -> None:
     short = Plan(80, 32, 10)
     one, two = (looked(waves, short).best(jobs) for jobs in (1, 2))
-    assert (one[0].design, one[1]) == (two[0].design, two[1])
+    assert (one[0].design, one[1], one[2].trials) == (two[0].design, two[1], two[2].trials)
 
 
 def test_a_look_must_be_worth_its_time(waves: Prepared) -> None:
@@ -169,13 +180,34 @@ def test_a_fit_looks_where_its_budget_is_worth_it(
     waves: Prepared, monkeypatch: pytest.MonkeyPatch, trials: int, looks: bool
 ) -> None:
     other = dataclasses.replace(waves.problem, design=Design(width=24, depth=2, embedding="none"))
-    monkeypatch.setattr(Structures, "best", lambda self, jobs: (other, "Said."))
+    monkeypatch.setattr(Structures, "best", lambda self, jobs: (other, "Said.", Trainings()))
     found = fit(waves.problem, waves.strata, SPACE, Clock(parse_budget(f"{trials}trials")), Settings())
     settled = dataclasses.replace(waves.problem.design, numeric_size=16)
     assert found.problem.design == (other.design if looks else settled)
     assert found.structure == ("Said." if looks else "")
     # The networks are of the structure: 2 numbers in, or 2 x (1 + 16) features.
     assert found.stack.weights["blocks.0.0.weight"].shape[1:] == (24, 2 if looks else 34)
+
+
+@pytest.mark.usefixtures("short")
+def test_what_a_look_trained_is_not_trained_again(waves: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Trainings] = []
+    best = Structures.best
+
+    def kept(self: Structures, jobs: int) -> tuple[Problem, str, Trainings]:
+        found = best(self, jobs)
+        made.append(found[2])
+        return found
+
+    monkeypatch.setattr(Structures, "best", kept)
+    told: list[Trial] = []
+    found = fit(waves.problem, waves.strata, SPACE, Clock(parse_budget("32trials")), Settings(on_trials=told.extend))
+    assert sorted(trial.number for trial in found.trials) == list(range(32))
+    assert told == found.trials
+    assert found.trials[:LOOKED_AT] == list(made[0].trials)
+    starts = [config.dials | {"lr": config.lr} for config in SPACE.portfolio(0)]
+    assert all(starts.count(trial.dials) == 1 for trial in found.trials[:LOOKED_AT])
+    assert [sum(trial.dials == start for trial in found.trials) for start in starts] == [1] * len(starts)
 
 
 def test_a_gain_is_the_mean_over_parts_and_its_noise_their_standard_error(numbers: Prepared) -> None:
