@@ -87,7 +87,8 @@ helped some and hurt others, the last had a higher loss after 16 seconds on five
 Beginning with half of the full training instead of a quarter was tried: on eleven tables (one run each) the ensemble's
 validation loss was 1.7 % lower on the mean after 5 seconds, 0.6 after 10, 0.4 after 40. In studies of 60 seconds on the
 twelve tables of [tables.md](tables.md) nothing was gained by it (median -0.1 %), and on vehicle the test loss was 9 and
-2 % higher and 1 % lower in three pairs of runs. So a search begins with a quarter.
+2 % higher and 1 % lower in three pairs of runs. So a search begins with a quarter, unless a study's look has trained
+configurations for both and seen that the whole is better.
 
 Letting the sampler learn from the best tenth of all trials rather than of the best and latest 64 was tried in seven
 runs on four tables, and changed nothing beyond noise. Both ways train the same network. As studies do with a budget
@@ -109,9 +110,10 @@ the schedule; the recipe and the ablation show the dials of the kept step.
 PIECES = (
     ("rungs", "bracket", "after an eighth, a quarter and half of the full training, the better half of a bracket goes "
      "on; who has run out of patience, or is dropped, is cut out of the population"),
-    ("lengths", "lengths", "the first brackets train for a quarter; then one trains twice as long, with four of all "
-     "ranks again under the same seeds: where the mean of their answers improves, those that follow train longer too, "
-     "up to four times the full training if there is time; else it is tried again after twice as many brackets"),
+    ("lengths", "lengths", "the first brackets train for a quarter, or in full where a look at structures has seen "
+     "that this is better; then one trains twice as long, with four of all ranks again under the same seeds: where the "
+     "mean of their answers improves, those that follow train longer too, up to four times the full training if there "
+     "is time; else it is tried again after twice as many brackets"),
     (
         "score",
         "look",

@@ -43,8 +43,9 @@ class NetworkDesign(ABC):
     """Whether retrained networks leave rows out, in turn, for a temperature that fits them."""
     networks: ClassVar[int] = 32
     """Networks of an ensemble at most, where there is time."""
-    search_share: ClassVar[float] = 0.7
-    """Of the time for search and retraining, what the search has."""
+    search_shares: ClassVar[tuple[float, float]] = (0.7, 0.7)
+    """Of the time for search and retraining, what the search has at least, and what it has where the rest is enough to
+    train all networks for as long as might be best."""
 
     described: ClassVar[str] = "the manifest describes"
     """What describes the networks of a saved model."""

@@ -22,7 +22,7 @@ from poise.study.folds import Folds, make_folds
 from poise.study.lengths import Lengths
 from poise.study.problem import Problem
 from poise.study.result import Trial
-from poise.study.retraining import LEAST_RECIPES, Retraining
+from poise.study.retraining import LEAST_RECIPES, LONGER, Retraining
 from poise.study.search import Search
 from poise.study.space import Config, Space
 from poise.study.structure import Structures, Trainings
@@ -98,7 +98,7 @@ def fit(
     one network to train. Raises: KeyboardInterrupt if nothing had been found, and at the second Ctrl-C; DataError if
     the rows are too few to divide; StudyError if every network diverged.
     """
-    rows, share = len(problem.rows), problem.design.search_share
+    rows, (share, most) = len(problem.rows), problem.design.search_shares
     count = settings.folds or (3 if rows < 1_500 else 1)
     folds = make_folds(
         targets, task=problem.heads[problem.lead].task, count=count, seed=settings.seed, groups=groups, time=time
@@ -147,15 +147,16 @@ def fit(
         search.lengths.only_full()
 
     def tell(message: str, best: float | None) -> None:
-        done = share * len(search.trials) / clock.budget.trials
+        done = most * len(search.trials) / clock.budget.trials
         settings.tell(message, best, clock.spent() / clock.budget.seconds if timed else done)
 
     search.tell = tell
     search.on_trials = settings.on_trials
+    search.least, search.after = share, problem.design.networks * max(LONGER)
     search.begin_with(looked)
     interrupted = False
     try:
-        search.run(clock, share)
+        search.run(clock, most)
     except KeyboardInterrupt:
         interrupted = True
         if not search.candidates:
@@ -182,7 +183,7 @@ def fit(
         shares = library.shares(settings.seed, members=min(MEMBERS, max(LEAST_RECIPES, networks)))
         temperatures = library.temperatures(library.mean(shares))
     try:
-        settings.tell(f"retraining {len(shares)} recipes", candidates[0].score, share)
+        settings.tell(f"retraining {len(shares)} recipes", candidates[0].score, most)
         retrained = retraining.run(shares)
     except KeyboardInterrupt:
         if interrupted:

@@ -26,7 +26,7 @@ from poise.study.space import Space
 from poise.study.workers import run_all
 from poise.train.stack import Stack, join_stacks
 
-__all__ = ["LEAST_RECIPES", "Retrained", "Retraining"]
+__all__ = ["LEAST_RECIPES", "LONGER", "Retrained", "Retraining"]
 
 NETWORKS = 16
 """Networks of an ensemble where time does not count. Of 32 good ones, 8 keep most of the gain, TabM's authors find."""

@@ -15,7 +15,7 @@ from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
 from poise.study.cohort import Plan
 from poise.study.ending import Ending
-from poise.study.ensemble import Library
+from poise.study.ensemble import MEMBERS, Library
 from poise.study.evolution import evolve
 from poise.study.folds import Folds
 from poise.study.halt import Halt, halt_at_ctrl_c
@@ -71,6 +71,8 @@ class Search:
     brackets: int = 0  # in training at a time; 0: one a worker
     method: str = "halving"
     early: bool = True  # a search in time ends before it where `ending` says so
+    least: float = 1.0  # share of the time that it has whatever comes after it
+    after: int = 0  # trainings that come after it, each as long as its best candidates were worth training
     tell: Callable[[str, float | None], None] = lambda message, best: None
     on_trials: Callable[[list[Trial]], None] = lambda trials: None
     checkpoint: Checkpoint | None = None
@@ -107,9 +109,10 @@ class Search:
     def run(self, clock: Clock, share: float) -> None:
         """Train brackets, several at a time, until `share` of the time, or all trials, are spent.
 
-        At least one is trained. One that would end too late is made narrower, or left out if little time is left. Each
-        is proposed when another one is done: of a budget in time the first that is, else the oldest, so that results
-        do not depend on how long workers take.
+        It ends before, at `least` of the time, where what comes after it needs the rest. At least one bracket is
+        trained. One that would end too late is made narrower, or left out if little time is left. Each is proposed
+        when another one is done: of a budget in time the first that is, else the oldest, so that results do not depend
+        on how long workers take.
 
         Raises: KeyboardInterrupt after Ctrl-C, once what was training has been evaluated and kept.
         """
@@ -139,7 +142,7 @@ class Search:
 
     def _next(self, clock: Clock, part: float, halt: Halt, workers: Crew) -> _Bracket | None:
         """Begin a bracket, unless there is no time for it, or nothing more to be had."""
-        lengths, left, number, opening = self.lengths, clock.left(part), self._begun, not self.lengths.brackets
+        lengths, left, number, opening = self.lengths, self._left(clock, part), self._begun, not self.lengths.brackets
         if lengths.beyond and self._expected(lengths.plan_of_next) > left:
             lengths.settle()
         expected = 0.0 if opening else self._expected(lengths.plan_of_next)
@@ -166,6 +169,12 @@ class Search:
         how = (self.folds, plan, self.seed, end, self.checkpoint, self.watcher, identities)
         outcome = workers.begin(METHODS[self.method], self.problem, self.space, configs, *how)
         return _Bracket(number, outcome, began, again if longer else None)
+
+    def _left(self, clock: Clock, share: float) -> float:
+        """Return the seconds of a share of the time that are left, without those that what comes after needs."""
+        steps = [one.best_step for one in self.candidates[:MEMBERS]]
+        needed = self.after * self.rate() * sum(steps) / max(1, len(steps)) / self.jobs
+        return max(clock.left(min(self.least, share)), min(clock.left(share), clock.left() - needed))
 
     def _learn(self, done: _Bracket, *, ends: bool) -> None:
         """Take in what became of a bracket; `ends` is whether the search may end by it."""

@@ -56,7 +56,7 @@ class Design(NetworkDesign):
     # Of six tables, 60 networks for 30 lost 0.3 % less on the mean, and on each of the six.
     networks: ClassVar[int] = 64
     # What regularizes is seen soon; longer trainings, and pilots that tell of them, take time that pays.
-    search_share: ClassVar[float] = 0.45
+    search_shares: ClassVar[tuple[float, float]] = (0.45, 0.7)
 
     @property
     def choices(self) -> Choices:

@@ -151,6 +151,25 @@ def test_a_longer_training_is_judged_by_the_mean_answer(ready: Prepared, folds: 
     assert search._gain(20, [], apart) == search._gain(50, alike, apart) == 0
 
 
+@pytest.mark.parametrize(("step", "left"), [(10, 70.0), (40, 60.0), (50, 50.0), (60, 45.0)])
+def test_what_comes_after_a_search_has_the_time_that_it_needs(
+    step: int, left: float, ready: Prepared, folds: Folds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "spent", lambda self: 0.0)
+    search = Search(ready.problem, SPACE, folds, LONG, 0, jobs=2, least=0.45, after=20)
+    clock, config = Clock(parse_budget("100s")), SPACE.portfolio(0)[0]
+    assert search._left(clock, 0.7) == 70.0  # nothing is known of what would be trained
+    search.trials.append(Trial(0, {}, 0, 50, 0.1, 0.1, "finished"))
+    search.seconds = len(folds) * 50 * 0.1  # a step takes 0.1 s: the twenty trainings take one second a step
+    # The twelve best count.
+    steps = [step - 5, step + 5] * 6 + [1_000] * 20
+    search.candidates = [Candidate(config, float(n), torch.zeros(1), own, LONG) for n, own in enumerate(steps)]
+    assert search._left(clock, 0.7) == pytest.approx(left)
+    assert search._left(clock, 0.3) == pytest.approx(30.0)
+    assert replace(search, after=0)._left(clock, 0.7) == 70.0
+    assert search._left(Clock(parse_budget("50trials")), 0.7) == float("inf")
+
+
 def test_a_search_that_gains_nothing_ends_before_its_time_and_says_why(
     ready: Prepared, folds: Folds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
