@@ -5,6 +5,9 @@ import re
 import repository
 from poise.core.regularizer import EVERY_STAGE
 from poise.study import study
+from poise.study.design import NetworkDesign
+from poise.study.retraining import LONGER
+from poise.study.table_network import Design
 
 PAGE = repository.ROOT / "docs" / "map.md"
 
@@ -38,5 +41,10 @@ def test_every_folder_of_the_package_is_listed() -> None:
 
 def test_the_phases_end_where_the_study_ends_them() -> None:
     shares = re.findall(r"^\| `\w+` \| (\d+) % \|", section("Study"), flags=re.MULTILINE)
-    ends = [study._SEARCH, study._FIT, study._ABLATION]
+    least, most = Design.search_shares
+    assert most == NetworkDesign.search_shares[1]
+    ends = [study._FIT * most, study._FIT, study._ABLATION]
     assert [int(share) for share in shares] == [round(100 * end) for end in ends]
+    assert f"from {100 * study._FIT * least:.0f} % on, of a table" in section("Study")
+    assert max(LONGER) == 4
+    assert f"for {Design.networks} networks, four times the steps" in section("Study")
