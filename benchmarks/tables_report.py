@@ -89,8 +89,9 @@ def write_report(
         "processor time went to others meanwhile. Old lines of poise's arms lack their workers' time. "
         "From revision d717a24 on poise multiplies in bfloat16 where the processor has it, as on this one; from "
         "7928278 on each number has a layer of its own behind its bins, from 38810dd on a search does not wait for its "
-        "slowest worker, from 3c0193b on networks are handed on with the batch statistics of all their rows, and from "
-        "42ccc5f on a look tries finer bins on 6,000 rows or more: older cells of its three arms lack what came after.",
+        "slowest worker, from 3c0193b on networks are handed on with the batch statistics of all their rows, from "
+        "42ccc5f on a look tries finer bins on 6,000 rows or more, and from ee43da8 on a search leaves the retraining "
+        "more time: older cells of its three arms lack what came after.",
         "## Times, means over cells",
         draw_times(chosen, columns),
     ]
