@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from poise.core.errors import ArgumentError, shown
 from poise.study.choices import Choices
 
-__all__ = ["DataEncoder", "NetworkDesign"]
+__all__ = ["SEARCH", "DataEncoder", "NetworkDesign"]
+
+SEARCH = 0.7
+"""Of the time for search and retraining, what the search has."""
 
 
 class DataEncoder(Protocol):
@@ -43,9 +46,6 @@ class NetworkDesign(ABC):
     """Whether retrained networks leave rows out, in turn, for a temperature that fits them."""
     networks: ClassVar[int] = 32
     """Networks of an ensemble at most, where there is time."""
-    search_shares: ClassVar[tuple[float, float]] = (0.7, 0.7)
-    """Of the time for search and retraining, what the search has at least, and what it has where the rest is enough to
-    train all networks for as long as might be best."""
 
     described: ClassVar[str] = "the manifest describes"
     """What describes the networks of a saved model."""
@@ -75,6 +75,12 @@ class NetworkDesign(ABC):
     def effort(self, rows: int) -> tuple[int, int] | None:
         """Return the rows of a step and the epochs of a full training on `rows`; None for what is usual of tables."""
         return None
+
+    def search_share(self, rows: int) -> float:
+        """Return what share of the time for search and retraining a search on `rows` has where the retraining can use
+        the rest: to train all networks for as long as may be best. Where it cannot, the search has `SEARCH`.
+        """
+        return SEARCH
 
     def edges(self, plan: Any, inputs: Tensor) -> Tensor | None:
         """Return what the networks take from the training inputs beyond the plan, saved with the model; or None."""

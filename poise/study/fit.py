@@ -17,6 +17,7 @@ from poise.study.bracket import Candidate, Watcher
 from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
 from poise.study.cohort import TIMED_PRODUCTS, Plan, measured_rate, plan_for
+from poise.study.design import SEARCH
 from poise.study.ensemble import LARGEST, MEMBERS, Library
 from poise.study.folds import Folds, make_folds
 from poise.study.lengths import Lengths
@@ -98,7 +99,8 @@ def fit(
     one network to train. Raises: KeyboardInterrupt if nothing had been found, and at the second Ctrl-C; DataError if
     the rows are too few to divide; StudyError if every network diverged.
     """
-    rows, (share, most) = len(problem.rows), problem.design.search_shares
+    rows = len(problem.rows)
+    share = problem.design.search_share(rows)
     count = settings.folds or (3 if rows < 1_500 else 1)
     folds = make_folds(
         targets, task=problem.heads[problem.lead].task, count=count, seed=settings.seed, groups=groups, time=time
@@ -147,16 +149,18 @@ def fit(
         search.lengths.only_full()
 
     def tell(message: str, best: float | None) -> None:
-        done = most * len(search.trials) / clock.budget.trials
+        done = SEARCH * len(search.trials) / clock.budget.trials
         settings.tell(message, best, clock.spent() / clock.budget.seconds if timed else done)
 
     search.tell = tell
     search.on_trials = settings.on_trials
     search.least, search.after = share, problem.design.networks * max(LONGER)
-    search.begin_with(looked)
+    if share < SEARCH:
+        # On fewer rows, studies of a minute lost no less by it.
+        search.begin_with(looked)
     interrupted = False
     try:
-        search.run(clock, most)
+        search.run(clock, SEARCH)
     except KeyboardInterrupt:
         interrupted = True
         if not search.candidates:
@@ -183,7 +187,7 @@ def fit(
         shares = library.shares(settings.seed, members=min(MEMBERS, max(LEAST_RECIPES, networks)))
         temperatures = library.temperatures(library.mean(shares))
     try:
-        settings.tell(f"retraining {len(shares)} recipes", candidates[0].score, most)
+        settings.tell(f"retraining {len(shares)} recipes", candidates[0].score, SEARCH)
         retrained = retraining.run(shares)
     except KeyboardInterrupt:
         if interrupted:

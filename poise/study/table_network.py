@@ -29,6 +29,9 @@ people 2.3 % more, so a look must tell."""
 MANY = 6_000
 """Rows from which on there are as many."""
 
+LEAST = 0.45
+"""Of the time for search and retraining, what a search on that many rows has in any case."""
+
 UNITS, MOST_COLUMNS = 16, 32
 """Features of each numeric column behind its bins, where there are no more columns than that: on four tables of 35 to
 57 columns they gained nothing on the mean, for up to twice the time."""
@@ -55,8 +58,6 @@ class Design(NetworkDesign):
     bagged: ClassVar[bool] = True
     # Of six tables, 60 networks for 30 lost 0.3 % less on the mean, and on each of the six.
     networks: ClassVar[int] = 64
-    # What regularizes is seen soon; longer trainings, and pilots that tell of them, take time that pays.
-    search_shares: ClassVar[tuple[float, float]] = (0.45, 0.7)
 
     @property
     def choices(self) -> Choices:
@@ -92,6 +93,10 @@ class Design(NetworkDesign):
             return None
         bins = _usual_bins(len(numeric), len(inputs)) if self.bins is None else self.bins
         return quantile_edges(inputs.numpy(), numeric, bins)
+
+    def search_share(self, rows: int) -> float:
+        """Return a smaller share of many rows: what regularizes is seen soon, and longer trainings pay there."""
+        return LEAST if rows >= MANY else super().search_share(rows)
 
     def settled(self, plan: ColumnPlan, rows: int) -> Design:
         """Return the design with a layer for each numeric column, if nothing else was told."""

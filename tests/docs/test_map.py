@@ -5,9 +5,9 @@ import re
 import repository
 from poise.core.regularizer import EVERY_STAGE
 from poise.study import study
-from poise.study.design import NetworkDesign
+from poise.study.design import SEARCH
 from poise.study.retraining import LONGER
-from poise.study.table_network import Design
+from poise.study.table_network import MANY, Design
 
 PAGE = repository.ROOT / "docs" / "map.md"
 
@@ -41,10 +41,9 @@ def test_every_folder_of_the_package_is_listed() -> None:
 
 def test_the_phases_end_where_the_study_ends_them() -> None:
     shares = re.findall(r"^\| `\w+` \| (\d+) % \|", section("Study"), flags=re.MULTILINE)
-    least, most = Design.search_shares
-    assert most == NetworkDesign.search_shares[1]
-    ends = [study._FIT * most, study._FIT, study._ABLATION]
+    least = Design().search_share(MANY)
+    ends = [study._FIT * SEARCH, study._FIT, study._ABLATION]
     assert [int(share) for share in shares] == [round(100 * end) for end in ends]
-    assert f"from {100 * study._FIT * least:.0f} % on, of a table" in section("Study")
+    assert f"from {100 * study._FIT * least:.0f} % on, of a table of {MANY:,} rows or more," in section("Study")
     assert max(LONGER) == 4
     assert f"for {Design.networks} networks, four times the steps" in section("Study")

@@ -200,6 +200,8 @@ def test_what_a_look_trained_is_not_trained_again(waves: Prepared, monkeypatch: 
         return found
 
     monkeypatch.setattr(Structures, "best", kept)
+    monkeypatch.setattr("poise.study.table_network.MANY", len(waves.problem.rows))
+    monkeypatch.setattr(Structures, "alternatives", lambda self: (Design(width=24, depth=2, embedding="none"),))
     told: list[Trial] = []
     found = fit(waves.problem, waves.strata, SPACE, Clock(parse_budget("32trials")), Settings(on_trials=told.extend))
     assert sorted(trial.number for trial in found.trials) == list(range(32))
