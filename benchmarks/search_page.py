@@ -122,9 +122,9 @@ PIECES = (
     ("rungs", "bracket", "after an eighth, a quarter and half of the full training, the better half of a bracket goes "
      "on; who has run out of patience, or is dropped, is cut out of the population"),
     ("lengths", "lengths", "the first brackets train for a quarter, or in full, on 6,000 rows or more, where a look "
-     "saw that this is better; then one trains twice as long, with four of all ranks again under the same seeds: where the "
-     "mean of their answers improves, those that follow train longer too, up to four times the full training if there "
-     "is time; else it is tried again after twice as many brackets"),
+     "saw that this is better; then one trains twice as long, with four of all ranks again under the same seeds: "
+     "where the mean of their answers improves, those that follow train longer too, up to four times the full "
+     "training if there is time; else it is tried again after twice as many brackets"),
     (
         "score",
         "look",
