@@ -57,7 +57,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 ORDERED_SUMS = {
     "activation_penalty", "adversarial", "alpha_dropout", "attention_dropout", "aug_mix", "augmentation_at_test",
     "batch_ensemble", "batch_norm", "ca_grad", "confidence_penalty", "distillation", "drop_block", "drop_connect",
-    "drop_path", "dropout", "dropout_at_test", "dynamic_weights", "elastic_net", "embedding_dropout",
+    "drop_path", "dropout", "dropout_at_test", "dynamic_weights", "elastic_net", "embedding_dropout", "front_scale",
     "gaussian_dropout", "ghost_batch_norm", "grad_norm", "grad_vac", "group_lasso", "group_norm", "hidden_noise",
     "hierarchical_lasso", "input_gradient_penalty", "jacobian_penalty", "l1", "l2", "layer_norm", "locked_dropout",
     "manifold_mixup", "orthogonal", "pc_grad", "pull_to_start", "r_drop", "recurrent_drop_connect", "rms_norm", "sam",

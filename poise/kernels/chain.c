@@ -7,11 +7,21 @@
 
 #include "bins.h"
 #include "chain.h"
+#include "front.h"
 #include "layers.h"
 
 /* A place in the scratch or, below 0, in the input: that is never written, its gradient is not asked for. */
 POISE_INLINE float *at(const float *input, float *scratch, int64_t place) {
     return place < 0 ? (float *)input + (-1 - place) : scratch + place;
+}
+
+/* The weights of a product, and where their gradient goes: the parameters, or scaled ones in the scratch. */
+POISE_INLINE const float *weights_of(const layer *its, const float *params, const float *scratch) {
+    return its->scaled < 0 ? params + its->weight : scratch + its->scaled;
+}
+
+POISE_INLINE float *weights_grad_of(const layer *its, float *grads, float *scratch) {
+    return its->scaled < 0 ? grads + its->weight : scratch + its->scaled_grad;
 }
 
 static void chain_forward(const chain *net, int64_t member, const float *input, float *scratch) {
@@ -24,7 +34,8 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
         float *to = at(input, scratch, its->target);
         switch (its->kind) {
         case LINEAR: {
-            const matrix left = {from, its->source_stride, 1}, right = {params + its->weight, 1, its->weight_stride};
+            const matrix left = {from, its->source_stride, 1};
+            const matrix right = {weights_of(its, params, scratch), 1, its->weight_stride};
             product(net->rows, its->outputs, its->inputs, left, right, to, its->target_stride,
                     its->bias < 0 ? 0 : params + its->bias, (int)its->onto, narrow, scratch);
             break;
@@ -57,7 +68,7 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
             piecewise(net->rows, member, its, from, to);
             break;
         case BINS:
-            bins(net->rows, member, its, from, to, params + its->weight, its->bias < 0 ? 0 : params + its->bias,
+            bins(net->rows, member, its, from, to, weights_of(its, params, scratch), its->bias < 0 ? 0 : params + its->bias,
                  scratch + its->kept, scratch);
             break;
         case EMBEDDED:
@@ -72,6 +83,9 @@ static void chain_forward(const chain *net, int64_t member, const float *input, 
                     scratch);
             break;
         }
+        case FRONT_SCALE:
+            front_scale(its, its->dial[member], params + its->weight, params + its->bias, scratch + its->kept, to);
+            break;
         }
     }
 }
@@ -88,9 +102,10 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
         case LINEAR: {
             /* d weight = back^T from, d bias = the sum of back's rows, d from = back weight */
             const matrix turned = {back, 1, its->target_stride}, straight = {back, its->target_stride, 1};
-            const matrix value = {from, its->source_stride, 1}, weight = {params + its->weight, its->weight_stride, 1};
-            product(its->outputs, its->inputs, net->rows, turned, value, grads + its->weight, its->weight_stride, 0, 0,
-                    narrow, scratch);
+            const matrix value = {from, its->source_stride, 1};
+            const matrix weight = {weights_of(its, params, scratch), its->weight_stride, 1};
+            product(its->outputs, its->inputs, net->rows, turned, value, weights_grad_of(its, grads, scratch),
+                    its->weight_stride, 0, 0, narrow, scratch);
             if (its->bias >= 0) sum_rows(net->rows, its->outputs, back, its->target_stride, grads + its->bias);
             if (its->source_grad >= 0) {
                 const matrix part = {weight.data + its->learned, weight.row, 1};
@@ -117,7 +132,7 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
             break;
         }
         case BINS:
-            bins_back(net->rows, its, back, grads + its->weight, its->bias < 0 ? 0 : grads + its->bias,
+            bins_back(net->rows, its, back, weights_grad_of(its, grads, scratch), its->bias < 0 ? 0 : grads + its->bias,
                       scratch + its->kept, scratch);
             break;
         case EMBEDDED:
@@ -132,6 +147,10 @@ static void chain_backward(const chain *net, int64_t member, const float *input,
                     narrow, scratch);
             break;
         }
+        case FRONT_SCALE:
+            front_scale_back(its, its->dial[member], params + its->weight, scratch + its->kept, back,
+                             grads + its->weight, grads + its->bias);
+            break;
         default: /* noise passes the gradient on; fixed features of the input take none */
             break;
         }

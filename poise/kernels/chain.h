@@ -6,7 +6,8 @@
 #include "product.h"
 
 enum layer_kind {
-    LINEAR, BATCH_NORM, FIXED_NORM, ACTIVATION, DROPOUT, NOISE, ADD, COLUMNS, PIECEWISE, LEVELS, PERIODIC, BINS, EMBEDDED
+    LINEAR, BATCH_NORM, FIXED_NORM, ACTIVATION, DROPOUT, NOISE, ADD, COLUMNS, PIECEWISE, LEVELS, PERIODIC, BINS, EMBEDDED,
+    FRONT_SCALE
 };
 enum activation_kind { RELU, SILU, MISH, SELU, TANH, GELU };
 enum loss_kind { CROSS_ENTROPY, SQUARED_ERROR };
@@ -24,6 +25,7 @@ typedef struct {
     int64_t learned;                 /* the first of the source's columns of which a product owes the gradient */
     int64_t onto;                    /* whether a product is added to what its target holds */
     int64_t weight, weight_stride, bias; /* parameters; of a product's weights, the floats from one row to the next */
+    int64_t scaled, scaled_grad;     /* in the scratch: the weights that a product takes in place of the parameters */
     int64_t kept;                    /* what the forward pass leaves for the backward pass */
     uint64_t stream;                 /* of random words */
     const float *dial;               /* (members,) strength */

@@ -22,6 +22,7 @@ _NAMES = (
     "periodic",
     "bins",
     "embedded",
+    "front_scale",
 )
 KINDS = {name: number for number, name in enumerate(_NAMES)}
 """The layers that kernels know, as chain.h numbers them."""
@@ -48,7 +49,7 @@ class Layer(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in ("kind", "detail", "inputs", "outputs", "source", "source_stride", "target",
                                        "target_stride", "source_grad", "target_grad", "add", "learned", "onto",
-                                       "weight", "weight_stride", "bias", "kept")),
+                                       "weight", "weight_stride", "bias", "scaled", "scaled_grad", "kept")),
         ("stream", c_uint64),
         *((name, c_void_p) for name in ("dial", "running_mean", "running_var", "low", "slope", "columns")),
         ("momentum", c_float),

@@ -11,6 +11,7 @@ from poise.network.drop_connect import DropConnect
 from poise.network.drop_path import DropPath
 from poise.network.dropout import Dropout
 from poise.network.embedding_dropout import EmbeddingDropout
+from poise.network.front_scale import FrontScale
 from poise.network.gaussian_dropout import GaussianDropout
 from poise.network.ghost_batch_norm import GhostBatchNorm
 from poise.network.group_norm import GroupNorm
@@ -45,6 +46,7 @@ __all__ = [
     "DropPath",
     "Dropout",
     "EmbeddingDropout",
+    "FrontScale",
     "GaussianDropout",
     "GhostBatchNorm",
     "GroupNorm",

@@ -15,7 +15,7 @@ from poise.core.regularizer import Regularizer
 from poise.network.attach import AtSites, child_name, child_of
 from poise.network.rules import WEIGHT_RULES
 
-__all__ = ["InWeights", "WeightLayer"]
+__all__ = ["InWeights", "WeightLayer", "give_back", "lend"]
 
 
 class WeightLayer(Inserted):
@@ -63,14 +63,14 @@ class WeightLayer(Inserted):
                 host._parameters[name] = weight  # type: ignore[assignment]  # a plain tensor under functional_call
 
 
-def _lend(child: str, host: nn.Module, _: Any) -> None:
+def lend(child: str, host: nn.Module, _: Any) -> None:
     """Forward pre-hook."""
     layer = child_of(host, child)
     assert isinstance(layer, WeightLayer)
     layer.lend(host)
 
 
-def _give_back(child: str, host: nn.Module, _: Any, __: Any) -> None:
+def give_back(child: str, host: nn.Module, _: Any, __: Any) -> None:
     """Forward hook; always called, also after an error in the host's forward."""
     layer = child_of(host, child)
     assert isinstance(layer, WeightLayer)
@@ -90,5 +90,5 @@ class InWeights(AtSites, abstract=True):
 
     def insert(self, host: nn.Module, layer: Inserted) -> None:
         name = child_name(self)
-        host.register_forward_pre_hook(partial(_lend, name))
-        host.register_forward_hook(partial(_give_back, name), prepend=True, always_call=True)
+        host.register_forward_pre_hook(partial(lend, name))
+        host.register_forward_hook(partial(give_back, name), prepend=True, always_call=True)

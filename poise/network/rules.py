@@ -36,6 +36,7 @@ RULES: dict[str, Rule] = {
     "SELU activations": Rule("after every SELU", selu_activations),
     "hidden layers": Rule("after every hidden layer", sites.hidden_layers),
     "weight layers": Rule("after every weight layer", sites.weight_layers),
+    "first layer": Rule("after the first weight layer", sites.first_layer),
     "convolutions": Rule("after every convolution", sites.convolutions),
     "recurrent layers": Rule("after every recurrent layer", sites.recurrent_layers),
     "attention": Rule("after every attention", sites.attention),
@@ -46,7 +47,7 @@ RULES: dict[str, Rule] = {
 that is not the last one; a weight layer may be the last. Layers edit the output of recurrent layers and of attention,
 not their states or weights."""
 
-WEIGHT_RULES = ("hidden layers", "weight layers", "convolutions")
+WEIGHT_RULES = ("hidden layers", "weight layers", "first layer", "convolutions")
 """The rules whose sites are linear layers and convolutions: for parts that need the host's weight or features."""
 
 

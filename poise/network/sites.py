@@ -13,6 +13,7 @@ __all__ = [
     "attention",
     "convolutions",
     "embeddings",
+    "first_layer",
     "hidden_layers",
     "recurrent_layers",
     "weight_layers",
@@ -85,6 +86,15 @@ def hidden_layers(module: nn.Module) -> list[Site]:
     ['0']
     """
     return weight_layers(module)[:-1]
+
+
+def first_layer(module: nn.Module) -> list[Site]:
+    """Return the first weight layer in module order, which is taken for the one that reads the inputs.
+
+    >>> [path for path, _ in first_layer(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)))]
+    ['0']
+    """
+    return weight_layers(module)[:1]
 
 
 def convolutions(module: nn.Module) -> list[Site]:

@@ -22,7 +22,9 @@ from poise.kernels.chain import ACTIVATIONS, kept_of_bins
 from poise.network.attach import child_of, through
 from poise.network.batch_norm import BatchNormLayer
 from poise.network.dropout import DropoutLayer
+from poise.network.front_scale import FrontScaleLayer
 from poise.network.hidden_noise import HiddenNoiseLayer
+from poise.network.in_weights import give_back, lend
 from poise.train.chain_plan import ChainPlan, Value
 from poise.train.chain_reading import Reading, UnknownError, join
 
@@ -73,12 +75,14 @@ class _Reader(Reading):
     def _modules(self, path: str, module: nn.Module) -> None:
         """Go through a module and the inserted layers behind it."""
         for hook in module._forward_pre_hooks.values():
-            if hook is not begin_pass:
+            if hook is not begin_pass and not (isinstance(hook, partial) and hook.func is lend):
                 raise UnknownError
         if module._backward_hooks or module._backward_pre_hooks or "forward" in module.__dict__:
             raise UnknownError
         self._own(path, module)
         for hook in module._forward_hooks.values():
+            if isinstance(hook, partial) and hook.func is give_back:
+                continue
             if not (isinstance(hook, partial) and hook.func is through):
                 raise UnknownError
             layer = child_of(module, hook.args[0])
@@ -138,14 +142,35 @@ class _Reader(Reading):
         if module.in_features != size + (0 if binned and self.value.place < 0 else self.value.width):
             raise UnknownError
         before, width = self.value, module.out_features
+        scaled = self._front_scale(module, weight)
         self.value = Value(self.plan.reserve(self.plan.rows * width), width, width, self.next_grad())
         if binned:
-            self._bins(*binned, inputs=size, weight=weight, bias=bias, weight_stride=module.in_features)
+            self._bins(*binned, inputs=size, weight=weight, bias=bias, weight_stride=module.in_features, **scaled)
         if module.in_features > size:
             # The gradient of a value that goes round the product is there before the product's own.
             self.layer("linear", source=before, target=self.value, inputs=before.width, outputs=width,
                        bias=-1 if binned else bias, weight=weight + size, weight_stride=module.in_features,
-                       onto=bool(binned), add=before is self.beside, learned=before.learned)  # fmt: skip
+                       onto=bool(binned), add=before is self.beside, learned=before.learned,
+                       **{name: place + size for name, place in scaled.items()})  # fmt: skip
+
+    def _front_scale(self, module: nn.Linear, weight: int) -> dict[str, int]:
+        """Read what edits a product's weights; return where the edited ones and their gradient lie, {} if nothing."""
+        hooks = [hook for hook in module._forward_pre_hooks.values() if hook is not begin_pass]
+        layers = [layer for hook in hooks if not (layer := child_of(module, hook.args[0])).idle]  # type: ignore[attr-defined]  # `_modules` has asked
+        if not layers:
+            return {}
+        (layer,) = layers if len(layers) == 1 else (None,)
+        if type(layer) is not FrontScaleLayer or layer.watched:
+            raise UnknownError
+        path, (rows, inputs) = self._path_of(layer), module.weight.shape
+        places = {name: self.plan.reserve(rows * inputs) for name in ("scaled", "scaled_grad")}
+        groups, count = layer.groups.cpu(), len(layer.factor)
+        self.plan.constants.append(groups)
+        target = Value(places["scaled"], inputs, inputs, places["scaled_grad"])
+        self.layer("front_scale", {"dial": f"{path}.speed"}, source=self.input, target=target, inputs=inputs,
+                    outputs=rows, weight=weight, bias=self.parameter(f"{path}.factor", (count,)), detail=count,
+                    columns=groups.data_ptr(), kept=self.plan.reserve(2 * inputs))  # fmt: skip
+        return places
 
     def _settle(self, *, before_product: bool = False) -> tuple[str, Piecewise] | None:
         """Read the features that wait. A product needs no features of bins: they are returned, the others are read."""

@@ -112,7 +112,7 @@ class Reading:
         layer = Layer(
             kind=KINDS[kind], source=source.place, source_stride=source.stride, target=target.place,
             target_stride=target.stride, source_grad=source.grad, target_grad=target.grad,
-            **({"weight": -1, "bias": -1} | rest),
+            **({"weight": -1, "bias": -1, "scaled": -1} | rest),
         )  # fmt: skip
         self.plan.layers.append(layer)
         self.plan.buffers.append(buffers or {})

@@ -13,6 +13,7 @@ from poise.network import (
     AttentionDropout,
     DropBlock,
     EmbeddingDropout,
+    FrontScale,
     GaussianDropout,
     GhostBatchNorm,
     GroupNorm,
@@ -32,6 +33,7 @@ PARTS: tuple[Insertion, ...] = (
     AttentionDropout(0.5),
     DropBlock(0.5, size=2),
     EmbeddingDropout(0.5),
+    FrontScale(),
     GaussianDropout(0.5),
     GhostBatchNorm(size=4),
     GroupNorm(groups=2),
@@ -78,7 +80,7 @@ def test_removed_the_model_is_what_it_was(part: Insertion) -> None:
     bare, text = Network(), torch.randint(0, 20, (10, 9))
     model, other = copy.deepcopy(bare), copy.deepcopy(bare)
     inserted = part.network(model)
-    assert not torch.equal(inserted(text), bare(text)) or isinstance(part, WeightNorm)  # which starts where it was
+    assert not torch.equal(inserted(text), bare(text)) or isinstance(part, (WeightNorm, FrontScale))  # these start where it was
     inserted(text).sum().backward()
     remove(model)
     assert described(model) == described(other)

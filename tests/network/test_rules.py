@@ -51,6 +51,7 @@ def sites(part: Any, model: nn.Module) -> list[str]:
         ("activations", ["1", "2.relu", "5"]),
         ("hidden layers", ["0", "2.conv1", "2.conv2", "4"]),
         ("weight layers", ["0", "2.conv1", "2.conv2", "4", "6"]),
+        ("first layer", ["0"]),
         ("convolutions", ["0", "2.conv1", "2.conv2"]),
         ("residual branches", ["2.bn2"]),
         ("outputs", [""]),
@@ -155,7 +156,7 @@ def test_an_unknown_rule_is_refused_with_the_list(kind: Any, where: Any) -> None
 def test_parts_that_need_a_weight_refuse_other_sites() -> None:
     for kind in (BatchNorm, LayerNorm, DropConnect, WeightNoise):
         with pytest.raises(
-            ArgumentError, match="must be one of hidden layers, weight layers, convolutions; got 'inputs'"
+            ArgumentError, match="must be one of hidden layers, weight layers, first layer, convolutions; got 'inputs'"
         ):
             kind(where="inputs")
 
