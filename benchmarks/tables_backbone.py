@@ -72,7 +72,13 @@ def measure(ready: Prepared, name: str, repeat: int = 0) -> dict[str, Any]:
     folds = make_folds(ready.strata, task=head.task, count=1, seed=0)
     space = Space(classification=head.classes is not None)
     configs = [
-        space.config(place, on, dials | {"ema.decay": 0.98}, lr) for place, (on, dials, lr) in enumerate(RECIPES)
+        space.config(
+            place,
+            (*on, *(["front_scale"] if variant.speed else [])),
+            dials | {"ema.decay": 0.98, "front_scale.speed": variant.speed},
+            lr,
+        )
+        for place, (on, dials, lr) in enumerate(RECIPES)
     ]
     members = [config for config in configs for _ in range(SEEDS)]
     batch = min(int(folds.train.shape[1]), 64 if len(problem.rows) < 1_200 else 128)
@@ -142,10 +148,11 @@ def report(options: argparse.Namespace) -> None:
     print("Per cent of the base's (geometric mean over tables, 95 % interval), and on how many tables lower")
     for repeat in sorted({line["repeat"] for line in everything}):
         print(f"repeat {repeat}")
-        compare({(line["table"], line["variant"]): line for line in everything if line["repeat"] == repeat})
+        lines = {(line["table"], line["variant"]): line for line in everything if line["repeat"] == repeat}
+        compare(lines, options.base)
 
 
-def compare(lines: dict[tuple[str, str], dict[str, Any]]) -> None:
+def compare(lines: dict[tuple[str, str], dict[str, Any]], base: str) -> None:
     measures: dict[str, Callable[[dict[str, Any]], float]] = {
         "one network": lambda line: float(np.mean(np.reshape(line["losses"], (-1, SEEDS)), 1).min()),
         "ensemble": lambda line: line["ensemble"],
@@ -153,10 +160,10 @@ def compare(lines: dict[tuple[str, str], dict[str, Any]]) -> None:
     }
     variants = list(dict.fromkeys(variant for _, variant in lines))
     for variant in variants:
-        tables = [table for table, own in lines if own == variant and (table, "base") in lines]
+        tables = [table for table, own in lines if own == variant and (table, base) in lines]
         parts = []
         for name, measure_of in measures.items():
-            logs = [math.log(measure_of(lines[t, variant]) / measure_of(lines[t, "base"])) for t in tables]
+            logs = [math.log(measure_of(lines[t, variant]) / measure_of(lines[t, base])) for t in tables]
             draws = np.random.default_rng(0).integers(len(logs), size=(4000, len(logs)))
             ends = np.percentile(np.array(logs)[draws].mean(1), [2.5, 97.5])
             low, middle, high = (100 * math.exp(value) for value in (ends[0], float(np.mean(logs)), ends[1]))
@@ -174,7 +181,9 @@ def main() -> None:
     for name in ("run", "report"):
         command = commands.add_parser(name)
         command.add_argument("--results", type=Path, default=RESULTS)
-        if name == "run":
+        if name == "report":
+            command.add_argument("--base", default="base", help="the variant that the others are compared with")
+        else:
             command.add_argument("--data", type=Path, default=DATA, help="the folder that holds tables/")
             command.add_argument("--minutes", type=float, default=25.0, help="processor minutes, earlier runs counted")
             command.add_argument("--tables", type=lambda text: text.split(","), default=None)

@@ -16,6 +16,7 @@ from poise.core.schedule import OneCycle, Schedule
 from poise.models.edges import quantile_edges
 from poise.models.tabular import TabularNet
 from poise.study.problem import Problem
+from poise.study.table_network import MOST_COLUMNS, UNITS
 
 __all__ = ["VARIANTS", "Variant"]
 
@@ -45,33 +46,13 @@ class CosineLog(Schedule):
         return (self.value * (1 - torch.cos(2 * math.pi * torch.log2(1 + 15 * share))) / 2).float()
 
 
-class Scaled(TabularNet):
-    """With a learned factor for each feature of the first layer, at six times the learning rate (RealMLP)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = [self.numeric(x[:, self.numeric_columns])]
-        if self.plain_columns:
-            parts.append(x[:, self.plain_columns])
-        parts += [x[:, a:b] @ level for (a, b), level in zip(self.spans, self.levels, strict=True)]
-        hidden = torch.cat(parts, dim=-1) * (1 + 6 * self.factor)
-        for block in self.blocks:
-            hidden = block(hidden)
-        return self.head(hidden)  # type: ignore[no-any-return]
-
-    def prepared(self) -> Scaled:
-        self.factor = nn.Parameter(torch.zeros(self.blocks[0][0].in_features))
-        self.parameter_roles = {"factor": "norm"}
-        return self
-
-
 def plain(problem: Problem, **options: Any) -> nn.Module:
-    kind = options.pop("kind", TabularNet)
     edges = options.pop("edges", quantile_edges)
     numeric, bins = problem.plan.numeric(), options.pop("bins", 8)
     found = None
     if numeric and options.get("embedding", "piecewise") == "piecewise":
         found = edges(problem.rows.inputs.numpy(), numeric, max(2, min(bins, 512 // len(numeric))))
-    return kind(problem.plan, problem.outputs, **({"width": 128, "depth": 3} | options), edges=found)  # type: ignore[no-any-return]
+    return TabularNet(problem.plan, problem.outputs, **({"width": 128, "depth": 3} | options), edges=found)
 
 
 def plain_quantiles(inputs: np.ndarray, columns: list[int], bins: int) -> Tensor:
@@ -81,8 +62,9 @@ def plain_quantiles(inputs: np.ndarray, columns: list[int], bins: int) -> Tensor
     return torch.from_numpy(np.maximum.accumulate(edges, axis=1) + width * np.arange(bins + 1)).float()
 
 
-def scaled(problem: Problem) -> nn.Module:
-    return plain(problem, kind=Scaled).prepared()  # type: ignore[operator, no-any-return]
+def usual(problem: Problem) -> nn.Module:
+    """A study's own network: a layer of each number's own behind its bins, where numbers are not too many."""
+    return plain(problem, numeric_size=UNITS if 0 < len(problem.plan.numeric()) <= MOST_COLUMNS else 0)
 
 
 def low_periodic(problem: Problem, sigma: float) -> nn.Module:
@@ -153,13 +135,14 @@ def standard_inputs(problem: Problem, inputs: Tensor, clip: float = 3.0) -> Tens
 
 @dataclass(frozen=True)
 class Variant:
-    """One change: of the network, of the schedule, of the inputs, or of the optimizer."""
+    """One change: of the network, of the schedule, of the inputs, of the optimizer, or of a dial that all share."""
 
     build: Callable[[Problem], nn.Module] = plain
     schedule: Callable[[int], Schedule] = partial(OneCycle, 1.0)
     inputs: Callable[[Problem, Tensor], Tensor] | None = None
     betas: tuple[float, float] = (0.9, 0.95)
     rate: float = 1.0  # factor of every learning rate
+    speed: float = 0.0  # of `FrontScale`, in every recipe
 
 
 def one_cycle(steps: int, warm_up: float) -> Schedule:
@@ -191,10 +174,14 @@ VARIANTS: dict[str, Variant] = {
     "flat cosine": Variant(schedule=partial(FlatCosine, 1.0)),
     "warm up 0.3": Variant(schedule=partial(one_cycle, warm_up=0.3)),
     "beta2 0.99": Variant(betas=(0.9, 0.99)),
-    "front scale": Variant(scaled),
+    "usual": Variant(usual),
     "gelu": Variant(partial(plain, activation="gelu")),
     "units": Variant(partial(plain, numeric_size=16)),
     "units and 32 bins": Variant(partial(plain, numeric_size=16, bins=32)),
     "half rate": Variant(rate=0.5),
     "double rate": Variant(rate=2.0),
+    "front scale 6": Variant(usual, speed=6.0),
+    "front scale 12": Variant(usual, speed=12.0),
+    "front scale 24": Variant(usual, speed=24.0),
+    "front scale 48": Variant(usual, speed=48.0),
 }

@@ -24,18 +24,19 @@ class FrontScaleLayer(WeightLayer):
     in_evaluation = True
     is_norm = True  # the factors' role: not weights to decay
     speed: Tensor
-    groups: Tensor
 
     def __init__(self, part: FrontScale, host: nn.Module) -> None:
         super().__init__(part)
         weight: Tensor = host._parameters["weight"]  # type: ignore[assignment]  # sites have a weight
         declared = getattr(host, "column_groups", None) or range(weight.shape[1])
         numbers = {group: number for number, group in enumerate(dict.fromkeys(declared))}
-        groups = torch.tensor([numbers[group] for group in declared], device=weight.device)
-        self.register_buffer("groups", groups, persistent=False)
+        # No buffer: it is the same for all members, and no part of the state.
+        self.groups = torch.tensor([numbers[group] for group in declared], device=weight.device)
         self.factor = nn.Parameter(torch.zeros(len(numbers), dtype=weight.dtype, device=weight.device))
 
     def edited(self, weight: Tensor) -> Tensor:
+        if self.groups.device != weight.device:
+            self.groups = self.groups.to(weight.device)  # once: not at each step
         scale = (1 + self.speed.to(weight.dtype) * self.factor)[self.groups]
         return weight * scale.reshape(1, -1, *[1] * (weight.dim() - 2))
 
@@ -71,7 +72,7 @@ class FrontScale(InWeights):
     cost: ClassVar[str] = "a pass over the first layer's weights forward, two back"
 
     where: str = field(default="first layer", kw_only=True)
-    speed: float = dial(6.0, neutral=0.0, low=0.0, log=True, unit="times a weight's speed", search=(1.0, 50.0))
+    speed: float = dial(6.0, neutral=0.0, low=0.0, log=True, unit="times a weight's speed", search=(1.0, 100.0))
 
     def layer(self, host: nn.Module) -> Inserted:
         return FrontScaleLayer(self, host)

@@ -9,7 +9,7 @@ from poise.average import Ema
 from poise.batch import ColorJitter, Crop, CutMix, Cutout, Flip, InputNoise, LabelSmoothing, Mixup, SwapNoise
 from poise.core.regularizer import Regularizer
 from poise.gradient import ClipNorm
-from poise.network import BatchNorm, Dropout, HiddenNoise
+from poise.network import BatchNorm, Dropout, FrontScale, HiddenNoise
 from poise.predict import Temperature
 from poise.stop import Patience
 from poise.update import L1, Decay
@@ -76,11 +76,12 @@ def _named(*parts: Regularizer) -> dict[str, Regularizer]:
 
 _RATES = (1e-3, 3e-3, 1e-2)  # of the baselines
 
-_MILD = {"dropout.p": 0.1, "decay.rate": 0.02, "ema.decay": 0.98}
+_MILD = {"dropout.p": 0.1, "decay.rate": 0.02, "ema.decay": 0.98, "front_scale.speed": 12.0}
 
 TABLE = Choices(
     parts=_named(
         BatchNorm(),
+        FrontScale(6.0),
         Dropout(0.2),
         HiddenNoise(0.1),
         InputNoise(0.05),
@@ -96,6 +97,7 @@ TABLE = Choices(
         Temperature(),
     ),
     ranges={
+        "front_scale.speed": (1.0, 100.0),
         "dropout.p": (0.02, 0.6),
         "hidden_noise.scale": (0.01, 0.5),
         "input_noise.scale": (0.01, 0.5),
@@ -114,19 +116,20 @@ TABLE = Choices(
     ),
     log=frozenset(
         {"decay.rate", "l1.weight", "clip_norm.limit", "mixup.alpha", "input_noise.scale", "hidden_noise.scale"}
+        | {"front_scale.speed"}
     ),
     rare=("hidden_noise", "input_noise", "swap_noise", "cut_mix", "l1", "clip_norm"),
     lr=(5e-4, 3e-2),
     starts=(
-        (("dropout", "decay", "ema", "clip_norm", "batch_norm"), _MILD, 4e-3),
+        (("dropout", "decay", "ema", "clip_norm", "batch_norm", "front_scale"), _MILD, 4e-3),
         (("dropout", "decay", "ema", "clip_norm"), _MILD, 3e-3),
         # The first one with smoothed labels; of numbers, it is the first one again, and left out.
         (
-            ("dropout", "decay", "ema", "clip_norm", "batch_norm", "label_smoothing"),
+            ("dropout", "decay", "ema", "clip_norm", "batch_norm", "front_scale", "label_smoothing"),
             _MILD | {"label_smoothing.amount": 0.1},
             4e-3,
         ),
-        (("dropout", "decay", "ema", "mixup", "label_smoothing", "swap_noise"), _MILD, 3e-3),
+        (("dropout", "decay", "ema", "front_scale", "mixup", "label_smoothing", "swap_noise"), _MILD, 3e-3),
         (("decay",), {"decay.rate": 0.5}, 2e-3),
         (("dropout",), {"dropout.p": 0.4}, 2e-3),
     ),

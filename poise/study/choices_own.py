@@ -14,7 +14,7 @@ from poise.study.choices import IMAGE, TABLE, Choices, Rival, Start
 
 __all__ = ["INPUTS", "own_choices", "without_place"]
 
-_OTHER = TABLE.without("input_noise", "swap_noise", "mixup", "cut_mix")
+_OTHER = TABLE.without("front_scale", "input_noise", "swap_noise", "mixup", "cut_mix")
 
 INPUTS: Mapping[str, Choices] = {
     "images": IMAGE,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from poise import BatchNorm, ClipNorm, Decay, Dropout, DropConnect, Ema, FrontScale, Mixup, Recipe
+from poise import BatchNorm, ClipNorm, Decay, DropConnect, Dropout, Ema, FrontScale, Mixup, Recipe
 from poise.kernels import available, native
 from poise.kernels.chain import KINDS
 from poise.models.edges import quantile_edges
@@ -92,7 +92,10 @@ def test_kernels_and_torch_train_alike_with_other_parts(kind: str, products: str
 
 
 def test_a_member_has_the_same_bits_alone_and_among_others() -> None:
-    several, alone = population("bins"), population("bins", lr=[0.5], members=[2], dials={"front_scale.speed": SPEEDS[2:]})
+    several, alone = (
+        population("bins"),
+        population("bins", lr=[0.5], members=[2], dials={"front_scale.speed": SPEEDS[2:]}),
+    )
     for one in (several, alone):
         one.train(Rows(X, Y), 6, 32)
     for name, value in alone.weights().items():
