@@ -90,8 +90,9 @@ def write_report(
         "From revision d717a24 on poise multiplies in bfloat16 where the processor has it, as on this one; from "
         "7928278 on each number has a layer of its own behind its bins, from 38810dd on a search does not wait for its "
         "slowest worker, from 3c0193b on networks are handed on with the batch statistics of all their rows, from "
-        "42ccc5f on a look tries finer bins on 6,000 rows or more, and from ee43da8 on a search on as many rows "
-        "leaves the retraining more time: older cells of its three arms lack what came after.",
+        "42ccc5f on a look tries finer bins on 6,000 rows or more, from ee43da8 on a search on as many rows "
+        "leaves the retraining more time, and REVISION on `FrontScale` is searched: older cells of its arms lack what "
+        "came after.",
         "## Times, means over cells",
         draw_times(chosen, columns),
     ]

@@ -76,7 +76,7 @@ def _named(*parts: Regularizer) -> dict[str, Regularizer]:
 
 _RATES = (1e-3, 3e-3, 1e-2)  # of the baselines
 
-_MILD = {"dropout.p": 0.1, "decay.rate": 0.02, "ema.decay": 0.98, "front_scale.speed": 12.0}
+_MILD = {"dropout.p": 0.1, "decay.rate": 0.02, "ema.decay": 0.98, "front_scale.speed": 6.0}
 
 TABLE = Choices(
     parts=_named(
@@ -121,11 +121,11 @@ TABLE = Choices(
     rare=("hidden_noise", "input_noise", "swap_noise", "cut_mix", "l1", "clip_norm"),
     lr=(5e-4, 3e-2),
     starts=(
-        (("dropout", "decay", "ema", "clip_norm", "batch_norm", "front_scale"), _MILD, 4e-3),
+        (("dropout", "decay", "ema", "clip_norm", "batch_norm"), _MILD, 4e-3),
         (("dropout", "decay", "ema", "clip_norm"), _MILD, 3e-3),
         # The first one with smoothed labels; of numbers, it is the first one again, and left out.
         (
-            ("dropout", "decay", "ema", "clip_norm", "batch_norm", "front_scale", "label_smoothing"),
+            ("dropout", "decay", "ema", "clip_norm", "batch_norm", "label_smoothing"),
             _MILD | {"label_smoothing.amount": 0.1},
             4e-3,
         ),
