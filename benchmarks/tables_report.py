@@ -91,8 +91,8 @@ def write_report(
         "7928278 on each number has a layer of its own behind its bins, from 38810dd on a search does not wait for its "
         "slowest worker, from 3c0193b on networks are handed on with the batch statistics of all their rows, from "
         "42ccc5f on a look tries finer bins on 6,000 rows or more, from ee43da8 on a search on as many rows "
-        "leaves the retraining more time, and from ea30382 on `FrontScale` is searched: older cells of its arms lack what "
-        "came after.",
+        "leaves the retraining more time, and from ea30382 on `FrontScale` is searched: older cells of its arms lack "
+        "what came after.",
         "## Times, means over cells",
         draw_times(chosen, columns),
     ]

@@ -153,14 +153,14 @@ class _Reader(Reading):
                        onto=bool(binned), add=before is self.beside, learned=before.learned,
                        **{name: place + size for name, place in scaled.items()})  # fmt: skip
 
-    def _front_scale(self, module: nn.Linear, weight: int) -> dict[str, int]:
+    def _front_scale(self, module: nn.Linear, weight: int) -> dict[str, Any]:
         """Read what edits a product's weights; return where the edited ones and their gradient lie, {} if nothing."""
         hooks = [hook for hook in module._forward_pre_hooks.values() if hook is not begin_pass]
         layers = [layer for hook in hooks if not (layer := child_of(module, hook.args[0])).idle]  # type: ignore[attr-defined]  # `_modules` has asked
         if not layers:
             return {}
-        (layer,) = layers if len(layers) == 1 else (None,)
-        if type(layer) is not FrontScaleLayer or layer.watched:
+        layer = layers[0]
+        if len(layers) > 1 or type(layer) is not FrontScaleLayer or layer.watched:
             raise UnknownError
         path, (rows, inputs) = self._path_of(layer), module.weight.shape
         places = {name: self.plan.reserve(rows * inputs) for name in ("scaled", "scaled_grad")}
