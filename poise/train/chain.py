@@ -156,12 +156,14 @@ class _Reader(Reading):
     def _front_scale(self, module: nn.Linear, weight: int) -> dict[str, Any]:
         """Read what edits a product's weights; return where the edited ones and their gradient lie, {} if nothing."""
         hooks = [hook for hook in module._forward_pre_hooks.values() if hook is not begin_pass]
-        layers = [layer for hook in hooks if not (layer := child_of(module, hook.args[0])).idle]  # type: ignore[attr-defined]  # `_modules` has asked
-        if not layers:
+        layers = [child_of(module, hook.args[0]) for hook in hooks]  # type: ignore[attr-defined]  # `_modules` has asked
+        # An idle layer without a kernel, too: else a member's way, and its last bits, would change when others leave.
+        if any(type(layer) is not FrontScaleLayer or layer.watched for layer in layers) or len(layers) > 1:
+            raise UnknownError
+        if not layers or layers[0].idle:
             return {}
         layer = layers[0]
-        if len(layers) > 1 or type(layer) is not FrontScaleLayer or layer.watched:
-            raise UnknownError
+        assert isinstance(layer, FrontScaleLayer)
         path, (rows, inputs) = self._path_of(layer), module.weight.shape
         places = {name: self.plan.reserve(rows * inputs) for name in ("scaled", "scaled_grad")}
         groups, count = layer.groups.cpu(), len(layer.factor)
