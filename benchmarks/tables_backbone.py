@@ -74,7 +74,7 @@ def measure(ready: Prepared, name: str, repeat: int = 0) -> dict[str, Any]:
     configs = [
         space.config(
             place,
-            (*on, *(["front_scale"] if variant.speed else [])),
+            (*on, "front_scale"),  # neutral at speed 0
             dials | {"ema.decay": 0.98, "front_scale.speed": variant.speed},
             lr,
         )

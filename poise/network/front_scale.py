@@ -57,8 +57,8 @@ class FrontScale(InWeights):
         layer's `column_groups` where it declares them (`TabularNet`: one for each column of the table).
     Units: speed is how many times the change of a weight a factor's change counts.
     Raises: ArgumentError if speed is negative or not finite.
-    Source: Holzmueller, Grinsztajn and Steinwart 2024, "Better by default", section 3, the scaling layer of RealMLP:
-        speed 6, with a factor for each feature.
+    Source: Holzmueller, Grinsztajn and Steinwart 2024, "Better by default", the scaling layer of RealMLP: speed 6, with
+        a factor for each feature.
 
     >>> model = FrontScale(6.0).network(nn.Sequential(nn.Linear(2, 1, bias=False)))
     >>> _ = model[0].weight.data.copy_(torch.tensor([[3.0, 4.0]]))
