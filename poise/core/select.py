@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError, shown
 
-__all__ = ["SELECTIONS", "Role", "check_selection", "output_layer", "output_path", "roles_of", "select"]
+__all__ = [
+    "SELECTIONS",
+    "Role",
+    "check_selection",
+    "group_numbers",
+    "output_layer",
+    "output_path",
+    "roles_of",
+    "select",
+]
 
 SELECTIONS = ("weights", "biases", "norms", "embeddings", "inputs", "all")
 """What `where` may name: roles of parameters, `inputs` for the weights that multiply the input columns, or all."""
@@ -70,6 +79,17 @@ def roles_of(module: nn.Module) -> dict[str, Role]:
             owners[full] = path
             roles[full] = Role(kind, is_input, tuple(groups) if is_input and groups is not None else None)
     return {name: replace(role, output=owners[name] == last) for name, role in roles.items()}
+
+
+def group_numbers(groups: Iterable[int]) -> list[int]:
+    """Return for each input the number of its group, groups counted from 0 in the order in which they come.
+
+    >>> group_numbers((7, 7, 2, 7))
+    [0, 0, 1, 0]
+    """
+    groups = tuple(groups)
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return [numbers[group] for group in groups]
 
 
 def output_path(module: nn.Module) -> str | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from poise.core.dial import dial
 from poise.core.kinds import Inserted
+from poise.core.select import group_numbers
 from poise.network.in_weights import InWeights, WeightLayer
 
 __all__ = ["FrontScale", "FrontScaleLayer"]
@@ -28,11 +29,10 @@ class FrontScaleLayer(WeightLayer):
     def __init__(self, part: FrontScale, host: nn.Module) -> None:
         super().__init__(part)
         weight: Tensor = host._parameters["weight"]  # type: ignore[assignment]  # sites have a weight
-        declared = getattr(host, "column_groups", None) or range(weight.shape[1])
-        numbers = {group: number for number, group in enumerate(dict.fromkeys(declared))}
+        numbers = group_numbers(getattr(host, "column_groups", None) or range(weight.shape[1]))
         # No buffer: it is the same for all members, and no part of the state.
-        self.groups = torch.tensor([numbers[group] for group in declared], device=weight.device)
-        self.factor = nn.Parameter(torch.zeros(len(numbers), dtype=weight.dtype, device=weight.device))
+        self.groups = torch.tensor(numbers, device=weight.device)
+        self.factor = nn.Parameter(torch.zeros(max(numbers, default=-1) + 1, dtype=weight.dtype, device=weight.device))
 
     def edited(self, weight: Tensor) -> Tensor:
         if self.groups.device != weight.device:

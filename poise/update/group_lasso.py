@@ -13,6 +13,7 @@ from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.kinds import Proximal, summed
 from poise.core.placed import placed
+from poise.core.select import group_numbers
 
 __all__ = ["GroupLasso", "block_threshold"]
 
@@ -85,8 +86,7 @@ def groups_of(name: str, matrix: Tensor, ctx: Context) -> Tensor | None:
     if role is None or not role.inputs:
         return None
     if role.column_groups is not None:
-        numbers = {group: number for number, group in enumerate(dict.fromkeys(role.column_groups))}
-        return torch.tensor([numbers[group] for group in role.column_groups], device=matrix.device)
+        return torch.tensor(group_numbers(role.column_groups), device=matrix.device)
     fits = ctx.columns is not None and ctx.columns.shape[-1] == matrix.shape[-1]
     return ctx.columns.to(matrix.device) if fits and ctx.columns is not None else None
 
