@@ -117,6 +117,26 @@ def net_features(net: TabularNet, x: Tensor) -> Tensor:
     return torch.cat(parts, dim=-1)
 
 
+class Skipped(TabularNet):
+    """A linear map of the features, 0 at first, is added to the network's outputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = net_features(self, x)
+        hidden = features
+        for block in self.blocks:
+            hidden = block(hidden)
+        outputs: Tensor = self.head(hidden) + features @ self.skip.T
+        return outputs
+
+
+def linear_skip(problem: Problem) -> nn.Module:
+    net = usual(problem)
+    net.__class__ = Skipped
+    net.skip = nn.Parameter(net.head.weight.new_zeros(net.head.out_features, net.blocks[0][0].in_features))
+    net.parameter_roles = {"skip": "weight"}
+    return net
+
+
 def standard_inputs(problem: Problem, inputs: Tensor, clip: float = 3.0) -> Tensor:
     """Undo the smooth clip of the encoder and standardise instead, by the development rows."""
     columns = problem.plan.numeric()
@@ -181,6 +201,8 @@ VARIANTS: dict[str, Variant] = {
     "half rate": Variant(rate=0.5),
     "double rate": Variant(rate=2.0),
     "front scale 6": Variant(usual, speed=6.0),
+    "linear skip": Variant(linear_skip),
+    "linear skip and front scale 6": Variant(linear_skip, speed=6.0),
     "front scale 12": Variant(usual, speed=12.0),
     "front scale 24": Variant(usual, speed=24.0),
     "front scale 48": Variant(usual, speed=48.0),
