@@ -139,8 +139,8 @@ def _header_lines(text: str, delimiter: str) -> int:
 
 def _numbers_if_marked(column: pd.Series, delimiter: str) -> pd.Series:
     """Return numbers for a column of text that holds only numbers and marks of missing values, else the column."""
-    if not pd.api.types.is_string_dtype(column.dtype):
-        return column
+    if pd.api.types.infer_dtype(column, skipna=True) != "string":
+        return column  # a dtype of objects tells nothing: booleans with gaps and whole numbers beyond 64 bits have it
     text = column.str.strip()
     kept = text.where(~text.isin(MARKS))
     if not kept.notna().any():

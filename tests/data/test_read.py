@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from poise.core.errors import ArgumentError, DataError
-from poise.data import BUNDLED, Table, read
+from poise.data import BUNDLED, Table, inspect, read
 
 TABLE = pd.DataFrame({"a": [1, 2, 3], "b": [0.1, 2.5, -1e-300], "c": ["x, y", 'say "hi"', "two\nlines"]})
 
@@ -76,6 +76,14 @@ def test_marks_are_missing_among_numbers_and_words_among_words(tmp_path: Path) -
     assert frame["n"].isna().tolist() == [False, True, False, True]
     assert frame["country"].tolist() == ["NA", "None", "FR", "nan"]
     assert frame["e"].isna().tolist() == [True, False, True, False]
+
+
+def test_booleans_with_gaps_and_numbers_beyond_64_bits_are_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("flag,n\nTrue,1\n,99999999999999999999\nFalse,-3\n")
+    table = read(tmp_path / "t.csv")
+    assert inspect(table).kinds == {"flag": "boolean", "n": "numeric"}
+    assert table.frame["flag"].tolist()[::2] == [True, False]
+    assert table.frame["n"].astype(float).tolist() == [1.0, 1e20, -3.0]
 
 
 def test_semicolons_with_decimal_commas(tmp_path: Path) -> None:
