@@ -1,6 +1,7 @@
 """Say what a column holds: numbers, booleans, dates, a category or free text."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,9 @@ def date_format(column: pd.Series) -> str | None:
     if not texts or not all(len(text) <= 40 and DATE_LIKE.search(text) for text in texts):
         return None
     for day_first in (False, True):
-        guess = guess_datetime_format(texts[0], dayfirst=day_first)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # pandas tells when the first text has the other order
+            guess = guess_datetime_format(texts[0], dayfirst=day_first)
         if guess and not pd.to_datetime(pd.Series(texts), format=guess, errors="coerce", utc=True).isna().any():
             return str(guess)
     return None

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedGroupKFold, StratifiedShuffleSplit
 
-from poise.core.errors import ArgumentError, DataError, PoiseWarning
+from poise.core.errors import ArgumentError, DataError, PoiseWarning, shown
 from poise.data.arguments import choice, number, whole
 from poise.data.frames import as_vector, check_lengths, first_row
+from poise.data.kinds import date_format, times_of
 from poise.data.target import Task
 
 __all__ = ["Split", "split", "split_beside"]
@@ -210,10 +211,19 @@ def _times(time: object, rows: int) -> np.ndarray:
             f"time, row {first_row(values.isna().to_numpy())}: the time is missing. Fill it or drop the row."
         )
     if pd.api.types.is_string_dtype(values.dtype):
+        form = date_format(values)
         try:
-            values = pd.to_datetime(values, utc=True)
+            times = times_of(values, form)
         except ValueError as error:
-            raise DataError(f"time: {error}. Pass times or numbers.") from error
+            first = shown(values.iloc[0])
+            raise DataError(f"time: no one date format fits {first} and all others. Pass times or numbers.") from error
+        lost = times.isna().to_numpy()
+        if lost.any():
+            row = first_row(lost)
+            raise DataError(
+                f"time, row {row}: {shown(values.iloc[row])} is no date like the others ({form}). Repair it."
+            )
+        values = times
     return np.asarray(values.rank(method="dense").to_numpy())
 
 

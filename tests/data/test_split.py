@@ -96,7 +96,8 @@ def test_few_groups_still_give_four_parts() -> None:
 
 def test_time_runs_from_train_to_test() -> None:
     times = pd.date_range("2020-01-01", periods=1000, freq="D").to_numpy()[RNG.permutation(1000)]
-    for given_times in (times, pd.Series(times).dt.strftime("%Y-%m-%d").tolist()):
+    forms = "%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y %H:%M"
+    for given_times in (times, *(pd.Series(times).dt.strftime(form).tolist() for form in forms)):
         found = split(CLASSES, task="classification", time=given_times)
         assert [len(part) for part in parts(found)] == [500, 100, 200, 200]
         for earlier, later in zip(parts(found), parts(found)[1:], strict=False):
@@ -168,3 +169,11 @@ def test_groups_and_times_must_be_there_for_every_row(keyword: str) -> None:
         split(CLASSES, task="classification", **{keyword: [1, 2, 3]})
     with pytest.raises(DataError, match=f"{keyword}, row 1: the (group|time) is missing"):
         split(CLASSES, task="classification", **{keyword: [1.0, np.nan] * 500})
+
+
+def test_a_time_unlike_the_others_is_named() -> None:
+    days = pd.date_range("2020-01-01", periods=1000, freq="D").strftime("%d.%m.%Y").tolist()
+    with pytest.raises(DataError, match=r"time, row 1: 'soon' is no date like the others \(%d.%m.%Y\)"):
+        split(CLASSES, task="classification", time=[days[0], "soon", *days[2:]])
+    with pytest.raises(DataError, match=r"time: no one date format fits '01.01.2020' and all others\. Pass"):
+        split(CLASSES, task="classification", time=[*days[:-1], "2020-01-01"])
