@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,14 @@ MARKED_ENCODINGS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"
 SNIFFED = 2**18  # bytes given to the encoding guess
 
 
-def read_delimited(path: Path, encoding: str | None, delimiter: str | None) -> pd.DataFrame:
+def read_delimited(
+    path: Path, encoding: str | None, delimiter: str | None, readings: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Return the table in a CSV or TSV file; the first line holds the column names.
 
     An empty field is missing. A mark such as NA or ? is missing only in a column that otherwise holds numbers: among
-    words, "NA" may be Namibia and "None" a level.
+    words, "NA" may be Namibia and "None" a level. `readings`: of columns that are known by name, "words" are read as
+    they are written, and in "numbers" a mark is missing even where there is nothing else.
 
     Raises: DataError with the byte offset of a NUL or undecodable byte, or the number of the first ragged line.
     """
@@ -35,6 +38,7 @@ def read_delimited(path: Path, encoding: str | None, delimiter: str | None) -> p
         raise DataError(f"{path.name}: the file is empty. A table needs a line of column names and rows.")
     delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else _sniff(text))
     header = _checked_header(text, delimiter, path.name)
+    known = [(readings or {}).get(name, "") for name in header]
     try:
         frame = pd.read_csv(
             io.StringIO(text),
@@ -42,6 +46,7 @@ def read_delimited(path: Path, encoding: str | None, delimiter: str | None) -> p
             header=None,
             skiprows=_header_lines(text, delimiter),
             names=list(range(len(header))),
+            dtype={i: str for i, reading in enumerate(known) if reading == "words"},
             index_col=False,
             keep_default_na=False,
             na_values=[""],
@@ -50,7 +55,10 @@ def read_delimited(path: Path, encoding: str | None, delimiter: str | None) -> p
     except pd.errors.ParserError as error:
         raise DataError(f"{path.name}: {error}. Close the quote, or double those inside a field.") from error
     frame.columns = pd.Index(header)
-    columns = {i: _numbers_if_marked(frame.iloc[:, i], delimiter) for i in range(len(header))}
+    columns = {
+        i: frame.iloc[:, i] if reading == "words" else _numbers_if_marked(frame.iloc[:, i], delimiter, reading)
+        for i, reading in enumerate(known)
+    }
     read = pd.DataFrame(columns)
     read.columns = frame.columns
     return read
@@ -137,13 +145,13 @@ def _header_lines(text: str, delimiter: str) -> int:
     return next((line for line, fields in _rows(text, delimiter, "") if fields), 0)
 
 
-def _numbers_if_marked(column: pd.Series, delimiter: str) -> pd.Series:
+def _numbers_if_marked(column: pd.Series, delimiter: str, reading: str) -> pd.Series:
     """Return numbers for a column of text that holds only numbers and marks of missing values, else the column."""
     if pd.api.types.infer_dtype(column, skipna=True) != "string":
         return column  # a dtype of objects tells nothing: booleans with gaps and whole numbers beyond 64 bits have it
     text = column.str.strip()
     kept = text.where(~text.isin(MARKS))
-    if not kept.notna().any():
+    if not kept.notna().any() and reading != "numbers":
         return column
     if delimiter == ";" and bool(kept.dropna().str.fullmatch(DECIMAL_COMMA).all()):
         kept = kept.str.replace(",", ".", regex=False)

@@ -12,7 +12,7 @@ from poise.core.errors import CheckpointError, DataError, PoiseWarning, shown
 from poise.data.arguments import choice, number, whole
 from poise.data.frames import as_frame, as_vector, check_lengths, check_size, first_row, has_names
 from poise.data.inputs import Input
-from poise.data.kinds import kind_of, numbers_of
+from poise.data.kinds import first_strange, kind_of, numbers_of
 from poise.data.squash import Squash
 
 __all__ = ["Encoder"]
@@ -131,6 +131,12 @@ class Encoder:
             warnings.warn("; ".join(unseen), PoiseWarning, stacklevel=2)
         return out
 
+    @property
+    def readings(self) -> dict[str, str]:
+        """Return, by column, how `read` is to read new rows of a text file for `transform`: "numbers" or "words"."""
+        numbers = {part.name: "numbers" for part in self._inputs if part.kind == "numeric"}
+        return numbers | {part.name: "words" for part in self._inputs if part.written}
+
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all that `from_state` needs: JSON values, and arrays by name. Nothing in it is ever executed."""
         arrays = {"center": self._squash.center, "spread": self._squash.spread}
@@ -218,8 +224,9 @@ class Encoder:
             if not plain[name]:
                 kind = kind_of(table[name])
                 if kind not in ("numeric", "boolean", "empty"):
+                    row = first_strange(table[name])
                     raise DataError(
-                        f"column {shown(name)}, row 0: {shown(table[name].dropna().iloc[0])} is {kind}; "
+                        f"column {shown(name)}, row {row}: {shown(table[name].iloc[row])} is no number; "
                         "the column was numeric at fit. Convert it."
                     )
                 values[:, i] = numbers_of(table[name])

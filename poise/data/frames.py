@@ -21,7 +21,7 @@ def has_names(data: object) -> bool:
     Numbers, which pandas gives to columns that were given no names, are none.
     """
     if isinstance(data, pd.DataFrame):
-        return any(isinstance(name, str) for name in data.columns)
+        return data.columns.empty or any(isinstance(name, str) for name in data.columns)
     return not (isinstance(data, np.ndarray | list | tuple) or scipy.sparse.issparse(data))
 
 

@@ -43,6 +43,7 @@ class Input:
     levels: Levels | None = None
     letters: Letters | None = None
     dates: Dates | None = None
+    written: bool = False  # the labels were texts: "01" is not the number 1
 
     @classmethod
     def fit(cls, column: pd.Series, kind: str, *, clip: float, limit: int, weights: np.ndarray | None) -> "Input":
@@ -56,19 +57,20 @@ class Input:
             return cls(name, kind, indicator, usual=usual)
         if kind == "date":
             return cls(name, kind, indicator, dates=Dates.fit(column, clip, weights))
+        written = _is_text(column)
         rows = np.linspace(0, len(column) - 1, min(len(column), COUNTED)).astype(np.int64)
         labels, counts = labels_of(column.iloc[rows]), None if weights is None else weights[rows]
         if kind == "text":
-            return cls(name, kind, indicator, letters=Letters.fit(labels, TEXT_COLUMNS, TEXT_SIZE))
+            return cls(name, kind, indicator, letters=Letters.fit(labels, TEXT_COLUMNS, TEXT_SIZE), written=written)
         if len(rows) < len(column) and len(pd.unique(labels)) <= 4 * limit:  # few enough to count in every row
             labels, counts = labels_of(column), weights
         levels = Levels.fit(labels, limit, indicator, counts)
         if not levels.many:
-            return cls(name, kind, False, levels=levels)
+            return cls(name, kind, False, levels=levels, written=written)
         letters = Letters.fit(labels, LEVEL_COLUMNS, LEVEL_SIZE)
         if not levels.kept:
-            return cls(name, kind, indicator, letters=letters)
-        return cls(name, kind, False, levels=levels, letters=letters)
+            return cls(name, kind, indicator, letters=letters, written=written)
+        return cls(name, kind, False, levels=levels, letters=letters, written=written)
 
     @property
     def layout(self) -> tuple[Group, ...]:
@@ -139,6 +141,7 @@ class Input:
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return JSON values and arrays for `from_state`."""
         told: dict[str, Any] = {"name": self.name, "kind": self.kind, "indicator": self.indicator, "usual": self.usual}
+        told["written"] = self.written
         arrays: dict[str, np.ndarray] = {}
         if self.levels is not None:
             told["levels"] = self.levels.state()
@@ -161,7 +164,13 @@ class Input:
             levels=Levels.from_state(state["levels"]) if "levels" in state else None,
             letters=Letters.from_state(state["letters"], arrays) if "letters" in state else None,
             dates=Dates.from_state(state["dates"], arrays) if "dates" in state else None,
+            written=bool(state.get("written", False)),  # states of before it was told lack it
         )
+
+
+def _is_text(column: pd.Series) -> bool:
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    return pd.api.types.infer_dtype(values, skipna=True) == "string"
 
 
 def _booleans(column: pd.Series) -> np.ndarray:

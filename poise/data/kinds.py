@@ -8,8 +8,18 @@ import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
 from poise.core.errors import DataError, shown
+from poise.data.frames import first_row
 
-__all__ = ["MixedTypesError", "date_format", "kind_of", "labels_of", "numbers_of", "seconds_of", "times_of"]
+__all__ = [
+    "MixedTypesError",
+    "date_format",
+    "first_strange",
+    "kind_of",
+    "labels_of",
+    "numbers_of",
+    "seconds_of",
+    "times_of",
+]
 
 SAMPLE = 2_000  # values looked at to tell a category from text and to guess a date format
 DATE_LIKE = re.compile(r"\d.*[-/:.\s].*\d|\d{4}[-/]\d")
@@ -108,6 +118,13 @@ def numbers_of(column: pd.Series) -> np.ndarray:
                 _as_float(value, missing[row], column.name, row)
             raise
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def first_strange(column: pd.Series) -> int:
+    """Return the row of the first value that is no number, in a column that is not one of numbers."""
+    present = column.notna().to_numpy()
+    strange = present & pd.to_numeric(column.astype(object), errors="coerce").isna().to_numpy()
+    return first_row(strange if strange.any() else present)
 
 
 def times_of(column: pd.Series, form: str | None) -> pd.Series:

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,7 @@ def read(
     encoding: str | None = None,
     delimiter: str | None = None,
     cap: int = 2 * 2**30,
+    readings: Mapping[str, str] | None = None,
 ) -> Table:
     """Return the table in a file or an object, with the target columns set apart.
 
@@ -64,7 +65,8 @@ def read(
     list of records); a pandas or Polars frame, pyarrow Table, dict of columns, 2-d array or sparse matrix (columns x0,
     x1, ...); or the name of a table that scikit-learn brings: breast_cancer, diabetes, digits, iris, wine (their target
     is known). `target`: a column, or several; "a,b" is two where no column has that name. `encoding`, `delimiter`: of
-    text files, found when None. `cap`: bytes above which a file is refused.
+    text files, found when None. `cap`: bytes above which a file is refused. `readings`: how columns of text
+    files are to be read, by name, as a fitted `Encoder.readings` has it; found where it does not say.
 
     Raises: DataError naming the file and its line or byte, the double column, or the columns there are; ArgumentError
     for a target named twice.
@@ -80,7 +82,7 @@ def read(
             name, table = str(source), as_frame(_bundled(str(source)))
             target = "target" if target is None else target
         else:
-            name, table = path.stem, as_frame(_read_file(path, encoding, delimiter, cap))
+            name, table = path.stem, as_frame(_read_file(path, encoding, delimiter, cap, readings))
     else:
         name, table = "table", as_frame(source)
     if target is None:
@@ -122,7 +124,9 @@ def _check(target: object, encoding: object, delimiter: object, cap: object) -> 
         raise ArgumentError(f"`read.cap` must be a number of bytes above 0; got {shown(cap)}.")
 
 
-def _read_file(path: Path, encoding: str | None, delimiter: str | None, cap: int) -> pd.DataFrame:
+def _read_file(
+    path: Path, encoding: str | None, delimiter: str | None, cap: int, readings: Mapping[str, str] | None
+) -> pd.DataFrame:
     if path.is_dir():
         raise DataError(f"{str(path)!r} is a folder. Pass one file in it.")
     if not path.is_file():
@@ -134,7 +138,7 @@ def _read_file(path: Path, encoding: str | None, delimiter: str | None, cap: int
         raise DataError(f"{path.name} has {size} bytes; the cap is {cap}. Pass cap={size} to read it all the same.")
     kind = path.suffix.lower()
     if kind in TEXT:
-        return read_delimited(path, encoding, delimiter)
+        return read_delimited(path, encoding, delimiter, readings)
     if kind in LINES:
         return _read_records(path, encoding)
     if kind not in PARQUET | ARROW:

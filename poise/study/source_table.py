@@ -85,8 +85,9 @@ class TableSource(Source):
     @classmethod
     def read_new(cls, path: str, encoder: Encoder, *, encoding: str | None, delimiter: str | None) -> NewRows:
         """Read a table with the columns that were learned; others are left out, and said."""
-        frame = read(path, encoding=encoding, delimiter=delimiter).frame
+        frame = read(path, encoding=encoding, delimiter=delimiter, readings=encoder.readings).frame
         known = set(encoder.input_names)
         unused = [name for name in frame.columns if name not in known]
-        note = f"{len(unused)} columns are not used: {shown(unused, 200)}" if unused else ""
+        count = "1 column is" if len(unused) == 1 else f"{len(unused)} columns are"
+        note = f"{count} not used: {shown(unused, 200)}" if unused else ""
         return NewRows(frame.drop(columns=unused), note=note)

@@ -146,6 +146,16 @@ def test_predictions_are_those_of_the_model(finished: Path, tmp_path: Path, caps
     assert len(os.listdir(tmp_path)) == 4, "no temporary file is left"
 
 
+def test_marks_alone_are_missing_numbers(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for name, value in (("empty.csv", ""), ("marked.csv", "NA")):
+        table().drop(columns=["left", "constant"]).assign(a=value).to_csv(tmp_path / name, index=False)
+        capsys.readouterr()
+        assert main(["predict", str(finished), str(tmp_path / name)]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]
+
+
 def test_an_unseen_level_is_a_warning(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table().assign(city="Atlantis").to_csv(tmp_path / "t.csv", index=False)
     capsys.readouterr()

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from sklearn.preprocessing import OneHotEncoder
 from skrub import DatetimeEncoder, SquashingScaler, StringEncoder
 
 from poise.core.errors import ArgumentError, DataError, PoiseWarning
-from poise.data import Encoder
+from poise.data import Encoder, read
 from poise.data.letters import Letters, ngram_counts
 from poise.data.squash import quantiles
 
@@ -228,10 +230,31 @@ def test_the_table_is_not_changed() -> None:
 
 def test_a_column_of_another_type_at_transform_is_refused() -> None:
     encoder = Encoder().fit({"a": [1.0, 2.0, 3.0], "b": [True, False, True]})
-    with pytest.raises(DataError, match=r"column 'a', row 0: 'x' is category; the column was numeric at fit"):
-        encoder.transform({"a": ["x"], "b": [True]})
+    for values, row, found in ((["1.5", None, "x"], 2, "'x'"), ([None, "2020-01-31"], 1, "'2020-01-31'")):
+        with pytest.raises(
+            DataError, match=f"column 'a', row {row}: {found} is no number; the column was numeric at fit"
+        ):
+            encoder.transform({"a": values, "b": [True] * len(values)})
     with pytest.raises(DataError, match=r"column 'b', row 1: 2.0 must be True or False"):
         encoder.transform({"a": [1.0, 1.0], "b": [1, 2]})
+
+
+def test_new_rows_of_a_file_are_read_as_those_of_the_fit_were(tmp_path: Path) -> None:
+    fitted = {"n": [1.0, None, 3.0], "code": ["01", "2e1", "x"], "level": [1, 2, 3]}
+    table = pd.DataFrame(fitted | {"level": pd.Categorical([1.0, 2.0, 3.0])})
+    encoder = Encoder().fit(table)
+    assert encoder.readings == {"n": "numbers", "code": "words"}
+    again = Encoder.from_state(*encoder.state())
+    assert again.readings == encoder.readings
+    for row, line in enumerate(("1.0,01,1.0", "NA,2e1,2.0", "3.0,x,3.0")):
+        (tmp_path / "new.csv").write_text(f"n,code,level\n{line}\n")
+        new = read(tmp_path / "new.csv", readings=again.readings).frame
+        assert np.array_equal(again.transform(new), encoder.transform(table.iloc[[row]])), line
+
+
+def test_a_table_without_columns_lacks_those_of_the_fit() -> None:
+    with pytest.raises(DataError, match="yet now missing:\n- a\n0 extra, 1 missing"):
+        Encoder().fit({"a": [1.0, 2.0]}).transform(pd.DataFrame(index=range(2)))
 
 
 def test_an_array_after_named_columns_is_taken_by_place_with_a_warning() -> None:
