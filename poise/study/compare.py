@@ -11,6 +11,7 @@ import torch
 from poise.data.characters import CharacterEncoder
 from poise.study.baselines import boosting, plain_families, plain_networks
 from poise.study.clock import Clock
+from poise.study.figures_text import counted
 from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of, together
 from poise.study.metrics import Found, Predictions, Several, bootstrap, metrics_of
@@ -79,7 +80,7 @@ def compare(
     own = (fitted.best.dials[DIAL],) if TEMPERATURE in fitted.best.on else fitted.temperatures
     network = model_of(ready, fitted.stack.select(torch.tensor([0])), temperatures=own)
     add("poise network", predictions_of(ready, network, test), spent, "the best recipe, one network")
-    many = f"{len(fitted.stack)} networks of {len(fitted.chosen)} recipes"
+    many = f"{counted(len(fitted.stack), 'network')} of {counted(len(fitted.chosen), 'recipe')}"
     add("poise ensemble", predictions_of(ready, model, test), spent, many)
     return tuple(arms)
 

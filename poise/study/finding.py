@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from poise.core.recipe import Recipe
+from poise.study.figures_text import counted
 from poise.study.result import StudyResult
 
 __all__ = ["finding"]
@@ -67,7 +68,8 @@ def _best(result: StudyResult) -> list[str]:
     scores = {arm.name: s.value.value for arm in result.arms for s in arm.scores if s.metric == metric.name}
     if "poise ensemble" not in scores:
         return []
-    text = f"The ensemble of {result.ensemble_size} networks reaches {scores['poise ensemble']:.4g} on the test rows"
+    many = counted(result.ensemble_size, "network")
+    text = f"The ensemble of {many} reaches {scores['poise ensemble']:.4g} on the test rows"
     rivals = {name: value for name, value in scores.items() if not name.startswith("poise")}
     if rivals:
         name = min(rivals, key=lambda rival: rivals[rival])

@@ -76,6 +76,10 @@ def test_the_ensemble_is_told_beside_the_best_baseline_also_where_that_one_is_be
     assert "The ensemble of 7 networks reaches 3 on the test rows; the best baseline, gradient boosting, 2." in text
 
 
+def test_an_ensemble_of_one_is_one_network() -> None:
+    assert "The ensemble of 1 network reaches 3 on" in said(arms=(arm("poise ensemble", 3.0),), ensemble_size=1)
+
+
 def test_the_recipe_names_its_parts_and_the_rest_of_the_result_is_untouched() -> None:
     before = result()
     after = finding(before, RECIPE)
