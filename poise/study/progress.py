@@ -61,12 +61,14 @@ class ProgressBar:
         self._seconds: float | None = None
         self._began = 0.0
         self._said: tuple[str, float] = ("", -math.inf)  # the last plain line's phase and time
+        self._best = "no score yet"
         self._bar: tuple[RichProgress, TaskID] | None = None
 
     def start(self, total_seconds: float | None, total_trials: int | None, title: str) -> None:
         """Show the title and the budget."""
         self.stop()
         self._seconds, self._began, self._said = total_seconds, self._clock(), ("", -math.inf)
+        self._best = "no score yet"
         budget = f"{total_trials} trials" if total_seconds is None else _minutes(total_seconds)
         title = cut(title, 60)
         stream = self._stream or sys.stderr
@@ -80,17 +82,18 @@ class ProgressBar:
         share = min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
         now = self._clock()
         spent = now - self._began
-        told = "no score yet" if best is None or not math.isfinite(best) else f"best {best:.4g}"
+        if best is not None and math.isfinite(best):
+            self._best = f"best {best:.4g}"  # stands in the later phases, which have no score of their own
         message, left = cut(message, 60), self._left(spent, share)
         if self._bar is not None:
             bar, task = self._bar
-            bar.update(task, completed=share, description=message, best=told, left=left)
+            bar.update(task, completed=share, description=message, best=self._best, left=left)
             return
         # Numbers in a message count on within one phase: "27 networks to 11%", then "9 networks to 33%".
         phase = re.sub(r"[\d.,]+", "", message)
         if phase != self._said[0] or now - self._said[1] >= PAUSE:
             self._said = phase, now
-            _line(self._stream or sys.stderr, f"  {_minutes(spent)}  {share:4.0%}  {told}  {left}  {message}")
+            _line(self._stream or sys.stderr, f"  {_minutes(spent)}  {share:4.0%}  {self._best}  {left}  {message}")
 
     def stop(self) -> None:
         """Take the bar away; a second call does nothing."""

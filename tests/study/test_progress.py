@@ -41,6 +41,17 @@ def test_a_log_gets_the_title_and_the_budget() -> None:
         assert lines(stream) == [f"poise study iris: budget {told}"]
 
 
+def test_the_best_score_stands_in_phases_without_one_but_not_in_the_next_study() -> None:
+    stream, _, bar = plain()
+    for best in (0.5, None):
+        bar.start(120.0, None, "t")
+        bar.tell("search", best, 0.1)
+        bar.tell("ablation", None, 0.6)
+    told = [line for line in lines(stream) if line.startswith(" ")]
+    assert ["best 0.5" in line for line in told] == [True, True, False, False]
+    assert ["no score yet" in line for line in told] == [False, False, True, True]
+
+
 def test_a_log_gets_a_line_for_each_phase_and_every_ten_seconds() -> None:
     stream, clock, bar = plain()
     bar.start(120.0, None, "t")
