@@ -104,7 +104,8 @@ def inspect(source: object, target: object = None) -> Inspection:
     if goal is not None:
         fitted = Target.fit(goal, name=goal_name)
         leaks = _leaks(frame, fitted.encode(goal), kinds, fitted.task)
-        told += [
+        # what flatters every score comes before what only says little
+        told[:0] = [
             f"column {shown(leak)} may leak: {why}. Was it known before the outcome?" for leak, why in leaks.items()
         ]
         told += _classes(fitted)
@@ -210,8 +211,12 @@ def _classes(target: Target) -> list[str]:
     if target.classes is None or target.counts is None:
         return []
     if len(target.classes) == 1:
-        return [f"target {shown(target.name)} has one class, {shown(target.classes[0])}; there is nothing to learn."]
-    small = [(label, count) for label, count in zip(target.classes, target.counts, strict=True) if count < FEW_ROWS]
+        return [
+            f"target {shown(target.name)} has one class, {shown(target.labels.tolist()[0])}; there is nothing to learn."
+        ]
+    small = [
+        (label, count) for label, count in zip(target.labels.tolist(), target.counts, strict=True) if count < FEW_ROWS
+    ]
     if not small:
         return []
     some = ", ".join(f"{shown(label)} {count}" for label, count in small[:5])

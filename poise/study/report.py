@@ -32,7 +32,7 @@ USES = {
     "validation": "chooses the recipe and measures its parts",
     "test": "untouched until the recipe was chosen",
 }
-LISTED_PARTS = 8
+LISTED_PARTS, LISTED_WARNINGS = 8, 4
 
 
 def write_report(result: StudyResult, path: Path) -> None:
@@ -146,6 +146,7 @@ def summary(result: StudyResult) -> str:
         _wrapped(result.structure),
         _wrapped(result.early),
         _wrapped(result.longer),
+        _warning_lines(result),
         _gap_lines(result),
         _part_lines(result),
         _together_lines(result),
@@ -156,6 +157,13 @@ def summary(result: StudyResult) -> str:
 
 def _interruption(result: StudyResult) -> list[str]:
     return _wrapped("Interrupted: these are the results so far, not a finished study.") if result.interrupted else []
+
+
+def _warning_lines(result: StudyResult) -> list[str]:
+    """Return the first warnings, cut to some lines each: a column that gives the target away belongs to the scores."""
+    told = result.warnings[:LISTED_WARNINGS]
+    more = [f"{len(result.warnings) - len(told)} more are in the report."] if len(result.warnings) > len(told) else []
+    return [line for warning in told for line in _wrapped(f"Warning: {cut(warning, 220)}")] + more
 
 
 def _wrapped(text: str, columns: int = COLUMNS) -> list[str]:

@@ -73,6 +73,7 @@ def test_leaks_are_found_and_honest_columns_are_not(classes: int) -> None:
     assert {"copy", "near"} <= set(found.leaks)
     assert not {"plain", "blurred"} & set(found.leaks)
     assert told(found, "'near' may leak", "balanced accuracy")
+    assert "may leak" in inspect(table(empty=np.nan, copy=target), target).warnings[0], "it comes first"
 
 
 def test_leaks_by_missing_values_are_found() -> None:
@@ -113,6 +114,7 @@ def test_tiny_classes_and_many_levels() -> None:
     found = inspect(table(c=[f"level{i % 150}" for i in range(ROWS)]), labels)
     assert told(found, "1 class(es) with fewer than 10 rows ('rare' 3)")
     assert told(found, "'c' has 150 levels or more")
+    assert told(inspect(table(), np.where(np.arange(ROWS) < 3, 1, 0)), "1 class(es) with fewer than 10 rows (1 3)")
 
 
 def test_the_target_may_be_a_name_a_vector_or_the_tables_own() -> None:

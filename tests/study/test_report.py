@@ -531,6 +531,13 @@ def test_the_terminal_says_why_a_search_ended_before_its_time() -> None:
     assert "\n\nThe search ended early, after 9 rounds.\n\n" in told
 
 
+def test_the_terminal_says_the_first_warnings() -> None:
+    told = summary(dataclasses.replace(classification(), warnings=("column 'x' may leak.", *"abcde")))
+    lines = "Warning: column 'x' may leak.\nWarning: a\nWarning: b\nWarning: c\n2 more are in the report."
+    assert f"\n\n{lines}\n\n" in told
+    assert "Warning" not in summary(dataclasses.replace(classification(), warnings=()))
+
+
 def test_the_terminal_says_where_the_ensemble_trained_longer() -> None:
     result = classification()
     assert "times the steps" not in summary(result)
