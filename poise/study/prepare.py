@@ -95,11 +95,12 @@ def prepare(
         )
         development = np.sort(np.concatenate([parts.train, parts.stop, parts.validation]))
         check_parts(targets, codes, {"development": development, "test": parts.test})
-        own = frame.iloc[development].reset_index(drop=True)
+        dividers = {column: f"{what}, no feature" for column, what in ((groups, "groups"), (time, "time")) if column}
+        own = frame.drop(columns=list(dividers)).iloc[development].reset_index(drop=True)
         kinds, dropped, told = _looked_over(own, values.iloc[development].reset_index(drop=True))
         notes += told
-        dropped |= {*filter(None, (groups, time))}
-        kept = [column for column in frame if column not in dropped]
+        kinds = {name: dividers.get(name) or kinds[name] for name in map(str, frame)}
+        kept = [column for column in own if column not in dropped]
         if not kept:
             raise DataError("no usable column is left: all are identifiers, constant or empty.")
         encoder = Encoder().fit(own[kept])
