@@ -87,7 +87,8 @@ class TableSource(Source):
         """Read a table with the columns that were learned; others are left out, and said."""
         frame = read(path, encoding=encoding, delimiter=delimiter, readings=encoder.readings).frame
         known = set(encoder.input_names)
-        unused = [name for name in frame.columns if name not in known]
+        # where no name is known, the encoder tells which it lacks, or, fitted without names, goes by place
+        unused = [name for name in frame.columns if name not in known] if known & set(frame.columns) else []
         count = "1 column is" if len(unused) == 1 else f"{len(unused)} columns are"
         note = f"{count} not used: {shown(unused, 200)}" if unused else ""
         return NewRows(frame.drop(columns=unused), note=note)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import poise
 from poise import Recipe
 from poise.cli import main
 from poise.study.model import load_model
@@ -154,6 +155,18 @@ def test_marks_alone_are_missing_numbers(finished: Path, tmp_path: Path, capsys:
         assert main(["predict", str(finished), str(tmp_path / name)]) == 0
         found.append(capsys.readouterr().out)
     assert found[0] == found[1]
+
+
+def test_a_model_of_an_array_takes_the_columns_of_a_file_by_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = table()[["a", "b"]]
+    model = poise.Regressor(budget="1trials", parts=(), width=8, depth=1).fit(frame.to_numpy(), frame["a"])
+    model.save(str(tmp_path / "model"))
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert main(["predict", str(tmp_path / "model"), str(tmp_path / "t.csv"), "--out", str(tmp_path / "p.csv")]) == 0
+    assert "fitted without feature names; taken by place" in capsys.readouterr().err
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")["prediction"], model.predict(frame.to_numpy()))
 
 
 def test_an_unseen_level_is_a_warning(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
