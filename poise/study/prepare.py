@@ -18,7 +18,7 @@ from poise.study.design import DataEncoder
 from poise.study.labels import encoded, strata
 from poise.study.problem import Problem
 from poise.study.table_network import Design
-from poise.study.target_rows import check_parts, head_of, of_rows, target_from
+from poise.study.target_rows import check_parts, head_of, of_rows, target_from, whole_labels
 
 __all__ = ["Prepared", "lead_of", "prepare"]
 
@@ -80,7 +80,7 @@ def prepare(
     """
     assert table.targets is not None
     known = table.targets.notna().any(axis=1).to_numpy()
-    frame, values = (own.loc[known].reset_index(drop=True) for own in (table.frame, table.targets))
+    frame, values = (own.loc[known].reset_index(drop=True) for own in (table.frame, table.targets.apply(whole_labels)))
     notes = _missing(table.targets, known)
     tasks = task if isinstance(task, Mapping) else dict.fromkeys(map(str, values), task)
     targets = [target_from(values[name], tasks.get(name)) for name in map(str, values)]

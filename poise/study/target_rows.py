@@ -15,7 +15,14 @@ from poise.data.target import Task
 from poise.study.heads import Head
 from poise.study.labels import is_known
 
-__all__ = ["check_parts", "head_of", "of_rows", "target_from"]
+__all__ = ["check_parts", "head_of", "of_rows", "target_from", "whole_labels"]
+
+
+def whole_labels(values: pd.Series) -> pd.Series:
+    """Return whole numbers that are floats, because some are missing, as whole numbers: class 1, not 1.0."""
+    known = values.dropna()
+    gaps = values.dtype == np.float64 and len(known) < len(values)
+    return values.astype("Int64") if gaps and bool(((known % 1 == 0) & (known.abs() < 2**53)).all()) else values
 
 
 def target_from(values: pd.Series, task: Task | None) -> Target:

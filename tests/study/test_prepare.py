@@ -78,6 +78,17 @@ def test_columns_of_groups_and_time_are_no_features_and_divide_the_rows(frame: p
     assert wide.when.iloc[by_time.parts.test].min() > wide.when.iloc[by_time.development].max()
 
 
+def test_classes_of_whole_numbers_stay_whole_where_a_label_is_missing(frame: pd.DataFrame) -> None:
+    holes = frame.assign(label=np.arange(90) % 2.0)
+    holes.loc[[3, 50], "label"] = None
+    found = made(holes)
+    assert found.targets[0].labels.tolist() == [0, 1]
+    assert found.targets[0].labels.dtype.kind == "i"
+    assert found.table.target is not None
+    assert found.table.target.astype(str).unique().tolist() == ["0", "1"]
+    assert made(holes.assign(label=holes.label / 4)).targets[0].task == "regression"
+
+
 def test_rows_without_a_target_are_left_out_with_a_note_and_keep_their_positions(frame: pd.DataFrame) -> None:
     holes = frame.copy()
     holes.loc[[3, 50], "label"] = None
