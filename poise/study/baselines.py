@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import threadpoolctl  # type: ignore[import-untyped]  # it ships no types
 import torch
@@ -82,7 +84,10 @@ def boosting(problem: Problem, codes: np.ndarray, inputs: np.ndarray, seed: int)
         if head.class_weights is not None:
             scale = head.class_weights.numpy()[codes]
             own = scale if own is None else own * scale
-        model = HistGradientBoostingClassifier(**options).fit(rows, codes, sample_weight=own)
+        with warnings.catch_warnings():
+            # It takes the codes of many classes for numbers; that classes are tiny the study says of its own.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            model = HistGradientBoostingClassifier(**options).fit(rows, codes, sample_weight=own)
         found = np.full((len(inputs), head.classes), 1e-12)
         found[:, model.classes_] = model.predict_proba(inputs)
         return found

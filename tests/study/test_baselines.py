@@ -65,6 +65,12 @@ def test_boosting_takes_rare_and_many_classes(counts: list[int]) -> None:
     assert (found.argmax(1) == codes).mean() > 0.4
 
 
+def test_classes_of_one_row_each_are_not_warned_of_by_another_library() -> None:
+    codes = np.arange(40)
+    problem, inputs = problem_of(codes, len(codes))
+    assert np.isfinite(boosting(problem, codes, inputs, 0)).all()
+
+
 def test_a_class_that_no_row_has_gets_a_probability_that_is_no_0() -> None:
     codes = np.repeat([0, 2], [40, 30])
     problem, inputs = problem_of(codes, 3, np.array([1.0, 5.0, 1.0]))
