@@ -16,7 +16,7 @@ from poise.core.errors import DataError, PoiseWarning, shown
 __all__ = ["decode", "read_delimited"]
 
 DELIMITERS = ",;\t|"
-MARKS = frozenset({"NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "-", "<NA>", "#N/A", "."})
+MARKS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "-", "<NA>", "#N/A", "."})
 DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?")
 MARKED_ENCODINGS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 SNIFFED = 2**18  # bytes given to the encoding guess
@@ -27,9 +27,10 @@ def read_delimited(
 ) -> pd.DataFrame:
     """Return the table in a CSV or TSV file; the first line holds the column names.
 
-    An empty field is missing. A mark such as NA or ? is missing only in a column that otherwise holds numbers: among
-    words, "NA" may be Namibia and "None" a level. `readings`: of columns that are known by name, "words" are read as
-    they are written, and in "numbers" a mark is missing even where there is nothing else.
+    Spaces behind a delimiter are not read, and an empty field is missing. A mark such as NA or ? is missing only in a
+    column that otherwise holds numbers: among words, "NA" may be Namibia and "None" a level. `readings`: of columns
+    that are known by name, "words" are read as they are written, and in "numbers" a mark is missing even where there is
+    nothing else.
 
     Raises: DataError with the byte offset of a NUL or undecodable byte, or the number of the first ragged line.
     """
@@ -48,6 +49,7 @@ def read_delimited(
             names=list(range(len(header))),
             dtype={i: str for i, reading in enumerate(known) if reading == "words"},
             index_col=False,
+            skipinitialspace=True,
             keep_default_na=False,
             na_values=[""],
             low_memory=False,
@@ -106,7 +108,8 @@ def _sniff(text: str) -> str:
     lines = text[: 2**16].splitlines(keepends=True)[:50]
     best, width = ",", 1
     for candidate in DELIMITERS:
-        widths = [len(fields) for fields in csv.reader(lines[: max(1, len(lines) - 1)], delimiter=candidate) if fields]
+        rows = csv.reader(lines[: max(1, len(lines) - 1)], delimiter=candidate, skipinitialspace=True)
+        widths = [len(fields) for fields in rows if fields]
         agree = sum(found == widths[0] for found in widths) if widths else 0
         if widths and widths[0] > width and agree >= 0.9 * len(widths):
             best, width = candidate, widths[0]
@@ -131,7 +134,7 @@ def _checked_header(text: str, delimiter: str, name: str) -> list[str]:
 
 def _rows(text: str, delimiter: str, name: str) -> Iterable[tuple[int, list[str]]]:
     limit = csv.field_size_limit(len(text) + 1)  # a long cell is no fault; the file as a whole has a cap
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         for fields in reader:
             yield reader.line_num, fields

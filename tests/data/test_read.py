@@ -86,6 +86,15 @@ def test_booleans_with_gaps_and_numbers_beyond_64_bits_are_read(tmp_path: Path) 
     assert table.frame["n"].astype(float).tolist() == [1.0, 1e20, -3.0]
 
 
+def test_spaces_behind_a_delimiter_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('n, word, m\n1, "a, b"," "\n , c, 2\n3,   , \n')
+    frame = read(tmp_path / "t.csv").frame
+    assert list(frame) == ["n", "word", "m"]
+    assert frame["word"].tolist()[:2] == ["a, b", "c"]
+    assert frame.isna().to_numpy().tolist() == [[False, False, True], [True, False, False], [False, True, True]]
+    assert frame["m"].dtype == frame["n"].dtype == np.float64
+
+
 def test_semicolons_with_decimal_commas(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("n;word\n1,5;a,b\n-2,25;c\n;d\n")
     frame = read(tmp_path / "t.csv").frame
