@@ -61,14 +61,14 @@ class ProgressBar:
         self._seconds: float | None = None
         self._began = 0.0
         self._said: tuple[str, float] = ("", -math.inf)  # the last plain line's phase and time
-        self._best = "no score yet"
+        self._best, self._share = "no score yet", 0.0
         self._bar: tuple[RichProgress, TaskID] | None = None
 
     def start(self, total_seconds: float | None, total_trials: int | None, title: str) -> None:
         """Show the title and the budget."""
         self.stop()
         self._seconds, self._began, self._said = total_seconds, self._clock(), ("", -math.inf)
-        self._best = "no score yet"
+        self._best, self._share = "no score yet", 0.0
         budget = f"{total_trials} trials" if total_seconds is None else _minutes(total_seconds)
         title = cut(title, 60)
         stream = self._stream or sys.stderr
@@ -79,7 +79,8 @@ class ProgressBar:
 
     def tell(self, message: str, best: float | None, share: float) -> None:
         """Move the bar, or print a line if it is time for one."""
-        share = min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
+        share = min(max(share, self._share), 1.0) if math.isfinite(share) else self._share
+        self._share = share  # a phase that took less or more than its part of the budget is no step back
         now = self._clock()
         spent = now - self._began
         if best is not None and math.isfinite(best):

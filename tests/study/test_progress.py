@@ -69,6 +69,14 @@ def test_a_log_gets_a_line_for_each_phase_and_every_ten_seconds() -> None:
     assert lines(stream)[5:] == ["  0:30   90%  best 0.25  1:30 left  training the baselines"]
 
 
+def test_a_phase_that_begins_late_is_no_step_back() -> None:
+    stream, _, bar = plain()
+    bar.start(120.0, None, "t")
+    for message, share in (("search", 0.47), ("retraining", 0.41), ("report", 1.0)):
+        bar.tell(message, None, share)
+    assert re.findall(r"\d+%", "".join(lines(stream))) == ["47%", "47%", "100%"]
+
+
 def test_without_a_time_budget_the_time_left_is_that_of_the_pace() -> None:
     stream, clock, bar = plain()
     bar.start(None, 50, "t")
