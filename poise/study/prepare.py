@@ -15,6 +15,7 @@ from poise.core.errors import DataError, PoiseWarning, shown
 from poise.data import Encoder, Split, Table, Target, inspect, split
 from poise.data.target import Task
 from poise.study.design import DataEncoder
+from poise.study.figures_text import counted
 from poise.study.labels import encoded, strata
 from poise.study.problem import Problem
 from poise.study.table_network import Design
@@ -99,6 +100,9 @@ def prepare(
         own = frame.drop(columns=list(dividers)).iloc[development].reset_index(drop=True)
         kinds, dropped, told = _looked_over(own, values.iloc[development].reset_index(drop=True))
         notes += told
+        if dropped:
+            useless = [name for name in kinds if name in dropped]
+            notes.append(f"{counted(len(useless), 'column')} left out, of no use to a model: {shown(useless, 200)}.")
         kinds = {name: dividers.get(name) or kinds[name] for name in map(str, frame)}
         kept = [column for column in own if column not in dropped]
         if not kept:

@@ -106,6 +106,7 @@ def test_columns_of_no_use_are_left_out(frame: pd.DataFrame) -> None:
     found = made(more)
     assert set(found.encoder.input_names) == {"a", "b", "c", "kind"}
     assert len(found.warnings) >= 3
+    assert found.warnings[-1] == "3 columns left out, of no use to a model: ['id', 'same', 'void']."
     with pytest.raises(DataError, match="no usable column"):
         made(more[["id", "same", "void", "label"]])
 
