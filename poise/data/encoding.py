@@ -226,8 +226,8 @@ class Encoder:
                 if kind not in ("numeric", "boolean", "empty"):
                     row = first_strange(table[name])
                     raise DataError(
-                        f"column {shown(name)}, row {row}: {shown(table[name].iloc[row])} is no number; "
-                        "the column was numeric at fit. Convert it."
+                        f"column {shown(name)}, row {row}: {shown(table[name].iloc[row])} makes the column {kind}; "
+                        "it was numeric at fit. Convert it."
                     )
                 values[:, i] = numbers_of(table[name])
         endless = np.asarray(np.isinf(values).any(axis=0))

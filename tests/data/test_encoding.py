@@ -230,10 +230,12 @@ def test_the_table_is_not_changed() -> None:
 
 def test_a_column_of_another_type_at_transform_is_refused() -> None:
     encoder = Encoder().fit({"a": [1.0, 2.0, 3.0], "b": [True, False, True]})
-    for values, row, found in ((["1.5", None, "x"], 2, "'x'"), ([None, "2020-01-31"], 1, "'2020-01-31'")):
-        with pytest.raises(
-            DataError, match=f"column 'a', row {row}: {found} is no number; the column was numeric at fit"
-        ):
+    for values, row, found in (
+        (["1.5", None, "x"], 2, "'x' makes the column category"),
+        ([None, "1.5"], 1, "'1.5' makes the column category"),
+        ([None, "2020-01-31"], 1, "'2020-01-31' makes the column date"),
+    ):
+        with pytest.raises(DataError, match=f"column 'a', row {row}: {found}; it was numeric at fit"):
             encoder.transform({"a": values, "b": [True] * len(values)})
     with pytest.raises(DataError, match=r"column 'b', row 1: 2.0 must be True or False"):
         encoder.transform({"a": [1.0, 1.0], "b": [1, 2]})
