@@ -37,15 +37,14 @@ class PoiseWarning(UserWarning):
     """Something works but is probably not what the user meant."""
 
 
-_few = reprlib.Repr()
-_few.maxlevel, _few.maxstring, _few.maxother = 4, 80, 80
-
-
 def shown(value: object, limit: int = 80) -> str:
     """Return `repr(value)` cut to `limit` characters, for messages that must stay readable."""
     # Containers only to a depth: lists that share lists (YAML aliases) would print 2^depth times.
+    few = reprlib.Repr()
+    few.maxlevel, few.maxstring, few.maxother = 4, 80, 80
+    few.maxlist = max(few.maxlist, limit // 13)  # six, or of names as many as there may be room for
     try:
-        text = _few.repr(value) if isinstance(value, (dict, list, tuple, set, frozenset)) else repr(value)
+        text = few.repr(value) if isinstance(value, (dict, list, tuple, set, frozenset)) else repr(value)
     except ValueError:  # an int of more digits than Python prints
         text = f"a {type(value).__name__} too long to print"
     return text if len(text) <= limit else text[: limit - 3] + "..."

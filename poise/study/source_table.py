@@ -39,10 +39,13 @@ class TableSource(Source):
 
     def __post_init__(self) -> None:
         if self.table.targets is None:
-            raise ArgumentError(f"`Study.target` must name a column; the table has {shown(list(self.table.frame))}.")
+            raise ArgumentError(
+                f"`Study.target` must name a column; the table has {shown(list(self.table.frame), 400)}."
+            )
         for argument, column in (("groups", self.groups), ("time", self.time)):
             if column is not None and column not in list(self.table.frame):
-                raise DataError(f"`Study.{argument}`: no column {column!r}; there are {shown(list(self.table.frame))}.")
+                there = shown(list(self.table.frame), 400)
+                raise DataError(f"`Study.{argument}`: no column {column!r}; there are {there}.")
         if self.groups is not None and self.time is not None:
             raise ArgumentError(
                 f"`Study.groups` and `Study.time` exclude each other; got {self.groups!r} and {self.time!r}. "

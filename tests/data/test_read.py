@@ -122,6 +122,11 @@ def test_an_unknown_target_suggests_the_nearest() -> None:
         read({"price": [1], "age": [2]}, target="prise")
 
 
+def test_an_unknown_target_lists_the_columns_there_is_room_for() -> None:
+    with pytest.raises(DataError, match=r"It has \['x0', .* 'x20'\]\."):
+        read(np.zeros((2, 21)), target="y")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
