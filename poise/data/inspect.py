@@ -19,6 +19,7 @@ __all__ = ["Column", "Inspection", "inspect"]
 ROWS = 10_000  # looked at for kinds, copies and levels
 LEAK_CELLS = 400_000  # rows times columns looked at for leaks: about a second
 MANY = 64  # levels, as in `Encoder.max_levels`
+SLIPS = 0.1  # of a column's texts; where fewer are no numbers, they are slips in a column of numbers
 FEW_ROWS = 10  # of a class; below, its share of a validation part is one or two rows
 ID_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid|index|idx|key|rownames?)$|^(id|unnamed: 0|x)$", re.IGNORECASE)
 
@@ -80,8 +81,9 @@ def inspect(source: object, target: object = None) -> Inspection:
     """Return the kind of every column, and warnings that name columns; nothing is changed.
 
     `source`: a `Table` or anything `read` takes but a path. `target`: the name of a column of it, or a vector.
-    Warns of identifiers, constants, empty and double columns, columns that give the target away, copied rows, tiny
-    classes and categories with very many levels. Large tables are judged by a sample of rows, the same every time.
+    Warns of identifiers, constants, empty and double columns, words among numbers, columns that give the target away,
+    copied rows, tiny classes and categories with very many levels. Large tables are judged by a sample of rows, the
+    same every time.
 
     Raises: DataError for a table without rows or columns, double names, or a column that mixes types.
 
@@ -97,7 +99,7 @@ def inspect(source: object, target: object = None) -> Inspection:
     sample = frame if len(picked) == rows else frame.iloc[picked].reset_index(drop=True)
     columns = tuple(_column(frame[label], sample[label]) for label in frame.columns)
     kinds = {column.name: column.kind for column in columns}
-    told: list[str] = [_tell(column, rows) for column in columns]
+    told: list[str] = [_tell(column, rows, sample) for column in columns]
     copies = _copies(frame, sample, kinds)
     told += [f"column {shown(later)} equals column {shown(earlier)}; keep one." for later, earlier in copies]
     leaks: dict[str, str] = {}
@@ -146,14 +148,21 @@ def _numbers_rows(column: pd.Series, kind: str, distinct: int) -> bool:
     if rows < 20 or distinct < min(rows, ROWS) or kind not in ("numeric", "category") or not column.is_unique:
         return False
     if kind == "category":
-        return True  # different in every row, and too short to be text
+        return not len(_slips(column))  # different in every row, and too short to be text
     values = numbers_of(column)
     whole = bool((values == np.floor(values)).all())
     counts = whole and float(values.max() - values.min()) < 2 * rows
     return counts or (whole and ID_NAME.search(str(column.name)) is not None)
 
 
-def _tell(column: Column, rows: int) -> str:
+def _slips(column: pd.Series) -> pd.Series:
+    """Return the texts that keep a column from being one of numbers; none where they are many."""
+    texts = column.dropna()
+    slips = texts[pd.to_numeric(texts.astype(object), errors="coerce").isna().to_numpy()]
+    return slips if len(slips) < SLIPS * len(texts) else slips[:0]
+
+
+def _tell(column: Column, rows: int, sample: pd.DataFrame) -> str:
     name = shown(column.name)
     if column.kind == "identifier":
         return f"column {name} numbers the rows ({rows} different values); a network learns them by heart. Drop it."
@@ -162,6 +171,11 @@ def _tell(column: Column, rows: int) -> str:
     if column.kind == "empty":
         return f"column {name} has no value at all; drop it."
     if column.kind == "category" and column.distinct > MANY:
+        if len(slips := _slips(sample[column.name])):
+            return (
+                f"column {name} holds numbers, but {len(slips)} of {len(sample)} values are none, such as "
+                f"{shown(slips.iloc[0])}; so it is taken for a category. Repair or empty them."
+            )
         return (
             f"column {name} has {column.distinct} levels or more; the rarer ones are told apart only by their letters."
         )

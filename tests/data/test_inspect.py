@@ -56,6 +56,14 @@ def test_large_whole_numbers_named_id_are_identifiers() -> None:
     assert inspect(table(salary=values)).identifiers == ()
 
 
+def test_a_word_among_numbers_makes_no_identifier_but_a_warning() -> None:
+    numbers = RNG.normal(size=ROWS).round(9).astype(str).tolist()
+    found = inspect(table(amount=["n.k.", *numbers[1:]], code=[f"{n}x" if n % 5 else str(n) for n in range(ROWS)]))
+    assert found.kinds["amount"] == "category"
+    assert told(found, "'amount' holds numbers, but 1 of 400 values are none, such as 'n.k.'")
+    assert found.identifiers == ("code",)
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 def test_leaks_are_found_and_honest_columns_are_not(classes: int) -> None:
     target = RNG.integers(0, classes, ROWS)
