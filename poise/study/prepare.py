@@ -96,7 +96,7 @@ def prepare(
         )
         development = np.sort(np.concatenate([parts.train, parts.stop, parts.validation]))
         check_parts(targets, codes, {"development": development, "test": parts.test})
-        dividers = {column: f"{what}, no feature" for column, what in ((groups, "groups"), (time, "time")) if column}
+        dividers = {column: f"{what} (no feature)" for column, what in ((groups, "groups"), (time, "time")) if column}
         own = frame.drop(columns=list(dividers)).iloc[development].reset_index(drop=True)
         kinds, dropped, told = _looked_over(own, values.iloc[development].reset_index(drop=True))
         notes += told

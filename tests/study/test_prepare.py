@@ -65,14 +65,14 @@ def test_no_class_weights_are_made_up(frame: pd.DataFrame) -> None:
 def test_columns_of_groups_and_time_are_no_features_and_divide_the_rows(frame: pd.DataFrame) -> None:
     wide = frame.assign(who=np.arange(90) % 12, when=np.random.default_rng(0).permutation(90))
     by_group = made(wide.drop(columns="when"), groups="who")
-    assert by_group.columns["who"] == "groups, no feature"
+    assert by_group.columns["who"] == "groups (no feature)"
     assert set(by_group.encoder.input_names) == {"a", "b", "c", "kind"}
     tested = set(wide.who.iloc[by_group.parts.test])
     assert not tested & set(wide.who.iloc[by_group.development])
     assert by_group.groups is not None
     assert len(np.unique(by_group.groups)) == 12 - len(tested)
     by_time = made(wide.drop(columns="who"), time="when")
-    assert by_time.columns["when"] == "time, no feature"
+    assert by_time.columns["when"] == "time (no feature)"
     assert not any("'when'" in told for told in by_time.warnings), "it is of use, though it numbers the rows"
     assert "when" not in by_time.encoder.input_names
     assert wide.when.iloc[by_time.parts.test].min() > wide.when.iloc[by_time.development].max()
