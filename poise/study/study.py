@@ -212,11 +212,11 @@ class Study:
         try:
             if not interrupted:
                 plan = arms_plan(fitted, clock.left(_ABLATION), self.jobs, ablation=self.ablation)
-                self._notes += (note,) if (note := plan.note(fitted.plan)) else ()
                 self._tell(plan.message, None, _FIT)
                 began = wall.time()
                 late = Halt(deadline=began + max(5.0, clock.left(_LATEST)))
                 arms, parts, strengths = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs, halt=late)
+                self._notes += (note,) if (note := plan.note(fitted.plan)) else ()
                 if len(ready.targets) > 1 and not late.due():
                     self._tell("learning each target alone", None, _ABLATION)
                     # Twice what the ablation took for as many arms: narrower populations are slower.

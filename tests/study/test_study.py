@@ -16,6 +16,7 @@ from poise.core.errors import ArgumentError, DataError, PoiseWarning, StudyError
 from poise.core.recipe import Recipe
 from poise.data import read
 from poise.study import Study
+from poise.study.ablation import ArmsPlan
 from poise.study.metrics import Predictions, measure
 from poise.study.model import load_model
 from poise.study.progress import Quiet
@@ -238,8 +239,9 @@ class Interrupting(Quiet):
 
 @pytest.mark.parametrize("phase", ["configurations", "recipes", "for the ablation", "the baselines"])
 def test_ctrl_c_in_any_phase_still_writes_the_folder_and_says_so(
-    phase: str, frame: pd.DataFrame, tmp_path: Path
+    phase: str, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ArmsPlan, "note", lambda plan, searched: "the ablation was short")
     own = study(
         frame.drop(columns="amount"), tmp_path / "out", target="label", budget="13trials", progress=Interrupting(phase)
     )
@@ -248,6 +250,7 @@ def test_ctrl_c_in_any_phase_still_writes_the_folder_and_says_so(
     assert files_in(tmp_path / "out") == FILES
     assert result_from_json((tmp_path / "out" / "result.json").read_text(encoding="utf-8")) == result
     assert bool(result.before) == (phase == "the baselines")
+    assert ("the ablation was short" in result.warnings) == bool(result.before)
     assert len(load_model(tmp_path / "out").stack) == result.ensemble_size
 
 
