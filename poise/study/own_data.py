@@ -16,6 +16,7 @@ from poise.core.errors import ArgumentError, DataError, shown
 
 __all__ = ["Examples", "inputs_of", "read_examples"]
 
+_READ_TWICE = 16  # rows: a transform with probability 1/2, such as a flip, is missed once in 2^16 times
 _WANTED = "a map-style torch data set of (x, y), two arrays (x, y), or two data sets (train, test)"
 
 
@@ -41,7 +42,7 @@ def read_examples(data: Any) -> Examples:
     """Return the examples of a data set of (x, y), of arrays (x, y), or of two of these: (train, test).
 
     x is a tensor, an array or a list of numbers, of one shape in all rows; y a class (a whole number, a text, a truth
-    value) or an amount. Each item is read once.
+    value) or an amount. Each item is read once, the first ones again to find random transforms.
 
     Raises: ArgumentError for anything else; DataError naming the row whose shape or numbers are wrong.
 
@@ -107,7 +108,8 @@ def _one(data: Any) -> Examples:
         raise DataError("the data set is empty: there is nothing to learn.")
     notes: tuple[str, ...] = ()
     inputs = _stacked([x for x, _ in items])
-    if not np.array_equal(inputs[0], _item(data, 0)[0], equal_nan=inputs.dtype.kind == "f"):
+    again = (_item(data, row)[0] for row in range(min(_READ_TWICE, len(items))))
+    if not all(np.array_equal(*pair, equal_nan=inputs.dtype.kind == "f") for pair in zip(inputs, again, strict=False)):
         notes = (
             "the data set gives another input each time it is asked for a row: every row was read once, as it came. "
             "Leave random transforms out of it: the study augments.",

@@ -101,4 +101,11 @@ def test_random_transforms_are_told_of() -> None:
         def __getitem__(self, row: int) -> Any:
             return X[row] + draw.normal(size=(2, 3)).astype(np.float32), Y[row]
 
+    class LastFlips(Items):
+        def __getitem__(self, row: int) -> Any:
+            draws.append(row)
+            return X[row] * (-1) ** (row == 5 and draws.count(5) > 1), Y[row]
+
+    draws: list[int] = []
     assert "gives another input each time" in read_examples(Noisy(Y)).notes[0]
+    assert "gives another input each time" in read_examples(LastFlips(Y)).notes[0]
