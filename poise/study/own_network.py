@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from poise.core.errors import ArgumentError, DataError, shown
 from poise.core.recipe import Recipe
@@ -147,6 +148,11 @@ def check_network(model: Any, encoder: OwnEncoder, inputs: np.ndarray, target: T
         raise ArgumentError(
             f"`Study.model` must return a new network at each call; {_name(model)} returned the same one twice. Build "
             "it inside the function."
+        )
+    if any(is_lazy(one) for one in (*first.parameters(), *first.buffers())):
+        raise ArgumentError(
+            f"`Study.model` must return a network whose weights have their sizes; {_name(model)}'s has lazy layers, "
+            "which wait for an input. Inside the function, call the network once on a few inputs before you return it."
         )
     if not any(parameter.requires_grad for parameter in first.parameters()):
         raise ArgumentError(

@@ -127,6 +127,8 @@ def test_a_network_that_does_not_fit_is_refused_with_its_shapes() -> None:
     refused(lambda outputs: nn.Linear(64, outputs), r"must be a function of no arguments")
     refused(lambda: 3, r"must return an nn.Module; .* returned 3")
     refused(nn.Flatten, r"has no weights")
+    refused(lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), r"has lazy layers.* call the network once")
+    refused(lambda: nn.Sequential(nn.LazyBatchNorm2d(affine=False), Cnn()), r"has lazy layers")
     refused(lambda: Cnn(7), r"outputs \(4, 10\) for 10 classes; got \(4, 7\) from .* inputs \(4, 1, 8, 8\)")
     refused(dense, r"must read its inputs; dense for inputs \(4, 1, 8, 8\) torch.float32 raised RuntimeError")
     check_network(Cnn, encoder, PICTURES.numpy(), TARGET)
