@@ -106,7 +106,12 @@ def _pixels(where: str, array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+        if not np.isfinite(array).all():
+            row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))[0])
+            raise DataError(
+                f"{where}: floats must be in [0, 1]; picture {row} has some that are not finite. Fill or drop it."
+            )
+        if array.min() < 0 or array.max() > 1:
             raise DataError(
                 f"{where}: floats must be in [0, 1]; got {array.min():g} to {array.max():g}. Divide by 255."
             )
