@@ -19,6 +19,7 @@ from poise.study.clock import Clock
 from poise.study.cohort import TIMED_PRODUCTS, Plan, measured_rate, plan_for
 from poise.study.design import SEARCH
 from poise.study.ensemble import LARGEST, MEMBERS, Library
+from poise.study.figures_text import counted
 from poise.study.folds import Folds, make_folds
 from poise.study.lengths import Lengths
 from poise.study.problem import Problem
@@ -187,7 +188,7 @@ def fit(
         shares = library.shares(settings.seed, members=min(MEMBERS, max(LEAST_RECIPES, networks)))
         temperatures = library.temperatures(library.mean(shares))
     try:
-        settings.tell(f"retraining {len(shares)} recipes", candidates[0].score, SEARCH)
+        settings.tell(f"retraining {counted(len(shares), 'recipe')}", candidates[0].score, SEARCH)
         retrained = retraining.run(shares)
     except KeyboardInterrupt:
         if interrupted:
