@@ -36,7 +36,7 @@ def run_study(arguments: argparse.Namespace) -> None:
         data, given = arguments.data, reading
         if arguments.text:
             data, given = read_text(arguments.data, **reading), {}
-        result = Study(
+        study = Study(
             data,
             target=arguments.target,
             budget=arguments.budget,
@@ -60,13 +60,14 @@ def run_study(arguments: argparse.Namespace) -> None:
             size=arguments.size,
             bad_images=arguments.bad_images,
             cache=None if arguments.no_cache else _cache(),
-        ).run()
+        )
+        result = study.run()
     say(summary(result), sys.stdout)
     quoted = shlex.quote(arguments.out or str(folder))
     say(f"Files in {quoted}:", sys.stdout)
     for name, what in FILES.items():
         if (folder / name).exists():
-            say(f"  {name:<15}  {what.format(folder=quoted)}", sys.stdout)
+            say(f"  {name:<15}  {what.format(folder=quoted, new=study.source.new)}", sys.stdout)
 
 
 def run_predict(arguments: argparse.Namespace) -> None:

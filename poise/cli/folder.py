@@ -16,7 +16,7 @@ __all__ = ["FILES", "check_space", "claimed"]
 FILES = {
     "report.html": "the report, for a browser",
     "recipe.yaml": "the recipe found; poise explain {folder}/recipe.yaml",
-    "model": "the ensemble; poise predict {folder} NEW.csv",
+    "model": "the ensemble; poise predict {folder} {new}",
     "predictions.csv": "predictions of the test rows",
     "result.json": "every number of the report",
     "record.sqlite": "every trial of the search",

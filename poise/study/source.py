@@ -76,6 +76,9 @@ class Source(ABC):
     plural: ClassVar[str]
     """What messages call such data in general: "tables"."""
 
+    new: ClassVar[str] = "NEW.csv"
+    """What stands for new data in a command that predicts them."""
+
     arguments: ClassVar[frozenset[str]]
     """Fields of `Arguments` that are this kind's; others must not be told."""
 

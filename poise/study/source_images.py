@@ -32,6 +32,7 @@ class ImageSource(Source):
     kind: ClassVar[str] = "image model"
     noun: ClassVar[str] = "images"
     plural: ClassVar[str] = "images"
+    new: ClassVar[str] = "NEW_PICTURES"
     arguments: ClassVar[frozenset[str]] = frozenset({"per_class", "size", "network", "width", "depth"})
     encoder: ClassVar[type[PixelEncoder]] = PixelEncoder
     designs: ClassVar[type[ImageDesign]] = ImageDesign

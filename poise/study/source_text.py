@@ -30,6 +30,7 @@ class TextSource(Source):
     kind: ClassVar[str] = "text model"
     noun: ClassVar[str] = "a text"
     plural: ClassVar[str] = "texts"
+    new: ClassVar[str] = "NEW.txt"
     arguments: ClassVar[frozenset[str]] = frozenset({"encoding", "characters", "network", "window", "width", "depth"})
     encoder: ClassVar[type[CharacterEncoder]] = CharacterEncoder
     designs: ClassVar[type[TextDesign]] = TextDesign

@@ -182,7 +182,9 @@ def test_from_the_shell_a_folder_is_studied_and_new_pictures_predicted(
         Image.fromarray(pixels[0]).save(path)
     study = ["study", "pictures", "--budget", "2trials", "--parts", "crop", "--no-ablation", "--quiet", "--out", "out"]
     assert main([*study, "--no-cache"]) == 0
-    assert "poise ensemble" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "poise ensemble" in said
+    assert "poise predict out NEW_PICTURES\n" in said
     assert main(["predict", "out", "pictures/lying"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "image,prediction,probability lying,probability standing"
