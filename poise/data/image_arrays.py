@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import math
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from poise.core.errors import DataError, shown
+from poise.core.errors import DataError, PoiseWarning, shown
 
 __all__ = ["Found", "is_idx", "npz_pictures", "read_idx", "read_npz"]
 
@@ -27,6 +28,8 @@ def read_npz(path: Path) -> Found:
     arrays = _arrays(path)
     for x, y, x_test, y_test in _PARTS:
         if {x, y, x_test, y_test} <= set(arrays):
+            if others := sorted(set(arrays) - {x, y, x_test, y_test}):
+                warnings.warn(f"{shown(str(path))}: {', '.join(others)} are not read.", PoiseWarning, stacklevel=4)
             return _joined(_labelled(path, arrays, x, y), _labelled(path, arrays, x_test, y_test), (x, x_test))
     for x, y in _PAIRS:
         if x in arrays and y in arrays:

@@ -224,6 +224,15 @@ def test_arrays_that_do_not_fit_are_named(tmp_path: Path, images: np.ndarray, la
         read_images(tmp_path / "a.npz")
 
 
+def test_arrays_beside_a_train_and_a_test_part_are_told(tmp_path: Path) -> None:
+    pixels, labels = np.zeros((8, 12, 12), np.uint8), np.arange(8) % 2
+    arrays = {f"{part}_{what}": given for part in ("train", "val", "test") for what, given in
+              (("images", pixels), ("labels", labels))}  # fmt: skip
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.warns(PoiseWarning, match=r"a\.npz': val_images, val_labels are not read"):
+        assert len(read_images(tmp_path / "a.npz")) == 16
+
+
 def test_objects_are_never_unpickled_and_other_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.array([object()] * 8), labels=np.arange(8))
     with pytest.raises(DataError, match=r"cannot be read as \.npz"):
