@@ -113,7 +113,10 @@ def _facts(ready: Prepared) -> tuple[TargetFacts, ...]:
 
 
 def with_truth(ready: Prepared, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the test rows' predictions with `row` and `truth`; of several targets, `NAME truth` beside each."""
+    """Return the test rows' predictions with `row` and `truth`; of several targets, `NAME truth` beside each.
+
+    Where rows have names, as pictures have, the name stands beside the row.
+    """
     values = ready.table.targets
     assert values is not None
     found = predictions.copy()
@@ -122,5 +125,7 @@ def with_truth(ready: Prepared, predictions: pd.DataFrame) -> pd.DataFrame:
         # A text is not predicted as a whole: it stands before what its characters cost.
         place = list(found).index(f"{title}prediction") if f"{title}prediction" in found else 0
         found.insert(place, f"{title}truth", values[name].iloc[ready.parts.test].to_numpy())
+    if ready.names is not None:
+        found.insert(0, ready.names, ready.table.frame[ready.names].iloc[ready.parts.test].to_numpy())
     found.insert(0, "row", ready.origin[ready.parts.test])
     return found

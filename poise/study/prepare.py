@@ -46,6 +46,7 @@ class Prepared:
     warnings: tuple[str, ...]
     groups: np.ndarray | None  # of the development rows
     time: np.ndarray | None
+    names: str | None = None  # the column of `table` that says where each row came from, if one does
 
     @property
     def strata(self) -> np.ndarray:

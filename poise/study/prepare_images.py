@@ -70,6 +70,7 @@ def prepare_images(
         tuple(notes),
         None,
         None,
+        names="image",
     )
 
 

@@ -130,6 +130,9 @@ def test_the_study_tells_stripes_apart_and_writes_its_folder(finished: tuple[Stu
     predictions = pd.read_csv(out / "predictions.csv")
     assert len(predictions) == 12
     assert set(predictions["truth"]) == {"lying", "standing"}
+    assert list(predictions.columns[:4]) == ["row", "image", "truth", "prediction"]
+    assert predictions["image"].tolist() == [f"p{row}" for row in predictions["row"]]
+    assert predictions["truth"].tolist() == stripes().labels[predictions["row"]].tolist()
 
 
 def test_the_saved_model_predicts_what_the_study_did(finished: tuple[Study, Path]) -> None:
