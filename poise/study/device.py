@@ -7,6 +7,7 @@ import re
 import torch
 
 from poise.core.errors import ArgumentError, shown
+from poise.study.figures_text import counted
 
 __all__ = ["device_of"]
 
@@ -25,7 +26,7 @@ def device_of(argument: str, device: object) -> str:
         raise ArgumentError(f'`{argument}` must be "auto", "cpu", "cuda" or "cuda:1"; got {shown(device)}.')
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(shape[1] or 0) >= count:
-        seen = f"{count} GPU{'s' * (count != 1)}"
+        seen = counted(count, "GPU")
         raise ArgumentError(
             f"`{argument}` must be a GPU that torch sees; got {shown(device)}, and torch {torch.__version__} "
             f'sees {seen}. Take "cpu", or install a build of torch for your GPU.'
