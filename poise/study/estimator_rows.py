@@ -115,8 +115,8 @@ def class_weights_of(asked: Any, target: Target, codes: np.ndarray, weights: np.
     """Return one weight a class. "balanced" counts rows by their weights; a class may be missing from this fit."""
     rare = np.bincount(codes) < 3
     if rare.any():
-        place = first_row(rare)
-        told = f"class {shown(target.labels[place])} has fewer than 3 rows: not every fold of the search can hold it."
+        label = target.labels.tolist()[first_row(rare)]
+        told = f"class {shown(label)} has fewer than 3 rows: not every fold of the search can hold it."
         warnings.warn(told, PoiseWarning, stacklevel=4)
     if asked is None:
         return None

@@ -18,8 +18,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import poise
 from poise.core.errors import ArgumentError, DataError, PoiseWarning
+from poise.data import Target
 from poise.study import load_model
 from poise.study.cohort import plan_for
+from poise.study.estimator_rows import class_weights_of
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +143,9 @@ def test_a_saved_model_predicts_the_same_in_a_fresh_process(tmp_path: Path) -> N
     run = [sys.executable, "-c", script, str(tmp_path / "model"), str(tmp_path / "new.csv")]
     out = subprocess.run(run, capture_output=True, text=True, check=True).stdout
     assert float.fromhex(out.strip()) == here.iloc[:, 1].sum()
+
+
+def test_a_rare_class_of_whole_numbers_is_named_plainly() -> None:
+    target = Target.fit([0, 0, 0, 1, 1])
+    with pytest.warns(PoiseWarning, match="^class 1 has fewer than 3 rows"):
+        class_weights_of(None, target, target.encode([0, 0, 0, 1, 1]), None)
