@@ -73,9 +73,9 @@ def inputs_of(data: Any) -> np.ndarray:
         found = _plain(data)
         if found.ndim < 2:
             raise DataError(f"inputs must be (N, ...), one row an example; got {found.shape}. Write x[None] for one.")
-        return found
+        return _finite(found)
     if isinstance(data, tuple | list):
-        return _stacked([_plain(one) for one in data])
+        return _finite(_stacked([_plain(one) for one in data]))
     return _one(data).inputs
 
 
@@ -165,12 +165,18 @@ def _stacked(inputs: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(inputs)
 
 
-def _checked(examples: Examples) -> Examples:
-    if examples.inputs.dtype.kind == "f":
-        bad = ~np.isfinite(examples.inputs.reshape(len(examples), -1)).all(1)
+def _finite(inputs: np.ndarray) -> np.ndarray:
+    """Return the inputs. Raises: DataError naming the first row that holds no finite number."""
+    if inputs.dtype.kind == "f":
+        bad = ~np.isfinite(inputs).all(axis=tuple(range(1, inputs.ndim)))
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise DataError(f"row {row} of the data has an input that is no finite number. Fill or drop it.")
+    return inputs
+
+
+def _checked(examples: Examples) -> Examples:
+    _finite(examples.inputs)
     missing = pd.isna(pd.Series(examples.labels, dtype=object)).to_numpy()
     if missing.any():
         row = int(np.flatnonzero(missing)[0])

@@ -27,6 +27,8 @@ from poise.train.population import Population
 __all__ = ["OwnDesign", "OwnEncoder", "check_network", "check_step"]
 
 _ROWS = 4  # that a network is tried on
+_PICTURES = ("images", "grey images")  # the keys of `INPUTS` that are pictures
+_SLACK = 0.05  # beyond [0, 1], by which a resampling may overshoot; far below any other scale that pictures come in
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class OwnEncoder:
     def transform(self, data: Any) -> np.ndarray:
         """Return inputs as the network reads them; `data` is an array (N, ...), a list of inputs or a data set.
 
-        Raises: DataError for another shape, or numbers of another kind.
+        Raises: DataError for another shape, numbers of another kind, or pictures of another range.
         """
         found = inputs_of(data)
         kinds = {
@@ -74,6 +76,11 @@ class OwnEncoder:
             )
         if self.numbers == "bytes":
             return found.astype(np.float32) / np.float32(255)
+        if self.inputs in _PICTURES and len(found) and not -_SLACK <= found.min() <= found.max() <= 1 + _SLACK:
+            raise DataError(
+                f"pictures must be floats in [0, 1], as those that were learned; got {found.min():g} to "
+                f"{found.max():g}. Divide levels of 0 to 255 by 255."
+            )
         return found.astype(np.int64 if self.numbers == "whole" else np.float32)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -107,7 +114,7 @@ class OwnDesign(NetworkDesign):
     @property
     def pictures(self) -> bool:
         """Whether the inputs are pictures."""
-        return self.inputs in ("images", "grey images")
+        return self.inputs in _PICTURES
 
     def build(self, plan: Any, outputs: int, edges: Tensor | None) -> nn.Module:
         """Return a new network; what it has of outputs is the function's affair, and was checked."""

@@ -53,6 +53,15 @@ def test_new_inputs_come_alone_or_in_a_data_set() -> None:
         inputs_of(X[:, 0, 0])
 
 
+def test_new_inputs_that_are_not_finite_are_named_by_row() -> None:
+    holed = X.copy()
+    holed[4, 0, 0] = np.nan
+    for data in (holed, torch.from_numpy(holed), list(holed)):
+        with pytest.raises(DataError, match=r"row 4 of the data has an input that is no finite number"):
+            inputs_of(data)
+    assert inputs_of(X[:0]).shape == (0, 2, 3)
+
+
 def test_two_data_sets_are_a_training_and_a_test_part() -> None:
     train, test = TensorDataset(torch.from_numpy(X[:4]), torch.tensor(Y[:4])), (X[4:], Y[4:])
     examples = read_examples((train, test))

@@ -89,6 +89,17 @@ def test_bytes_become_shares_of_255() -> None:
     np.testing.assert_array_equal(OwnEncoder.fit(pixels).transform(pixels), pixels.astype(np.float32) / np.float32(255))
 
 
+def test_new_pictures_of_another_range_are_refused() -> None:
+    pixels = np.random.default_rng(0).random((5, 1, 4, 4))
+    encoder = OwnEncoder.fit(pixels)
+    encoder.transform(1.01 * pixels)  # a resampling may overshoot a little
+    assert encoder.transform(pixels[:0]).shape == (0, 1, 4, 4)
+    for other in (255 * pixels, pixels - 0.5):
+        with pytest.raises(DataError, match=r"must be floats in \[0, 1\], as those that were learned; got .* by 255"):
+            encoder.transform(other)
+    OwnEncoder.fit(pixels - 0.5).transform(255 * pixels)  # standardised pictures have no range
+
+
 # ---- what is searched ----
 
 
