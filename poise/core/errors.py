@@ -9,6 +9,7 @@ __all__ = [
     "PoiseError",
     "PoiseWarning",
     "StudyError",
+    "counted",
     "shown",
 ]
 
@@ -35,6 +36,11 @@ class CheckpointError(PoiseError):
 
 class PoiseWarning(UserWarning):
     """Something works but is probably not what the user meant."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 network", "5 networks"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def shown(value: object, limit: int = 80) -> str:

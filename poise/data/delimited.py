@@ -17,7 +17,11 @@ __all__ = ["decode", "read_delimited"]
 
 DELIMITERS = ",;\t|"
 MARKS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "-", "<NA>", "#N/A", "."})
-DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?")
+AMOUNTS = {
+    ".": re.compile(r"[+-]?([$€£¥]?) ?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)? ?([%$€£¥]?)"),
+    ",": re.compile(r"[+-]?([$€£¥]?) ?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)? ?([%$€£¥]?)"),
+}
+"""Numbers as people write them, by their decimal mark: thousands set apart, with a sign of money or per cent."""
 MARKED_ENCODINGS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 SNIFFED = 2**18  # bytes given to the encoding guess
 
@@ -30,11 +34,14 @@ def read_delimited(
     Spaces behind a delimiter are not read, and an empty field is missing. A mark such as NA or ? is missing only in a
     column that otherwise holds numbers: among words, "NA" may be Namibia and "None" a level. `readings`: of columns
     that are known by name, "words" are read as they are written, and in "numbers" a mark is missing even where there is
-    nothing else.
+    nothing else. Numbers may have thousands set apart ("1,234.5") and one sign of money or per cent, all the same one,
+    which is left out; where semicolons divide, a comma may be the decimal mark. A first line `sep=;` is heeded.
 
     Raises: DataError with the byte offset of a NUL or undecodable byte, or the number of the first ragged line.
     """
     text = decode(path, encoding)
+    if told := re.match(r"sep=(.)(?=\r?\n)", text):  # Excel's; an empty line stays, so that lines keep their numbers
+        delimiter, text = delimiter or told[1], text[told.end() :]
     if not text.strip():
         raise DataError(f"{path.name}: the file is empty. A table needs a line of column names and rows.")
     delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else _sniff(text))
@@ -156,9 +163,16 @@ def _numbers_if_marked(column: pd.Series, delimiter: str, reading: str) -> pd.Se
     kept = text.where(~text.isin(MARKS))
     if not kept.notna().any() and reading != "numbers":
         return column
-    if delimiter == ";" and bool(kept.dropna().str.fullmatch(DECIMAL_COMMA).all()):
-        kept = kept.str.replace(",", ".", regex=False)
-    numbers = pd.to_numeric(kept, errors="coerce")
-    if numbers.isna().sum() > kept.isna().sum():
-        return column
-    return pd.Series(numbers.to_numpy(np.float64, na_value=np.nan))
+    plain = [*(_amounts(kept, mark) for mark in ((",", ".") if delimiter == ";" else (".",))), kept]
+    numbers = (pd.to_numeric(texts, errors="coerce") for texts in plain if texts is not None)
+    found = next((own for own in numbers if own.isna().sum() == kept.isna().sum()), None)
+    return column if found is None else pd.Series(found.to_numpy(np.float64, na_value=np.nan))
+
+
+def _amounts(texts: pd.Series, mark: str) -> pd.Series | None:
+    """Return numbers as people write them, by that decimal mark, as Python writes them; None if some are none."""
+    signs = texts.dropna().str.extract(f"^{AMOUNTS[mark].pattern}$")
+    if signs.isna().any(axis=None) or len((signs[0] + signs[1]).unique()) > 1:
+        return None
+    digits = texts.str.replace(r"[$€£¥% ]", "", regex=True).str.replace("," if mark == "." else ".", "", regex=False)
+    return digits.str.replace(mark, ".", regex=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poise.core.errors import DataError, shown
+from poise.core.errors import DataError, counted, shown
 from poise.data.dates import Dates
 from poise.data.frames import first_row
 from poise.data.kinds import kind_of, labels_of, numbers_of
@@ -134,8 +134,8 @@ class Input:
             return []
         some = ", ".join(f"{shown(label)} {rows}" for label, rows in unseen.most_common(3))
         return [
-            f"column {shown(self.name)}: {unseen.total()} rows hold {len(unseen)} levels unseen at fit "
-            f'({some}); encoded as "other"'
+            f"column {shown(self.name)}: {counted(len(unseen), 'level')} unseen at fit, in "
+            f'{counted(unseen.total(), "row")} ({some}); encoded as "other"'
         ]
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from poise.core.errors import ArgumentError, shown
+from poise.core.errors import ArgumentError, counted, shown
 
 __all__ = ["Budget", "Clock", "parse_budget"]
 
@@ -39,7 +39,7 @@ def parse_budget(text: str | float) -> Budget:
     if unit.startswith("trial"):
         if amount != int(amount):
             raise ArgumentError(f"`budget` in trials must be a whole number; got {shown(text)}.")
-        return Budget(math.inf, amount, f"{int(amount)} trials")
+        return Budget(math.inf, amount, counted(int(amount), "trial"))
     return Budget(amount * _SECONDS[unit], math.inf, f"{shape[1]}{unit}")
 
 

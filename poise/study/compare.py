@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from poise.core.errors import counted
 from poise.data.characters import CharacterEncoder
 from poise.study.baselines import boosting, plain_families, plain_networks
 from poise.study.clock import Clock
-from poise.study.figures_text import counted
 from poise.study.fit import Fitted
 from poise.study.gap import model_of, predictions_of, together
 from poise.study.metrics import Found, Predictions, Several, bootstrap, metrics_of

@@ -6,8 +6,7 @@ import re
 
 import torch
 
-from poise.core.errors import ArgumentError, shown
-from poise.study.figures_text import counted
+from poise.core.errors import ArgumentError, counted, shown
 
 __all__ = ["device_of"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from poise.study.result import Interval
 
-__all__ = ["clean", "counted", "cut", "decimals_for", "listing", "number", "plain_interval", "signed", "span", "width"]
+__all__ = ["clean", "cut", "decimals_for", "listing", "number", "plain_interval", "signed", "span", "width"]
 
 MISSING = "not measured"
 DIRECTIONS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
@@ -88,11 +88,6 @@ def plain_interval(interval: Interval | None, decimals: int = 3) -> str:
     if interval is None or not math.isfinite(interval.value):
         return MISSING
     return f"{number(interval.value, decimals)} ({span(interval, decimals)})"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: "1 network", "5 networks"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def listing(names: Iterable[str]) -> str:

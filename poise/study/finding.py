@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from poise.core.errors import counted
 from poise.core.recipe import Recipe
-from poise.study.figures_text import counted
 from poise.study.result import StudyResult
 
 __all__ = ["finding"]

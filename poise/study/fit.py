@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poise.core.errors import counted
 from poise.study.bags import bags_of
 from poise.study.bracket import Candidate, Watcher
 from poise.study.checkpoint import Checkpoint
@@ -19,7 +20,6 @@ from poise.study.clock import Clock
 from poise.study.cohort import TIMED_PRODUCTS, Plan, measured_rate, plan_for
 from poise.study.design import SEARCH
 from poise.study.ensemble import LARGEST, MEMBERS, Library
-from poise.study.figures_text import counted
 from poise.study.folds import Folds, make_folds
 from poise.study.lengths import Lengths
 from poise.study.problem import Problem

@@ -11,11 +11,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from poise.core.errors import DataError, PoiseWarning, shown
+from poise.core.errors import DataError, PoiseWarning, counted, shown
 from poise.data import Encoder, Split, Table, Target, inspect, split
 from poise.data.target import Task
 from poise.study.design import DataEncoder
-from poise.study.figures_text import counted
 from poise.study.labels import encoded, strata
 from poise.study.problem import Problem
 from poise.study.table_network import Design

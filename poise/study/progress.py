@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from poise.core.errors import counted
 from poise.study.figures_text import cut
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class ProgressBar:
         self.stop()
         self._seconds, self._began, self._said = total_seconds, self._clock(), ("", -math.inf)
         self._best, self._share = "no score yet", 0.0
-        budget = f"{total_trials} trials" if total_seconds is None else _minutes(total_seconds)
+        budget = counted(total_trials or 0, "trial") if total_seconds is None else _minutes(total_seconds)
         title = cut(title, 60)
         stream = self._stream or sys.stderr
         if stream.isatty() and os.environ.get("TERM") != "dumb":

@@ -33,6 +33,7 @@ USES = {
     "test": "untouched until the recipe was chosen",
 }
 LISTED_PARTS, LISTED_WARNINGS = 8, 4
+LEAST_DECIMALS = {"r2": 2}  # of a share of 1, however wide its interval
 
 
 def write_report(result: StudyResult, path: Path) -> None:
@@ -264,7 +265,8 @@ def _arm_lines(result: StudyResult) -> list[str]:
         texts = []
         for metric in metrics:
             every = [score.value for other in result.arms for score in other.scores if score.metric == metric.name]
-            text = number(values[metric.name].value, decimals_for(every)) if metric.name in values else "-"
+            decimals = max(decimals_for(every), LEAST_DECIMALS.get(metric.name, 0))
+            text = number(values[metric.name].value, decimals) if metric.name in values else "-"
             first = best[metric.name]
             texts.append(text + ("*" if first is not None and first[0] is arm else " "))
         rows.append((arm.name, *texts, number(arm.seconds, 1)))

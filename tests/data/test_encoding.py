@@ -111,8 +111,8 @@ def test_one_warning_names_every_column_with_unseen_levels() -> None:
     with pytest.warns(PoiseWarning) as told:
         encoder.transform({"a": ["x", "new"], "b": [None, "v"]})
     assert len(told) == 1
-    assert "column 'a': 1 rows hold 1 levels unseen at fit ('new' 1)" in str(told[0].message)
-    assert "column 'b': 1 rows hold 1 levels unseen at fit ('missing' 1)" in str(told[0].message)
+    assert "column 'a': 1 level unseen at fit, in 1 row ('new' 1)" in str(told[0].message)
+    assert "column 'b': 1 level unseen at fit, in 1 row ('missing' 1)" in str(told[0].message)
 
 
 def test_ngrams_equal_sklearn() -> None:

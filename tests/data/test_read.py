@@ -102,6 +102,38 @@ def test_semicolons_with_decimal_commas(tmp_path: Path) -> None:
     assert frame["word"].tolist() == ["a,b", "c", "d"]
 
 
+@pytest.mark.parametrize(
+    ("delimiter", "texts", "numbers"),
+    [
+        (",", ["1,234.5", "-7", "NA", "1,000,000"], [1234.5, -7.0, np.nan, 1e6]),
+        (",", ["$1,234", "$5.50"], [1234.0, 5.5]),
+        (",", ["12 %", "3.5 %", ""], [12.0, 3.5, np.nan]),
+        (";", ["1.234,5", "7"], [1234.5, 7.0]),
+        (";", ["3,50 €", "1.200,00 €"], [3.5, 1200.0]),
+        (";", ["1,234.5", "2.5"], [1234.5, 2.5]),
+    ],
+)
+def test_numbers_as_people_write_them(tmp_path: Path, delimiter: str, texts: list[str], numbers: list[float]) -> None:
+    rows = "".join(f'"{text}"{delimiter}x\n' for text in texts)
+    (tmp_path / "t.csv").write_text(f"n{delimiter}word\n{rows}", encoding="utf-8")
+    np.testing.assert_array_equal(read(tmp_path / "t.csv", delimiter=delimiter).frame["n"], numbers)
+
+
+@pytest.mark.parametrize("texts", [["1,5", "2,75"], ["$5", "5 %"], ["12,34", "1,234"], ["1 2", "3 4"], ["€", "€5"]])
+def test_what_may_mean_two_things_stays_a_word(tmp_path: Path, texts: list[str]) -> None:
+    rows = "".join(f'"{text}",x\n' for text in texts)
+    (tmp_path / "t.csv").write_text(f"n,word\n{rows}", encoding="utf-8")
+    assert read(tmp_path / "t.csv").frame["n"].tolist() == texts
+
+
+def test_a_first_line_of_excel_tells_the_delimiter_and_lines_keep_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sep=;\r\na,b;c\r\n1,2;3\r\n")
+    assert list(read(tmp_path / "t.csv").frame) == ["a,b", "c"]
+    (tmp_path / "t.csv").write_text("sep=;\na;b\n1;2\n1;2;3\n")
+    with pytest.raises(DataError, match="line 4: 3 fields"):
+        read(tmp_path / "t.csv")
+
+
 def test_a_given_delimiter_wins(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b;c\n1,2;3\n")
     assert list(read(tmp_path / "t.csv", delimiter=";").frame.columns) == ["a,b", "c"]
