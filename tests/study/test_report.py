@@ -482,6 +482,13 @@ def test_summary_says_the_numbers() -> None:
     assert text.index("  patience") < text.index("  mixup") < text.index("  input noise") < text.index("clip norm")
 
 
+def test_a_share_of_one_keeps_two_digits_in_the_terminal_however_wide_its_interval() -> None:
+    share = Metric("r2", "R²", lower_is_better=False, primary=False)
+    arms = (arm("gradient boosting", (share,), (0.361,), 1.0, "", 40.0),)
+    text = summary(dataclasses.replace(classification(), arms=arms, metrics=(share,), before=(), after=()))
+    assert re.search(r"gradient boosting +0\.36\*", text)
+
+
 @pytest.mark.parametrize(
     ("value", "decimals", "expected"),
     [
