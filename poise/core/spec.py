@@ -46,6 +46,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, tuple) and value and all(isinstance(item, Regularizer) for item in value):
         return {item.name: _part_spec(item) for item in value}
+    if isinstance(value, float):
+        return float(value)  # NumPy's float64 is a float that YAML cannot write
     return list(value) if isinstance(value, tuple) else value
 
 

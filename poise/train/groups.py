@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from poise.core.errors import ArgumentError, PoiseWarning
 from poise.core.recipe import Recipe
 from poise.train.scale import effective_step
 
-__all__ = ["check_optimizer", "groups_of", "scales_of"]
+__all__ = ["check_held", "check_optimizer", "groups_of", "scales_of"]
 
 
 def groups_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> Iterator[tuple[list[str], dict[str, Any]]]:
@@ -46,3 +46,22 @@ def check_optimizer(recipe: Recipe, optimizer: Optimizer, params: Mapping[str, T
             PoiseWarning,
             stacklevel=4,  # the line that called Run.update
         )
+
+
+def check_held(model: nn.Module, optimizers: Sequence[Optimizer], params: Mapping[str, Tensor]) -> None:
+    """Raise ArgumentError for a parameter of the model that learns, and was frozen or not there when the run started.
+
+    No part would act on it, and the best or averaged weights of its place would be older ones, or another layer's.
+    """
+    known = {id(parameter) for parameter in params.values()}
+    learning = {
+        id(p) for one in optimizers for group in one.param_groups for p in group["params"] if p.grad is not None
+    }
+    if not learning <= known:  # it may be a parameter of the loss
+        strange = [name for name, p in model.named_parameters() if id(p) in learning - known]
+        if strange:
+            raise ArgumentError(
+                f"`Run.update.optimizer` must hold what could learn when the run started; got {strange[0]} too, which "
+                "was frozen, or not there. Call `recipe.start` when every layer is in its place and may learn: what is "
+                "frozen after that may learn again at any time."
+            )

@@ -26,7 +26,7 @@ from poise.network.statistics import reestimate
 from poise.train.distributions import Classes, encoded
 from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of
 from poise.train.folding import Folding
-from poise.train.groups import check_optimizer
+from poise.train.groups import check_held, check_optimizer
 from poise.train.half import all_finite, as_list, unscaled
 from poise.train.ranks import mean_over_ranks
 from poise.train.replay import Replay
@@ -215,6 +215,7 @@ class Run(Folding):
             if one not in self._checked:
                 self._checked.add(one)
                 check_optimizer(self.recipe, one, params)
+        check_held(self.model, as_list(optimizer), params)
 
     def prepare(self, closure: Callable[[], Any], scaler: torch.amp.GradScaler | None = None) -> None:
         """Before the first batch of a step: note how to run it again, for parts that need the gradient elsewhere."""

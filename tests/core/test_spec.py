@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +23,7 @@ RECIPES = [
     Recipe(),
     Recipe(L1(1e-4)),
     Recipe(L1(Cosine(1e-4, 0.0, 2000), where=("weights", "biases"), name="on"), Decay(0.05)),
+    Recipe(Dropout(np.float64(0.2)), L1(Cosine(np.float64(1e-4), 0.0, 2000))),
     Recipe(Dropout(torch.tensor([0.1, 0.2])), Mixup(SwitchOff(0.4, 10, after=0.1))),
     Recipe(GroupLasso(0.1, name="yes"), L1(1e-300, name="null"), L1(0.1 + 0.2, name="1e-4"), L1(1.0, name="π ü 😀")),
 ]

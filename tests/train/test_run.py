@@ -13,12 +13,14 @@ from torch.nn import functional as F
 from poise import (
     L1,
     L2,
+    ArgumentError,
     CheckpointError,
     ClipNorm,
     Decay,
     Dropout,
     Ema,
     InputNoise,
+    Patience,
     Recipe,
 )  # fmt: skip
 from poise.models.tabular import Mlp
@@ -213,6 +215,53 @@ def test_frozen_tied_scalar_empty_and_transposed_parameters_train_as_in_a_plain_
         theirs.step()
     loop.assert_equal(dict(run.model.state_dict()), dict(alone.state_dict()))
     assert torch.equal(run.model.frozen.weight, frozen)
+
+
+def learners(recipe: Recipe) -> tuple[Run, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    run = recipe.start(nn.Sequential(nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3)))
+    return run, torch.optim.Adam(run.model.parameters(), lr=1e-2)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_what_learns_but_was_not_there_at_the_start_is_refused(table: Rows, loop: Any, replaced: bool) -> None:
+    model = nn.Sequential(nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3))
+    model[2].requires_grad_(False)
+    run = Recipe(Decay(0.1), Ema(0.9)).start(model)
+    if replaced:
+        model[2] = nn.Linear(6, 3)
+    model[2].requires_grad_(True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ArgumentError, match=r"got 2\.weight too, which was frozen, or not there"):
+        loop.one_step(run, optimizer, table.inputs, table.targets)
+    loop.assert_equal(before, dict(model.state_dict()))
+
+
+def test_what_is_frozen_for_a_while_is_kept_and_restored(table: Rows, loop: Any) -> None:
+    run, optimizer = learners(Recipe(L2(0.1), L1(1e-3), ClipNorm(1.0), Ema(0.5), Patience(3)))
+    run.model[0].requires_grad_(False)
+    held = run.model[0].weight.clone()
+    loop.one_step(run, optimizer, table.inputs, table.targets)
+    assert torch.equal(run.model[0].weight, held)
+    run.model[0].requires_grad_(True)
+    loop.one_step(run, optimizer, table.inputs, table.targets)
+    assert not torch.equal(run.model[0].weight, held)
+    with run.evaluation() as model:
+        best = copy.deepcopy(model.state_dict())
+    run.stop(1.0)
+    loop.one_step(run, optimizer, table.inputs, table.targets)
+    run.stop(2.0)
+    loop.assert_equal(best, dict(run.predictor().state_dict()))
+
+
+def test_an_optimizer_may_hold_parameters_of_the_loss_too(table: Rows, loop: Any) -> None:
+    run, _ = learners(Recipe(Decay(0.1)))
+    scale = nn.Parameter(torch.ones(()))
+    optimizer = torch.optim.SGD([*run.model.parameters(), scale], lr=0.1)
+    run.objective(scale * F.cross_entropy(run.model(table.inputs), table.targets)).backward()
+    assert run.update(optimizer)
+    assert float(scale.detach()) < 1.0
 
 
 def test_penalties_count_a_tied_weight_once(loop: Any) -> None:
