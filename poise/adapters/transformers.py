@@ -13,6 +13,7 @@ on_train_end                 predict: the best or averaged weights stay in the m
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from poise.adapters.batches import Parts, check_parts
 from poise.adapters.chosen import Statistics, check_monitor, chosen_weights, load_chosen, move_memory, score_of
 from poise.adapters.transformers_step import Logits, Step
-from poise.core.errors import ArgumentError, CheckpointError
+from poise.core.errors import ArgumentError, CheckpointError, PoiseWarning
 from poise.core.recipe import Recipe
 from poise.core.terms import data_keys
 from poise.train.run import Run
@@ -191,8 +192,22 @@ class _Regularize(TrainerCallback):
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **facts: Any) -> None:
         if self.restore:
+            if args.load_best_model_at_end and state.best_model_checkpoint and self.run.best is None:
+                self._go_back(Path(state.best_model_checkpoint) / _FILE)
             load_chosen(self.run, self.statistics)
             self.finished = True
+
+    def _go_back(self, file: Path) -> None:
+        """Give the run the averaged weights of the Trainer's best checkpoint: its score was theirs."""
+        if file.is_file():
+            self.run.load_state_dict(torch.load(file, weights_only=True))
+        elif self.run.averaged is not None:
+            warnings.warn(
+                f"the best checkpoint has no {file.name}, for lack of which the last averaged weights stay. Leave out "
+                "`TrainingArguments.save_only_model`, or add Patience, which keeps the best in memory.",
+                PoiseWarning,
+                stacklevel=2,
+            )
 
 
 def _plain(optimizer: Any) -> Optimizer:

@@ -1,5 +1,6 @@
 """Hugging Face's Trainer under a recipe, against plain Trainer and a loop of one's own; tiny real models."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from poise import (
     LabelSmoothing,
     Mixup,
     Patience,
+    PoiseWarning,
     Recipe,
     Sam,
 )  # fmt: skip
@@ -166,6 +168,33 @@ def test_patience_ends_training_and_the_best_weights_stay(hugging: Any, tiny: An
     scores = [entry["score"] for entry in run.history]
     assert len(scores) == scores.index(min(scores)) + 3 < 60
     assert ours.evaluate()["eval_loss"] == pytest.approx(min(scores), abs=1e-7)
+
+
+@pytest.mark.parametrize("only_model", [False, True])
+def test_the_trainers_best_checkpoint_stays_with_its_averaged_weights(
+    hugging: Any, tiny: Any, only_model: bool
+) -> None:
+    data = [{**one, "labels": (one["labels"] + i) % CLASSES} for i, one in enumerate(tiny.sentences())]
+    ours = hugging(
+        eval_strategy="epoch", save_strategy="epoch", num_train_epochs=4, load_best_model_at_end=True,
+        save_only_model=only_model, metric_for_best_model="eval_loss",
+    )  # fmt: skip
+    ours.eval_dataset = data  # other labels: the score soon rises
+    run = regularize(ours, Recipe(Ema(0.5)))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", PoiseWarning)
+        ours.train()
+    scores = [entry["eval_loss"] for entry in ours.state.log_history if "eval_loss" in entry]
+    assert len(scores) == 4
+    assert min(scores) < scores[-1]
+    assert ours.state.best_metric == min(scores)
+    stays = min(scores) if not only_model else scores[-1]
+    assert ours.evaluate()["eval_loss"] == pytest.approx(stays, abs=1e-7)
+    assert ["save_only_model" in str(one.message) for one in told] == ([True] if only_model else [])
+    inputs = {"input_ids": torch.stack([one["input_ids"] for one in data])}
+    labels = torch.stack([one["labels"] for one in data])
+    with torch.no_grad():
+        assert float(F.cross_entropy(run.predictor()(inputs), labels)) == pytest.approx(stays, abs=1e-6)
 
 
 def test_terms_are_logged(hugging: Any) -> None:
