@@ -19,7 +19,7 @@ from poise.core.rng import Rng, key
 from poise.core.select import roles_of
 from poise.core.trees import map_tree
 from poise.train.distributions import Classes
-from poise.train.groups import groups_of, scales_of
+from poise.train.groups import clear_gradients, groups_of, scales_of
 from poise.train.losses import summed_loss, usual_loss
 from poise.train.ranks import keep_own_draws, rank_and_world
 from poise.train.replay import Replay, forward_again, gradient_again, kept_generators
@@ -136,9 +136,8 @@ class Folding:
         scale = 1.0 if replay.scaler is None else replay.scaler.get_scale()
         return grads if scale == 1.0 else {name: grad / scale for name, grad in grads.items()}
 
-    def _end_step(self, params: Mapping[str, Tensor]) -> None:
-        for p in params.values():
-            p.grad = None
+    def _end_step(self, optimizers: Sequence[Optimizer] = ()) -> None:
+        clear_gradients(self._params(), optimizers)
         self._tasks.forget()
         if not self._pending:
             self.draws += 1

@@ -13,7 +13,19 @@ from poise.core.errors import ArgumentError, PoiseWarning
 from poise.core.recipe import Recipe
 from poise.train.scale import effective_step
 
-__all__ = ["check_held", "check_optimizer", "groups_of", "scales_of"]
+__all__ = ["check_held", "check_optimizer", "clear_gradients", "groups_of", "parameters_of", "scales_of"]
+
+
+def parameters_of(optimizer: Optimizer) -> Iterator[Tensor]:
+    """Yield every parameter that the optimizer holds, the loss's own among them."""
+    for group in optimizer.param_groups:
+        yield from group["params"]
+
+
+def clear_gradients(params: Mapping[str, Tensor], optimizers: Sequence[Optimizer]) -> None:
+    """Clear the gradients of the run's parameters, and of all that the optimizers hold."""
+    for parameter in (*params.values(), *(p for one in optimizers for p in parameters_of(one))):
+        parameter.grad = None
 
 
 def groups_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> Iterator[tuple[list[str], dict[str, Any]]]:
@@ -35,7 +47,7 @@ def scales_of(
 def check_optimizer(recipe: Recipe, optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
     """Raise ArgumentError for another model's optimizer; warn if the weights would be decayed twice."""
     known = {id(parameter) for parameter in params.values()}
-    if not any(id(p) in known for group in optimizer.param_groups for p in group["params"]):
+    if not any(id(p) in known for p in parameters_of(optimizer)):
         raise ArgumentError("`Run.update.optimizer` holds none of this model's parameters: build it from run.model.")
     decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
     doubled = [part.name for part in recipe if type(part).__name__ in ("Decay", "L2")]
@@ -54,9 +66,7 @@ def check_held(model: nn.Module, optimizers: Sequence[Optimizer], params: Mappin
     No part would act on it, and the best or averaged weights of its place would be older ones, or another layer's.
     """
     known = {id(parameter) for parameter in params.values()}
-    learning = {
-        id(p) for one in optimizers for group in one.param_groups for p in group["params"] if p.grad is not None
-    }
+    learning = {id(p) for one in optimizers for p in parameters_of(one) if p.grad is not None}
     if not learning <= known:  # it may be a parameter of the loss
         strange = [name for name, p in model.named_parameters() if id(p) in learning - known]
         if strange:

@@ -26,7 +26,7 @@ from poise.network.statistics import reestimate
 from poise.train.distributions import Classes, encoded
 from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of
 from poise.train.folding import Folding
-from poise.train.groups import check_held, check_optimizer
+from poise.train.groups import check_held, check_optimizer, clear_gradients
 from poise.train.half import all_finite, as_list, unscaled
 from poise.train.ranks import mean_over_ranks
 from poise.train.replay import Replay
@@ -166,7 +166,7 @@ class Run(Folding):
                 self.averaged, self.memory = self._fold("average", current, params=current)
         self._watch.step(self._now(), self.model, self.step_number)
         self.step_number += 1
-        self._end_step(params)
+        self._end_step(as_list(optimizer))
 
     def update(self, optimizer: Optimizer | Sequence[Optimizer], scaler: torch.amp.GradScaler | None = None) -> bool:
         """Gradient stage, shrink stage, the optimizer's step, update stage, average stage; then clear gradients.
@@ -178,12 +178,14 @@ class Run(Folding):
         self._check(optimizers)
         if scaler is not None and not unscaled(scaler, optimizers, self._params()):
             scaler.update()  # lowers the scale: `unscale_` has recorded the overflow
-            self.skip()
+            self.skip(optimizers)
             return False
         self._edit_gradients()
-        if scaler is not None and not all_finite(self._params()):  # a second gradient (Sam's) may overflow alone
+        if scaler is not None and not all_finite(
+            self._params().values()
+        ):  # a second gradient (Sam's) may overflow alone
             scaler.update(scaler.get_scale() * scaler.get_backoff_factor())
-            self.skip()
+            self.skip(optimizers)
             return False
         with torch.no_grad():
             self._edit("shrink", optimizers, self._params())
@@ -201,8 +203,7 @@ class Run(Folding):
 
         Parts that need the gradient at other weights (`Sam`) call the closure again: it must see the same rows.
         """
-        for p in self._params().values():
-            p.grad = None
+        clear_gradients(self._params(), as_list(optimizer))
         self.prepare(closure, scaler)
         with torch.enable_grad():
             loss = closure()
@@ -222,9 +223,9 @@ class Run(Folding):
         again = any("closure" in part.needs for part in self.recipe)
         self._replay = Replay(closure, self.memory, self.draws, torch.get_rng_state(), scaler) if again else None
 
-    def skip(self) -> None:
+    def skip(self, optimizer: Optimizer | Sequence[Optimizer] = ()) -> None:
         """Leave out a step whose gradients overflowed: they are cleared, no part acts, no step is counted."""
-        self._end_step(self._params())
+        self._end_step(as_list(optimizer))
 
     # --- evaluation and the end ----------------------------------------------------------------------------------
 

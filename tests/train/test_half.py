@@ -70,6 +70,19 @@ def test_of_two_optimizers_neither_steps_when_one_overflows(table: Rows) -> None
     assert run.update(optimizers, scaler)
 
 
+def test_a_parameter_of_the_loss_that_overflows_leaves_the_step_out_too(table: Rows) -> None:
+    run, scale = Recipe(Decay(0.1)).start(network()), nn.Parameter(torch.ones(()))
+    optimizer = torch.optim.SGD([*run.model.parameters(), scale], lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    before = [p.detach().clone() for p in run.model.parameters()]
+    scaler.scale(run.objective(scale * F.cross_entropy(run.model(table.inputs), table.targets))).backward()
+    scale.grad.fill_(torch.inf)  # type: ignore[union-attr]  # backward() has run
+    assert not run.update(optimizer, scaler)
+    assert run.step_number == 0
+    assert all(torch.equal(p, old) for p, old in zip(run.model.parameters(), before, strict=True))
+    assert scale.grad is None
+
+
 def test_a_second_gradient_that_overflows_alone_leaves_the_step_out(table: Rows) -> None:
     run = Recipe(Sam(0.05), Decay(0.1)).start(network())
     optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1)
