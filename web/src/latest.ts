@@ -3,6 +3,7 @@
 export class Latest<T> {
   private underway: number | undefined;
   private waiting: T | undefined;
+  private away = false;
   private id = 0;
 
   constructor(private readonly send: (id: number, what: T) => void) {}
@@ -22,7 +23,7 @@ export class Latest<T> {
       return;
     }
     this.id += 1;
-    this.underway = this.id;
+    if (!this.away) this.underway = this.id;
     this.send(this.id, what);
   }
 
@@ -42,9 +43,13 @@ export class Latest<T> {
     this.ask(what);
   }
 
-  /** The connection was lost: what was under way will not be answered; a new opening carries the newest state. */
-  forget(): void {
+  /** The connection is lost or back: what was under way is not answered; the next opening carries what was sent last. */
+  connected(open: boolean): void {
+    const what = this.waiting;
+    this.away = true;
     this.underway = undefined;
     this.waiting = undefined;
+    if (what !== undefined) this.ask(what);
+    this.away = !open;
   }
 }

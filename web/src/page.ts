@@ -33,7 +33,7 @@ export class Page {
       write(this.banner, words);
       this.banner.hidden = open;
       set(document.body, { "data-connection": open ? "open" : "closed" });
-      if (!open) for (const card of this.cards.values()) card.lost();
+      for (const card of this.cards.values()) card.connected(open);
     });
     const elements = [...document.querySelectorAll<HTMLElement>("poise-figure")].filter((element) => data.figures[element.id]);
     if (data.page === "present") this.presenter = new Presenter(elements, (element) => this.mount(element), this.address.place);

@@ -142,3 +142,28 @@ def test_a_lost_server_is_told_and_found_again(browser: Any) -> None:
         expect(banner).to_be_hidden(timeout=20_000)
         expect(page.locator("[data-number=value]")).to_have_text("0")
         context.close()
+
+
+def test_what_is_changed_while_the_connection_is_down_is_drawn_when_it_is_back(desk: Any) -> None:
+    page = desk.open("/", ready=False)
+    routes: list[Any] = []
+
+    def through(route: Any) -> None:
+        route.connect_to_server()
+        routes.append(route)
+
+    page.route_web_socket("**/ws", through)
+    page.goto(f"http://127.0.0.1:{desk.server.port}/f/slow")
+    desk.wait(page)
+    slider, number = page.locator("[data-control=value]"), page.locator("[data-number=value]")
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")  # one is under way and one waits
+    routes[-1].close()
+    expect(page.locator("body")).to_have_attribute("data-connection", "closed")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("body")).to_have_attribute("data-connection", "open")
+    expect(number).to_have_text("6")
+    page.keyboard.press("ArrowRight")
+    expect(number).to_have_text("7")

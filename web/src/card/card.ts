@@ -197,9 +197,9 @@ export class Card {
     this.render();
   }
 
-  /** The connection is lost; the host opens the figure again, with its newest state, when it is back. */
-  lost(): void {
-    this.latest.forget();
+  /** The connection is lost or back; the host then opens the figure again, with its newest state. */
+  connected(open: boolean): void {
+    this.latest.connected(open);
     this.play?.show(false, false);
   }
 
