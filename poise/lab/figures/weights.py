@@ -40,7 +40,7 @@ class Weights(Figure):
     """Bars for fitted weights, rings for the true ones."""
 
     id: ClassVar[str] = "weights"
-    title: ClassVar[str] = "L2 makes every weight smaller, L1 sets weights to exactly zero"
+    title: ClassVar[str] = "L2 shrinks the weights and keeps them all, L1 sets weights to exactly zero"
     caption: ClassVar[str] = (
         "A linear model of 16 columns, of which six matter, trained on 40 rows under three recipes. Bars: fitted "
         "weights; rings: true ones; crosses: weights that are exactly zero. The bars are the minimum of the library's "
@@ -147,7 +147,7 @@ for name, error in errors.items():
         errors = ", ".join(number.text for number in frame.numbers[3:])
         return (
             f"L2 of strength {state['l2']:g} sets {of_l2} weights to exactly zero, L1 of strength {state['l1']:g} "
-            f"{of_l1}, both together {of_both}; their errors on new rows: {errors}."
+            f"sets {of_l1}, both together {of_both}; their errors on new rows: {errors}."
         )
 
 

@@ -69,6 +69,17 @@ def test_l2_shrinks_and_makes_no_zero_l1_makes_zeros(seed: int) -> None:
     assert (free != 0).all()
 
 
+def test_the_title_does_not_promise_that_l2_shrinks_each_weight() -> None:
+    free, ridge = bars_of(weights(l1=0.0, l2=0.0))[0], bars_of(weights())[0]
+    assert (abs(ridge) > abs(free)).any(), "columns that tell nearly the same share: one weight grows"
+    assert "every weight" not in Weights.title
+
+
+def test_the_sentence_tells_strengths_and_counts_apart() -> None:
+    figure = Weights()
+    assert "L1 of strength 1 sets 10 of 16," in figure.describe(figure.start(), figure.compute(figure.start()))
+
+
 def test_the_strongest_l1_leaves_nothing_and_says_so() -> None:
     frame = weights(l1=20.0, l2=0.0)
     assert frame.numbers[1].value == 16
