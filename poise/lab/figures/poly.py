@@ -189,10 +189,10 @@ def _errors(state: State, found: Fits) -> Plot:
     degrees = [float(degree) for degree in range(1, HIGHEST + 1)]
     at = int(state["degree"])
     marks: list[Mark] = [
-        Line("training", degrees, found.train.clamp(LOW, HIGH).tolist(), "train"),
-        Line("new points", degrees, found.new.clamp(LOW, HIGH).tolist(), "valid"),
-        Dots("", [at], [float(found.train[at - 1].clamp(LOW, HIGH))], "train"),
-        Dots("", [at], [float(found.new[at - 1].clamp(LOW, HIGH))], "valid", "square"),
+        Line("training", degrees, found.train.tolist(), "train"),
+        Line("new points", degrees, found.new.tolist(), "valid"),
+        Dots("", [at], [float(found.train[at - 1])], "train"),
+        Dots("", [at], [float(found.new[at - 1])], "valid", "square"),
         Rule(f"degree {at}", x=at, role="plain"),
     ]
     if float(state["noise"]) >= LOW:

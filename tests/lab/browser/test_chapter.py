@@ -77,3 +77,15 @@ def test_every_link_of_the_prose_leads_to_a_state_that_exists(desk: Any) -> None
             elif control.kind in {"range", "seed"}:
                 value = int(text) if control.kind == "seed" else float(text)
             assert control.check(value) is not None, link
+
+
+def test_a_value_beyond_the_axis_is_read_within_the_drawing(desk: Any, settled: Any) -> None:
+    page = desk.open("/f/poly")
+    settled(page, "poly", lambda: page.locator("[data-control=degree]").press("End"))
+    drawing = page.locator("[data-panel='1'] .drawing")
+    drawing.press("End")
+    assert "new points 378" in drawing.locator(".tip").inner_text().replace("\n", " ")
+    frame, ring, tip = (drawing.locator(name).bounding_box() for name in ("svg", ".ring", ".tip"))
+    for box in (ring, tip):
+        assert frame["y"] <= box["y"]
+        assert box["y"] + box["height"] <= frame["y"] + frame["height"]

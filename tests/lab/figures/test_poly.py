@@ -152,3 +152,12 @@ def test_the_table_holds_the_numbers_of_the_frame() -> None:
     frame = frame_of(degree=7)
     row = figure.table(frame).rows[6]
     assert row[1:3] == pytest.approx([frame.numbers[0].value, frame.numbers[1].value])
+
+
+def test_the_table_holds_errors_beyond_the_axis_as_they_are() -> None:
+    figure = Poly()
+    rows = figure.table(frame_of(degree=15)).rows
+    found = fits(0, 16, 0.3, 0.0, 0.0, 0.0, False, False)
+    assert found.new[13] > 20
+    assert found.train[14] < 0.05
+    assert [row[1:3] for row in rows] == torch.stack([found.train, found.new], 1).tolist()

@@ -75,8 +75,8 @@ function closest(series: Series, distance: (x: number, y: number) => number, mos
 
 const read = (series: Series, at: number): Reading => ({ label: series.label, text: series.text(at), role: series.role });
 
-/** The stop at the pixel column `x`: every curve's value there. */
-function column(curves: Series[], x: number, most: number): Stop | undefined {
+/** The stop at the pixel column `x`: every curve's value there. It stands within the plot also where the curve does not. */
+function column(curves: Series[], plane: Plane, x: number, most: number): Stop | undefined {
   const readings: Reading[] = [];
   let lead: [Series, number] | undefined;
   for (const curve of curves) {
@@ -87,7 +87,9 @@ function column(curves: Series[], x: number, most: number): Stop | undefined {
   }
   if (!lead) return undefined;
   const [curve, at] = lead;
-  return { x: curve.x[at] as number, y: curve.y[at] as number, head: curve.head(at), readings };
+  const [bottom, top] = plane.y.range;
+  const y = Math.max(top, Math.min(bottom, curve.y[at] as number));
+  return { x: curve.x[at] as number, y, head: curve.head(at), readings };
 }
 
 /** The stop of one place (a bar, an interval) with every series that stands there. */
@@ -118,7 +120,7 @@ export function nearest(plot: Plot, plane: Plane, x: number, y: number): Stop | 
     const at = closest(one, (px, py) => Math.abs(side ? py - y : px - x), 24);
     if (at >= 0) return place(all, one, at, side);
   }
-  return column(all.filter(({ kind }) => kind === "curve"), x, Math.max(24, (right - left) / 12));
+  return column(all.filter(({ kind }) => kind === "curve"), plane, x, Math.max(24, (right - left) / 12));
 }
 
 const STOPS = 50; // along a curve
@@ -133,7 +135,7 @@ export function walk(plot: Plot, plane: Plane): Stop[] {
   if (curves.length) {
     const stops: Stop[] = [];
     for (let at = 0; at <= STOPS; at += 1) {
-      const stop = column(curves, left + ((right - left) * at) / STOPS, (right - left) / STOPS);
+      const stop = column(curves, plane, left + ((right - left) * at) / STOPS, (right - left) / STOPS);
       if (stop && stop.x !== stops[stops.length - 1]?.x) stops.push(stop);
     }
     return stops;
