@@ -74,8 +74,9 @@ def fits(
     each = Quadratic(curvature, whole.slope * used[:, None])
     new_features = _designed(new_x)
     steps = None
-    if stopping:
-        found = stopped(each, new_features, new_y, l2=l2, l1=l1, steps=STEPS, every=EVERY, patience=PATIENCE)
+    if stopping:  # by points of their own: those that choose the step would flatter it
+        kept_x, kept_y = wave(NEW_POINTS, noise, seed + 2 * NEW)
+        found = stopped(each, _designed(kept_x), kept_y, l2=l2, l1=l1, steps=STEPS, every=EVERY, patience=PATIENCE)
         weights, steps = found.weights, found.best_step[:, 0]
     else:
         weights = minimum(each, l2, l1)
@@ -95,7 +96,7 @@ class Poly(Figure):
     caption: ClassVar[str] = (
         "Sixteen noisy points (dots) of a smooth curve (dashed), and the polynomial fitted to them. Each fit is the "
         "minimum of the library's own objective, found at once because it is a linear model; training arrives there "
-        "too, as the code below shows. Early stopping descends step by step."
+        "too, as the code below shows. Early stopping descends step by step and watches other points, kept aside."
     )
     tries: ClassVar[tuple[str, ...]] = (
         "The training error falls with every degree. At which degree does the error on new points begin to rise?",
@@ -118,7 +119,7 @@ class Poly(Figure):
             Range("l2", "L2 strength", 1e-6, 1.0, 0.0, 4, log=True, zero=True, export=4),
             Range("l1", "L1 strength", 1e-3, 1.0, 0.0, 8, log=True, zero=True, export=3),
             Range("jitter", "Noise in x", 0.01, 0.3, 0.0, 8, log=True, zero=True, help="20 noisy copies", export=2),
-            Toggle("stopping", "Early stopping", help="gradient descent that Patience stops"),
+            Toggle("stopping", "Early stopping", help="gradient descent that Patience stops by points kept aside"),
             Toggle("bagging", "Bagging", help="the mean of 10 fits to points drawn anew"),
             Range("noise", "Noise in y", 0.0, 0.8, 0.3, 0.05, export=2),
             Range("points", "Points", 8, 60, 16, 1, whole=True, export=2),
@@ -222,5 +223,7 @@ def _notice(state: State, found: Fits) -> str:
     if float(found.new[degree - 1]) > HIGH:
         words.append("The error on new points is beyond the axis: take fewer degrees, more points or a penalty.")
     if found.steps is not None and int(found.steps[degree - 1]) == STEPS:
-        words.append(f"After {STEPS} steps the error on new points still fell: Patience has not stopped the descent.")
+        words.append(
+            f"After {STEPS} steps the error on points kept aside still fell: Patience has not stopped the descent."
+        )
     return " ".join(words)

@@ -35,7 +35,7 @@ _DESCENT = """\
 _STOP = """
         if step % 5 == 0:
             with run.evaluation():
-                score = ((model(legendre(new_x, degree))[:, 0] - new_y) ** 2).mean()
+                score = ((model(legendre(kept_x, degree))[:, 0] - kept_y) ** 2).mean()
             if run.stop(score):
                 break"""
 
@@ -56,6 +56,7 @@ def script(state: State) -> str:
         steps, stop = (400, _STOP) if state["stopping"] else (5_000, "")
         body = _DESCENT.format(l2=l2, steps=steps, stop=stop, end="run.predictor()" if state["stopping"] else "model")
     many = state["bagging"]
+    kept = f"\nkept_x, kept_y = wave(200, {state['noise']!r}, seed + 2 * NEW)" if state["stopping"] else ""
     rows = "bootstrap_rows(range(10), len(x), seed)" if many else "[torch.arange(len(x))]"
     imports = "from poise.train.bagging import bootstrap_rows\n" if many else ""
     answer = 'poise.Ensemble(models, space="output")' if many else "models[0]"
@@ -68,7 +69,7 @@ from poise.lab.samples import NEW, legendre, wave
 {imports}
 seed, degree = {state["seed"]}, {state["degree"]}
 x, y = wave({state["points"]}, {state["noise"]!r}, seed)
-new_x, new_y = wave(200, {state["noise"]!r}, seed + NEW)
+new_x, new_y = wave(200, {state["noise"]!r}, seed + NEW){kept}
 recipe = poise.Recipe({", ".join(parts)})
 
 

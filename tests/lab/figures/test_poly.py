@@ -122,6 +122,30 @@ def test_noise_in_x_is_what_a_run_of_the_library_draws() -> None:
     assert torch.allclose(found, oracle, atol=1e-7)
 
 
+def test_the_points_that_stop_the_descent_are_not_those_of_the_error() -> None:
+    x, y = wave(16, 0.3, 0)
+    kept_x, kept_y = wave(NEW_POINTS, 0.3, 2 * NEW)
+    features, kept = legendre(x, 4), legendre(kept_x, 4)
+    model = nn.Linear(4, 1).double()
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    design = torch.cat([torch.ones(16, 1, dtype=torch.float64), features], 1)
+    rate = 0.1 / float(torch.linalg.eigvalsh(2 * design.T @ design / 16).max())
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    errors = []
+    for step in range(1, 401):
+        optimizer.zero_grad()
+        torch.square(model(features)[:, 0] - y).mean().backward()
+        optimizer.step()
+        if step % 5 == 0:
+            errors.append(float(torch.square(model(kept)[:, 0].detach() - kept_y).mean()))
+            if len(errors) - 1 - int(np.argmin(errors)) >= 10:
+                break
+    found = fits(0, 16, 0.3, 0.0, 0.0, 0.0, True, False).steps
+    assert found is not None
+    assert found[3] == 5 * (int(np.argmin(errors)) + 1)
+
+
 def test_the_truth_is_dashed_and_the_true_function() -> None:
     line = curve(frame_of(), "truth")
     assert line.dashed
