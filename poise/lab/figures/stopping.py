@@ -17,7 +17,8 @@ from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, Seed, State, Toggle
 from poise.lab.loss_plot import loss_plot, stop_of
 from poise.lab.samples import slopes
-from poise.lab.scene import Axis, Frame, Line, Number, Plot, Table
+from poise.lab.scene import Axis, Frame, Line, Number, Plot, Rule, Table
+from poise.study.figures_text import counted
 from poise.train.run import Run
 from poise.update import Decay
 
@@ -157,10 +158,18 @@ print("error of the weights given back", error(run.predictor()))
 """
 
     def describe(self, state: State, frame: Frame) -> str:
-        best, stop, at_stop, back = (number.text for number in frame.numbers)
+        best, last, at_last, back = (number.text for number in frame.numbers)
+        patience = f"Patience of {counted(int(state['patience']), 'evaluation')}"
+        panel = frame.panels[0]
+        assert isinstance(panel, Plot)
+        if len([mark for mark in panel.marks if isinstance(mark, Rule)]) == 1:  # the best step's alone
+            return (
+                f"{patience} has not run out by step {last}, where the validation error is {at_last}; "
+                f"the lowest so far is {back} at step {best}."
+            )
         return (
-            f"Patience of {state['patience']} evaluations stops training at step {stop} with validation error "
-            f"{at_stop}, and gives back the weights of step {best} with {back}."
+            f"{patience} stops training at step {last} with validation error {at_last}, "
+            f"and gives back the weights of step {best} with {back}."
         )
 
 

@@ -128,6 +128,17 @@ def test_impatience_and_a_run_without_a_stop_are_explained() -> None:
     assert "never ran out" in frame_of(width=2, patience=60).notice
 
 
+def test_the_sentence_says_stops_only_where_patience_has_run_out() -> None:
+    def sentence(frame: Frame, **values: object) -> str:
+        return FIGURE.describe(FIGURE.checked(values), frame)
+
+    assert "15 evaluations stops training at step 132 " in sentence(frame_of())
+    assert "1 evaluation stops training" in sentence(frame_of(patience=1), patience=1)
+    assert "has not run out by step 400," in sentence(frame_of(width=2, patience=60), width=2, patience=60)
+    first = next(FIGURE.stream(FIGURE.checked({"patience": 1})))
+    assert "1 evaluation has not run out by step 12," in sentence(first, patience=1)
+
+
 def test_a_log_axis_changes_the_axis_only() -> None:
     plain, log = frame_of(), frame_of(log=True)
     assert plain.numbers == log.numbers
