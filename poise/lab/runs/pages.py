@@ -102,7 +102,7 @@ def page_of(record: RunRecord) -> RunPage:
     """Return the page of a run."""
     result = record.result
     facts: list[tuple[str, str]] = []
-    notes = [record.words] if record.words else []
+    notes = [record.words] if record.words else []  # then not told as the finding too
     if result is not None:
         facts = [
             ("Table", result.table),
@@ -123,15 +123,16 @@ def page_of(record: RunRecord) -> RunPage:
         labels = {"table": "Table", "target": "Target", "metric": "Metric", "budget": "Budget", "seed": "Seed"}
         facts = [(label, str(record.facts[key])) for key, label in labels.items() if key in record.facts]
         facts.append(("Networks tried", f"{len(record.trials):,}"))
-        if record.status != "running":
+        if record.status == "stopped":
             notes.append("It ended without a result: it was killed, or it still runs on another machine.")
     else:
         facts = [("Measures", ", ".join(one.name for one in record.curves))]
     line = line_of(record)
+    finding = line.finding if result is None else clean(result.finding[:4000])
     shown = tuple((label, clean(cut(text, 300))) for label, text in facts if text)
     return RunPage(
         line,
-        line.finding if result is None or record.words else clean(result.finding[:4000]),
+        "" if record.words else finding,
         shown,
         tuple(clean(cut(note, 400)) for note in notes),
         figures_of(record),

@@ -108,6 +108,9 @@ def test_a_broken_result_is_listed_with_words(runs: Path, text: str) -> None:
     assert line.status == "unreadable"
     assert "result.json is not as a study writes it" in line.finding
     assert str(runs) not in line.finding
+    page = Library([runs]).page(line.id)
+    assert page is not None
+    assert (page.finding, page.notes) == ("", (line.finding,)), "said once, and nothing of how the study ended"
 
 
 @pytest.mark.parametrize(
