@@ -90,8 +90,9 @@ class DropoutFigure(Figure):
     title: ClassVar[str] = "Every training step trains another, thinner network; their mean is close to the full one"
     caption: ClassVar[str] = (
         "Click the network, or press Enter on it, for the next mask: the library's own, for that number. Grey crossed "
-        "units are switched off for this step. The curve is the mean answer of ever more masks to one input, against "
-        "the answer of the full network, which is what one predicts with."
+        "units are switched off for this step. Lines are weights: blue above 0, orange below, thicker where larger. "
+        "The curve is the mean answer of ever more masks to one input, against the answer of the full network, which "
+        "is what one predicts with."
     )
     tries: ClassVar[tuple[str, ...]] = (
         "Set p to 0.8 and draw a few masks. Does any answer come close to the full network's?",

@@ -89,3 +89,11 @@ def test_a_value_beyond_the_axis_is_read_within_the_drawing(desk: Any, settled: 
     for box in (ring, tip):
         assert frame["y"] <= box["y"]
         assert box["y"] + box["height"] <= frame["y"] + frame["height"]
+
+
+@pytest.mark.parametrize("width", [320, 640])
+def test_layers_of_a_narrow_network_are_told_apart(desk: Any, settled: Any, width: int) -> None:
+    page = desk.open("/f/dropout", width=width)
+    settled(page, "dropout", lambda: page.locator("[data-control=layers]").press("End"))
+    names = page.locator("[data-panel='0'] .names text").all_text_contents()
+    assert [name[-1] for name in names[1:-1]] == ["1", "2", "3"]

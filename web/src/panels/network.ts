@@ -1,7 +1,7 @@
 // A drawing of a network: units in columns, weights as lines. Dropped units are grey, dashed and crossed.
 import { children, set, svg, write } from "../dom";
 import type { Network, Num } from "../scene";
-import { cut, short, widest } from "../text";
+import { cut, short, widest, widthOf } from "../text";
 import { Drawing, type Around, type Stop } from "./drawing";
 import { marker } from "./marks";
 
@@ -53,7 +53,9 @@ export class NetworkView extends Drawing<Network> {
       const anchor = column === 0 ? "start" : column === last ? "end" : "middle";
       const x = column === 0 ? 0 : column === last ? width : margin + column * step;
       set(text, { x, y: high - 4, "text-anchor": anchor, "font-size": font });
-      write(text, cut(network.names[column] ?? "", Math.max(step, 60) - 6, font));
+      const [name, room] = [network.names[column] ?? "", Math.max(step, 60) - 6];
+      // The last word tells "hidden 1" from "hidden 2".
+      write(text, cut(widthOf(name, font) > room ? name.slice(name.lastIndexOf(" ") + 1) : name, room, font));
     });
   }
 
