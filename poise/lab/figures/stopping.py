@@ -12,13 +12,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from poise.core.errors import counted
 from poise.core.recipe import Recipe
 from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, Seed, State, Toggle
 from poise.lab.loss_plot import loss_plot, stop_of
 from poise.lab.samples import slopes
 from poise.lab.scene import Axis, Frame, Line, Number, Plot, Rule, Table
-from poise.study.figures_text import counted
 from poise.train.run import Run
 from poise.update import Decay
 
