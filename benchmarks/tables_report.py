@@ -22,7 +22,7 @@ ADJUSTED = frozenset({"realmlp", "tabm", "linear"})
 DRAWS = 10_000
 TIE = 0.001  # 0.1 points of balanced accuracy; 0.1 % of the rival's log-loss or RMSE
 FAILED = -np.inf
-RANKED_SHARE = 0.75  # of the cells that some arm has; other arms are not ranked
+RANKED_SHARE = 0.9  # of the cells that some arm has; other arms are ranked beside, on what they have
 SMALLEST_LOSS = 1e-4  # of a rival that makes no mistake; a share of nothing would be infinite
 COUNTS = {10: "Ten", 11: "Eleven", 12: "Twelve"}
 MORE_TIME = (
@@ -71,7 +71,7 @@ def write_report(
         draw_scores(merits["rmse"], lambda merit: f"{-merit:.4g}"),
         "## Mean rank (1 is best)",
         "![mean ranks](images/tables-ranks.svg)" if ranks else "",
-        draw_ranks(ranks, columns),
+        draw_ranks(merits, columns),
         f"## {REFERENCE} against each",
         "![gains on each table](images/tables-gains.svg)" if REFERENCE in columns and len(columns) > 1 else "",
         draw_duels(merits, columns),
@@ -125,13 +125,13 @@ def draw_figures(records: Sequence[dict[str, Any]], seconds: float, arms: Sequen
     return found
 
 
-def ranked(merits: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def ranked(merits: dict[str, pd.DataFrame], share: float = RANKED_SHARE) -> dict[str, pd.DataFrame]:
     """Ranks over the (table, split) cells that every ranked arm has finished, by metric; "primary" is the first.
 
     An arm that was run on few cells would leave few to rank all others by, and is not ranked.
     """
     both = pd.concat([merits["balanced_accuracy"], merits["rmse"]])
-    arms = [arm for arm in both if both[arm].notna().mean() >= RANKED_SHARE]
+    arms = [arm for arm in both if both[arm].notna().mean() >= share]
     ranks = {metric: frame[arms].dropna().rank(axis=1, ascending=False) for metric, frame in merits.items()}
     ranks = {metric: frame for metric, frame in ranks.items() if len(frame)}
     primary = [ranks[metric] for metric in ("balanced_accuracy", "rmse") if metric in ranks]
@@ -202,8 +202,8 @@ def draw_scores(frame: pd.DataFrame, show: Callable[[float], str]) -> str:
     return draw(["table", *frame.columns], lines)
 
 
-def draw_ranks(ranks: dict[str, pd.DataFrame], columns: list[str]) -> str:
-    if not ranks:
+def draw_ranks(merits: dict[str, pd.DataFrame], columns: list[str]) -> str:
+    if not (ranks := ranked(merits)):
         return "No (table, split) has been run by every arm yet."
     arms = list(ranks["primary"])
     lines = [
@@ -214,6 +214,10 @@ def draw_ranks(ranks: dict[str, pd.DataFrame], columns: list[str]) -> str:
     note = "Primary: balanced accuracy for classes, RMSE for regression."
     if few := [arm for arm in columns if arm not in arms]:
         note += f" Not ranked, because of too few cells: {', '.join(few)}."
+        if every := ranked(merits, 0.0):
+            means = every["primary"].mean().sort_values()
+            note += f" On the {len(every['primary'])} cells that all have, primary mean ranks are "
+            note += ", ".join(f"{arm} {mean:.2f}" for arm, mean in means.items()) + "."
     note += (
         "\nunregularized and dropout are poise itself with no part, or that one: rates are searched, networks kept at "
         "their best step, and up to 64 of them make the ensemble. What they lack is the rest of the recipe."

@@ -54,10 +54,14 @@ def test_mean_ranks_are_those_of_scipy() -> None:
 def test_an_arm_of_few_cells_is_not_ranked_and_does_not_take_cells_from_the_others() -> None:
     from tables_report import write_report
 
-    records = [line(*cell, loss) for cell, loss in losses().items() if cell[2] != "tabm" or cell[0] == "vehicle"]
+    drawn = losses()
+    records = [line(*cell, loss) for cell, loss in drawn.items() if cell[2] != "tabm" or cell[0] == "vehicle"]
     text = write_report(records, 60.0, None)
     assert "primary (8 cells)" in text
     assert "too few cells: tabm" in text
+    own = [rankdata([drawn[cell] for arm in ARMS if (cell := ("vehicle", split, arm))]) for split in (0, 1)]
+    assert f"On the 2 cells that all have, primary mean ranks are {ARMS[int(np.mean(own, 0).argmin())]} " in text
+    assert all(f"{arm} {mean:.2f}" in text for arm, mean in zip(ARMS, np.mean(own, 0), strict=True))
 
 
 def test_where_poise_loses_names_every_table_behind_and_no_other() -> None:
