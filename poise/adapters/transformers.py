@@ -192,7 +192,8 @@ class _Regularize(TrainerCallback):
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **facts: Any) -> None:
         if self.restore:
-            if args.load_best_model_at_end and state.best_model_checkpoint and self.run.best is None:
+            averaged = self.run.best is None and self.run.averaged is not None
+            if averaged and args.load_best_model_at_end and state.best_model_checkpoint:
                 self._go_back(Path(state.best_model_checkpoint) / _FILE)
             load_chosen(self.run, self.statistics)
             self.finished = True
@@ -200,8 +201,8 @@ class _Regularize(TrainerCallback):
     def _go_back(self, file: Path) -> None:
         """Give the run the averaged weights of the Trainer's best checkpoint: its score was theirs."""
         if file.is_file():
-            self.run.load_state_dict(torch.load(file, weights_only=True))
-        elif self.run.averaged is not None:
+            self.run.averaged = torch.load(file, weights_only=True)["averaged"]  # None, if averaging began later
+        else:
             warnings.warn(
                 f"the best checkpoint has no {file.name}, for lack of which the last averaged weights stay. Leave out "
                 "`TrainingArguments.save_only_model`, or add Patience, which keeps the best in memory.",

@@ -17,11 +17,8 @@ __all__ = ["decode", "read_delimited"]
 
 DELIMITERS = ",;\t|"
 MARKS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "-", "<NA>", "#N/A", "."})
-AMOUNTS = {
-    ".": re.compile(r"[+-]?([$€£¥]?) ?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)? ?([%$€£¥]?)"),
-    ",": re.compile(r"[+-]?([$€£¥]?) ?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)? ?([%$€£¥]?)"),
-}
-"""Numbers as people write them, by their decimal mark: thousands set apart, with a sign of money or per cent."""
+AMOUNT = r"\A[+-]?([$€£¥]?) ?(?:\d{1,3}(?:[%s]\d{3})+|\d+)(?:[%s]\d+)? ?([%%$€£¥]?)\Z"
+"""A number as people write it, for its marks of thousands and of decimals: with a sign of money or per cent."""
 MARKED_ENCODINGS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 SNIFFED = 2**18  # bytes given to the encoding guess
 
@@ -163,16 +160,16 @@ def _numbers_if_marked(column: pd.Series, delimiter: str, reading: str) -> pd.Se
     kept = text.where(~text.isin(MARKS))
     if not kept.notna().any() and reading != "numbers":
         return column
-    plain = [*(_amounts(kept, mark) for mark in ((",", ".") if delimiter == ";" else (".",))), kept]
+    marks = (".,", ",.") if delimiter == ";" else (",.",)
+    plain = [*(_amounts(kept, apart, mark) for apart, mark in marks), kept]
     numbers = (pd.to_numeric(texts, errors="coerce") for texts in plain if texts is not None)
     found = next((own for own in numbers if own.isna().sum() == kept.isna().sum()), None)
     return column if found is None else pd.Series(found.to_numpy(np.float64, na_value=np.nan))
 
 
-def _amounts(texts: pd.Series, mark: str) -> pd.Series | None:
-    """Return numbers as people write them, by that decimal mark, as Python writes them; None if some are none."""
-    signs = texts.dropna().str.extract(f"^{AMOUNTS[mark].pattern}$")
+def _amounts(texts: pd.Series, apart: str, mark: str) -> pd.Series | None:
+    """Return numbers as people write them, by their marks, as Python writes them; None if some are none."""
+    signs = texts.dropna().str.extract(AMOUNT % (apart, mark))
     if signs.isna().any(axis=None) or len((signs[0] + signs[1]).unique()) > 1:
         return None
-    digits = texts.str.replace(r"[$€£¥% ]", "", regex=True).str.replace("," if mark == "." else ".", "", regex=False)
-    return digits.str.replace(mark, ".", regex=False)
+    return texts.str.replace(f"[$€£¥% {apart}]", "", regex=True).str.replace(mark, ".", regex=False)

@@ -162,8 +162,10 @@ def _interruption(result: StudyResult) -> list[str]:
 
 def _warning_lines(result: StudyResult) -> list[str]:
     """Return the first warnings, cut to some lines each: a column that gives the target away belongs to the scores."""
-    told = result.warnings[:LISTED_WARNINGS]
-    more = [f"{len(result.warnings) - len(told)} more are in the report."] if len(result.warnings) > len(told) else []
+    before = (result.structure, result.early, result.longer)  # have lines of their own
+    own = [warning for warning in result.warnings if warning not in before]
+    told = own[:LISTED_WARNINGS]
+    more = [f"{len(own) - len(told)} more are in the report."] if len(own) > len(told) else []
     return [line for warning in told for line in _wrapped(f"Warning: {cut(warning, 220)}")] + more
 
 

@@ -188,6 +188,7 @@ def test_the_trainers_best_checkpoint_stays_with_its_averaged_weights(
     assert len(scores) == 4
     assert min(scores) < scores[-1]
     assert ours.state.best_metric == min(scores)
+    assert run.step_number == 20
     stays = min(scores) if not only_model else scores[-1]
     assert ours.evaluate()["eval_loss"] == pytest.approx(stays, abs=1e-7)
     assert ["save_only_model" in str(one.message) for one in told] == ([True] if only_model else [])

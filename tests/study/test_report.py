@@ -538,6 +538,14 @@ def test_the_terminal_says_why_a_search_ended_before_its_time() -> None:
     assert "\n\nThe search ended early, after 9 rounds.\n\n" in told
 
 
+@pytest.mark.parametrize("field", ["structure", "early", "longer"])
+def test_the_terminal_says_once_what_is_a_warning_too(field: str) -> None:
+    note = "The search ended early, after 9 rounds."
+    told = summary(dataclasses.replace(classification(), warnings=(note, "column 'x' may leak."), **{field: note}))
+    assert told.count(note) == 1
+    assert "Warning: column 'x' may leak." in told
+
+
 def test_the_terminal_says_the_first_warnings() -> None:
     told = summary(dataclasses.replace(classification(), warnings=("column 'x' may leak.", *"abcde")))
     lines = "Warning: column 'x' may leak.\nWarning: a\nWarning: b\nWarning: c\n2 more are in the report."

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from poise.core.errors import counted
 from poise.core.interval import Interval
 from poise.core.recipe import Recipe
 from poise.diagnosis.curves import over_seeds
@@ -151,7 +152,7 @@ class MultiTaskFigure(Figure):
         related, helpers, labels, width = _read(state)
         alone, together, gain = frame.numbers
         return (
-            f"With {labels} labels, a trunk of {width} units and {helpers} helper task{'s' * (helpers > 1)} of "
+            f"With {labels} labels, a trunk of {width} units and {counted(helpers, 'helper task')} of "
             f"relatedness {related:g}, the squared error is {alone.text} alone and {together.text} together; gain "
             f"{gain.text}."
         )

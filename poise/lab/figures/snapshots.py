@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from poise.core.errors import counted
 from poise.core.schedule import CosineCycles
 from poise.lab.base import Figure
 from poise.lab.controls import Control, Preset, Range, Seed, State
@@ -114,9 +115,9 @@ class Snapshots(Figure):
         each, mean, long = frame.numbers
         if not math.isfinite(mean.value):
             what = "the run diverged" if mean.text == "diverged" else "no snapshot has been taken yet"
-            return f"{cycles} cycle{'s' * (cycles > 1)} at learning rate {rate:g}: {what}."
+            return f"{counted(cycles, 'cycle')} at learning rate {rate:g}: {what}."
         return (
-            f"{cycles} cycle{'s' * (cycles > 1)} at learning rate {rate:g}: a snapshot's squared error is {each.text} "
+            f"{counted(cycles, 'cycle')} at learning rate {rate:g}: a snapshot's squared error is {each.text} "
             f"on average, that of their mean {mean.text}; one long run of {STEPS} steps has {long.text}."
         )
 
