@@ -160,7 +160,7 @@ def _numbers_if_marked(column: pd.Series, delimiter: str, reading: str) -> pd.Se
     kept = text.where(~text.isin(MARKS))
     if not kept.notna().any() and reading != "numbers":
         return column
-    marks = (".,", ",.") if delimiter == ";" else (",.",)
+    marks = ((".", ","), (",", ".")) if delimiter == ";" else ((",", "."),)
     plain = [*(_amounts(kept, apart, mark) for apart, mark in marks), kept]
     numbers = (pd.to_numeric(texts, errors="coerce") for texts in plain if texts is not None)
     found = next((own for own in numbers if own.isna().sum() == kept.isna().sum()), None)

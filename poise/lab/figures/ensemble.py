@@ -10,7 +10,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from poise.core.errors import counted
 from poise.core.recipe import Recipe
 from poise.lab.base import Figure
 from poise.lab.controls import Choice, Control, Preset, Range, Seed, State
@@ -189,7 +188,7 @@ class EnsembleFigure(Figure):
         member, mean, spread, correlation = frame.numbers
         rows = {"own": "rows of their own", "half": "half of their rows in common", "same": "the same rows"}
         return (
-            f"{counted(k, 'network')} with {rows.get(kind, 'bootstrap samples of one table')}: a member's squared "
+            f"{k} network{'s' * (k > 1)} with {rows.get(kind, 'bootstrap samples of one table')}: a member's squared "
             f"error is {member.text}, that of the mean {mean.text}; the rest, {spread.text}, is what they disagree on "
             f"(correlation of their errors {correlation.text})."
         )
