@@ -19,6 +19,7 @@ from poise.core.rng import Rng, key
 from poise.core.select import roles_of
 from poise.core.trees import map_tree
 from poise.train.distributions import Classes
+from poise.train.failure import OwnStep
 from poise.train.groups import clear_gradients, groups_of, scales_of
 from poise.train.losses import summed_loss, usual_loss
 from poise.train.ranks import keep_own_draws, rank_and_world
@@ -53,6 +54,7 @@ class Folding:
         self._pending = False  # an objective was computed since the last update
         self._batch: Batch | None = None
         self._version: int | None = None  # torch's count of writes to the batch's inputs
+        self._own_step = OwnStep()
         self._tasks = TaskGradients(recipe)
         self._replay: Replay | None = None  # how to find the gradient of this step at other weights
         self._watch = Watch(recipe, model)

@@ -24,7 +24,7 @@ from poise.core.trees import leaves
 from poise.core.visits import visits_of
 from poise.network.statistics import reestimate
 from poise.train.distributions import Classes, encoded
-from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of
+from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of, warn_of_no_step
 from poise.train.folding import Folding
 from poise.train.groups import check_held, check_optimizer, clear_gradients
 from poise.train.half import all_finite, as_list, unscaled
@@ -130,6 +130,7 @@ class Run(Folding):
         self._tasks.add(terms, params)
         self.terms = {name: term.detach() for name, term in terms.items()}
         self._pending = True
+        self._own_step.expect(params)
         self.draws += 1
         self._set_layers(later=True)  # backward() may repeat this forward pass
         total: Tensor = terms[next(iter(data))]
@@ -176,14 +177,14 @@ class Run(Folding):
         """
         optimizers = as_list(optimizer)
         self._check(optimizers)
+        self._own_step.look(self._params())
         if scaler is not None and not unscaled(scaler, optimizers, self._params()):
             scaler.update()  # lowers the scale: `unscale_` has recorded the overflow
             self.skip(optimizers)
             return False
         self._edit_gradients()
-        if scaler is not None and not all_finite(
-            self._params().values()
-        ):  # a second gradient (Sam's) may overflow alone
+        # A second gradient (Sam's) may overflow alone.
+        if scaler is not None and not all_finite(self._params().values()):
             scaler.update(scaler.get_scale() * scaler.get_backoff_factor())
             self.skip(optimizers)
             return False
@@ -250,6 +251,7 @@ class Run(Folding):
 
         When a stopping part that can stop sees a new best, the weights and buffers that evaluation used are kept.
         """
+        warn_of_no_step(self.step_number, self.draws)
         value = torch.as_tensor(score, dtype=torch.float64).detach().cpu()
         if value.dim() != 0:
             raise ArgumentError(f"`Run.stop.score` must be one number; got shape {tuple(value.shape)}.")
@@ -273,6 +275,7 @@ class Run(Folding):
         Its weights are the best that `stop` saw, else the averaged, else the last. `batches` of training inputs:
         batch statistics are re-estimated for them.
         """
+        warn_of_no_step(self.step_number, self.draws)
         warn_of_idle_parts(self.recipe, self.memory, self.step_number, len(self.history))
         chosen = self.best or self._evaluated()
         model = copy.deepcopy(self.model)
