@@ -19,7 +19,13 @@ DELIMITERS = ",;\t|"
 MARKS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "-", "<NA>", "#N/A", "."})
 AMOUNT = r"\A[+-]?([$€£¥]?) ?(?:\d{1,3}(?:[%s]\d{3})+|\d+)(?:[%s]\d+)? ?([%%$€£¥]?)\Z"
 """A number as people write it, for its marks of thousands and of decimals: with a sign of money or per cent."""
-MARKED_ENCODINGS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+MARKED_ENCODINGS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),  # before UTF-16's mark, with which it begins
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 SNIFFED = 2**18  # bytes given to the encoding guess
 
 

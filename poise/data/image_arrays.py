@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import warnings
 import zipfile
 import zlib
@@ -13,7 +14,7 @@ import numpy as np
 
 from poise.core.errors import DataError, PoiseWarning, shown
 
-__all__ = ["Found", "is_idx", "npz_pictures", "read_idx", "read_npz"]
+__all__ = ["Found", "idx_pictures", "is_idx", "npz_pictures", "read_idx", "read_npz"]
 
 Found = tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray | None, tuple[str, ...]]
 """pixels (N, C, H, W) uint8, labels (N,) text, names, test (N,) bool or None, what was skipped."""
@@ -139,7 +140,7 @@ def _labels(where: str, array: np.ndarray) -> np.ndarray:
 
 def is_idx(path: Path) -> bool:
     """Whether a file's name is that of IDX images or labels."""
-    return "-idx3-ubyte" in path.name or "-idx1-ubyte" in path.name
+    return bool(re.search("[-.]idx[13]-ubyte", path.name))
 
 
 def read_idx(path: Path) -> Found:
@@ -147,7 +148,7 @@ def read_idx(path: Path) -> Found:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     found = {}
     for file in files:
-        if "-idx3-ubyte" in file.name:
+        if "idx3-ubyte" in file.name:
             labels = file.with_name(file.name.replace("images", "labels").replace("idx3", "idx1"))
             if not labels.exists():
                 raise DataError(f"{shown(str(file))} has no labels: {shown(labels.name)} is missing beside it.")
@@ -164,6 +165,18 @@ def read_idx(path: Path) -> Found:
         return _joined(found["train"], found["test"], ("train", "test"))
     ((part, (pixels, names)),) = found.items()
     return pixels, names, _named(part, len(pixels)), None, ()
+
+
+def idx_pictures(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the images of an IDX file, or of all of a folder, with or without labels, and their names."""
+    files = [file for file in sorted(path.iterdir() if path.is_dir() else [path]) if "idx3-ubyte" in file.name]
+    if not files:
+        raise DataError(f"{shown(str(path))} must hold images, *-images-idx3-ubyte; it has labels alone.")
+    found = [_idx(file, 3)[:, None] for file in files]
+    if strange := [file.name for file, own in zip(files, found, strict=True) if own.shape[1:] != found[0].shape[1:]]:
+        raise DataError(f"{shown(files[0].name)} and {shown(strange[0])} must hold pictures of one shape.")
+    names = (_named(file.name, len(own)) for file, own in zip(files, found, strict=True))
+    return np.concatenate(found), tuple(name for own in names for name in own)
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:

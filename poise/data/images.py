@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from poise.core.errors import ArgumentError, DataError, shown
-from poise.data.image_arrays import is_idx, npz_pictures, read_idx, read_npz
+from poise.data.image_arrays import idx_pictures, is_idx, npz_pictures, read_idx, read_npz
 from poise.data.image_files import file_pictures, read_folder
 
 __all__ = ["PIXEL_CAP", "Images", "holds_images", "read_images", "read_pictures"]
@@ -65,14 +65,12 @@ def read_images(
     """
     _check(size, bad, cap)
     path = Path(source).expanduser()
-    if path.is_dir() and any(is_idx(file) for file in path.iterdir()):
+    if _holds_idx(path):
         found = read_idx(path)
     elif path.is_dir():
         found = read_folder(path, size=_pair(size), bad=bad, cache=None if cache is None else Path(cache), cap=cap)
     elif path.suffix == ".npz" and path.is_file():
         found = read_npz(path)
-    elif path.is_file() and is_idx(path):
-        found = read_idx(path)
     else:
         raise DataError(
             f"{shown(str(path))} holds no images that can be read. Give a folder with a folder for each class, an .npz "
@@ -112,16 +110,22 @@ def read_pictures(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return pictures without labels, (N, C, H, W) uint8 of the channels and the size asked for, and their names.
 
-    `source`: an image file, a folder with image files at any depth, or an .npz file with `images` (or `x`).
+    `source`: an image file, a folder with image files at any depth, an .npz file with `images` (or `x`), an IDX file of
+    images or a folder of such.
     Raises: DataError naming what cannot be read; nothing is skipped, so that each picture gets its prediction.
     """
     path = Path(source).expanduser()
-    if path.suffix == ".npz" and path.is_file():
-        pixels, names = npz_pictures(path)
+    arrays = npz_pictures if path.suffix == ".npz" and path.is_file() else idx_pictures if _holds_idx(path) else None
+    if arrays is not None:
+        pixels, names = arrays(path)
         if pixels.shape[1:] != (channels, *size):
             raise DataError(f"{shown(str(path))}: pictures must be {(channels, *size)}; got {pixels.shape[1:]}.")
         return pixels, names
     return file_pictures(path, channels=channels, size=size, cap=cap)
+
+
+def _holds_idx(path: Path) -> bool:
+    return any(is_idx(file) for file in path.iterdir()) if path.is_dir() else path.is_file() and is_idx(path)
 
 
 def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

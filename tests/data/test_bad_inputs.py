@@ -309,7 +309,7 @@ def not_utf8(folder: Path) -> None:
 
 @item(30)
 def byte_order_mark(folder: Path) -> None:
-    for encoding in ("utf-8-sig", "utf-16"):
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):
         (folder / "a.csv").write_bytes("a,b\n1,é\n2,x\n".encode(encoding))
         assert list(read(folder / "a.csv").frame.columns) == ["a", "b"]
     (folder / "a.csv").write_bytes("a,b\n1,é\n".encode("utf-8-sig"))

@@ -1,8 +1,7 @@
-"""Images read from folders, .npz and IDX files: what is right comes back byte for byte, what is wrong is named."""
+"""Images read from folders and .npz files: what is right comes back byte for byte, what is wrong is named."""
 
 from __future__ import annotations
 
-import gzip
 import os
 import struct
 import warnings
@@ -243,35 +242,6 @@ def test_objects_are_never_unpickled_and_other_files_are_refused(tmp_path: Path)
     np.savez(tmp_path / "c.npz", one=np.zeros(3), two=np.zeros(3))
     with pytest.raises(DataError, match=r"must hold arrays `images` and `labels`.*'one', 'two'"):
         read_images(tmp_path / "c.npz")
-
-
-def idx(path: Path, array: np.ndarray) -> None:
-    body = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape) + array.tobytes()
-    path.write_bytes(gzip.compress(body) if path.suffix == ".gz" else body)
-
-
-def test_idx_files_with_their_test_part(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (16, 9, 7), dtype=np.uint8)
-    labels = (np.arange(16) % 3).astype(np.uint8)
-    idx(tmp_path / "train-images-idx3-ubyte.gz", images[:12])
-    idx(tmp_path / "train-labels-idx1-ubyte.gz", labels[:12])
-    idx(tmp_path / "t10k-images-idx3-ubyte", images[12:])
-    idx(tmp_path / "t10k-labels-idx1-ubyte", labels[12:])
-    found = read_images(tmp_path)
-    assert np.array_equal(found.pixels[:, 0], images)
-    assert found.labels.tolist() == [str(label) for label in labels]
-    assert found.test is not None
-    assert found.test.tolist() == [False] * 12 + [True] * 4
-
-
-def test_idx_files_that_are_cut_off_or_alone_are_named(tmp_path: Path) -> None:
-    idx(tmp_path / "train-images-idx3-ubyte", np.zeros((8, 9, 9), np.uint8))
-    with pytest.raises(DataError, match="train-labels-idx1-ubyte' is missing"):
-        read_images(tmp_path)
-    idx(tmp_path / "train-labels-idx1-ubyte", np.arange(8, dtype=np.uint8) % 2)
-    truncated(tmp_path / "train-images-idx3-ubyte")
-    with pytest.raises(DataError, match="must hold 648 bytes by its head; got 316"):
-        read_images(tmp_path)
 
 
 def test_arguments_are_checked(folder: Path) -> None:
