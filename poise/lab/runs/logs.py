@@ -44,7 +44,7 @@ def looks_like_a_log(path: Path) -> bool:
         return False
     head = start.split("\n", 1)[0]
     if path.suffix == ".csv":
-        names = [name.strip().strip('"').lower() for name in head.split(",")]
+        names = [name.strip().strip('"').lower() for name in head.split(_delimiter(head))]
         return bool(set(names) & set(PLACES)) and any("loss" in name or VALID.search(name) for name in names)
     return head.lstrip().startswith(("{", "[")) and any(f'"{name}"' in start for name in PLACES)
 
@@ -74,11 +74,20 @@ def record_of_rows(rows: Iterable[Mapping[str, object]], name: str = "run") -> R
 # ---- rows ----
 
 
+def _delimiter(head: str) -> str:
+    """Return what divides a line of names: a comma, unless there are more semicolons or tabs."""
+    return max(",;\t", key=head.count)
+
+
 def _csv(text: str) -> list[dict[str, object]]:
+    divided = _delimiter(text.split("\n", 1)[0])
     try:
         rows: list[dict[str, object]] = []
-        for row in csv.DictReader(io.StringIO(text)):
-            rows.append({name: value for name, value in row.items() if isinstance(name, str)})
+        for row in csv.DictReader(io.StringIO(text), delimiter=divided):
+            cells: dict[str, object] = {name: value for name, value in row.items() if isinstance(name, str)}
+            if divided == ";":  # where these divide, a comma may be the decimal mark
+                cells = {name: str(value or "").replace(",", ".") for name, value in cells.items()}
+            rows.append(cells)
             if len(rows) >= MOST_ROWS:
                 break
         return rows

@@ -116,6 +116,14 @@ def test_only_what_looks_like_a_log_is_found(tmp_path: Path) -> None:
     assert found == {"yes.csv", "yes.jsonl"}
 
 
+@pytest.mark.parametrize("row", ["epoch;loss;val_loss\n1;0,5;0,75\n", "epoch\tloss\tval_loss\n1\t0.5\t0.75\n"])
+def test_semicolons_and_tabs_divide_too(tmp_path: Path, row: str) -> None:
+    (tmp_path / "log.csv").write_text(row)
+    assert looks_like_a_log(tmp_path / "log.csv")
+    (curves,) = read_log(tmp_path / "log.csv", "log").curves
+    assert (curves.train, curves.valid) == (((1.0,), (0.5,)), ((1.0,), (0.75,)))
+
+
 def test_lightning_s_own_csv_opens(tmp_path: Path) -> None:
     pl = pytest.importorskip("lightning.pytorch", reason="lightning is in the extra `lightning`")
     from lightning.pytorch.loggers import CSVLogger
