@@ -58,14 +58,17 @@ class ScheduleFree(Regularizer):
         points = {f"{point}/{name}": shadow(w) for point in ("z", "x") for name, w in params.items()}
         # One sum a parameter: groups of the optimizer have rates of their own, and parameters may miss a step.
         sums = {f"sum/{name}": torch.zeros((), dtype=torch.float64, device=w.device) for name, w in params.items()}
-        return points | sums
+        # The momentum by which each y was made: a schedule has another one when z is put back.
+        made = {f"momentum/{name}": torch.zeros_like(total) for name, total in zip(params, sums.values(), strict=True)}
+        return points | sums | made
 
     def shrink(self, params: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         """Put z in place of y; what other parts did to y in this stage is done to z."""
         edited = {}
         for name, y in params.items():
             z, x = memory[f"z/{name}"], memory[f"x/{name}"]
-            moved = y.to(z) - self._between(z, x).to(y.dtype).to(z)  # exactly 0 if nothing did
+            held = _between(z, x, memory[f"momentum/{name}"])
+            moved = y.to(z) - held.to(y.dtype).to(z)  # exactly 0 if nothing did
             edited[name] = torch.where(self._acts(z), z + moved, y.to(z)).to(y.dtype)
         return edited, memory
 
@@ -80,8 +83,9 @@ class ScheduleFree(Regularizer):
             total = memory[f"sum/{name}"] + weight
             gain = torch.where(total > 0, weight / total.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
             x = torch.lerp(old, z, like(1 - double(self.share) * (1 - gain), z))
-            edited[name] = torch.where(self._acts(z), self._between(z, x), z).to(w.dtype)
-            new |= {f"z/{name}": z, f"x/{name}": x, f"sum/{name}": total}
+            momentum = placed(self.momentum, total, torch.float64)
+            edited[name] = torch.where(self._acts(z), _between(z, x, momentum), z).to(w.dtype)
+            new |= {f"z/{name}": z, f"x/{name}": x, f"sum/{name}": total, f"momentum/{name}": momentum}
         return edited, memory | new
 
     def average(self, weights: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
@@ -91,8 +95,9 @@ class ScheduleFree(Regularizer):
             for name, x in averages.items()
         }, memory
 
-    def _between(self, z: Tensor, x: Tensor) -> Tensor:
-        return torch.lerp(z, x, like(self.momentum, z))
-
     def _acts(self, like_weights: Tensor) -> Tensor:
         return placed(self.share, like_weights) > 0
+
+
+def _between(z: Tensor, x: Tensor, momentum: Tensor) -> Tensor:
+    return torch.lerp(z, x, momentum.to(z))

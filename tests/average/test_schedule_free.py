@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from poise import Decay, MaxNorm, Recipe, ScheduleFree
+from poise import Decay, Linear, MaxNorm, Recipe, ScheduleFree
 from poise.core.context import Context
 from poise.core.rng import Rng, key
 from poise.testing import check_regularizer
@@ -50,7 +50,9 @@ def trained(part: ScheduleFree, rates: list[float], kind: str = "sgd", decay: fl
     return ys, xs
 
 
-def twin(rates: list[float], beta: float, kind: str = "sgd", decay: float = 0.0, counted: int = 0) -> tuple[list, list]:
+def twin(
+    rates: list[float], beta: float | Linear, kind: str = "sgd", decay: float = 0.0, counted: int = 0
+) -> tuple[list, list]:
     """The paper's algorithm on lists of Python floats; `counted`: how often the start counts in the average."""
     x, y, z, v, total = [1.0] * 3, [1.0] * 3, [1.0] * 3, [0.0] * 3, counted * rates[0] ** 2
     ys, xs = [], []
@@ -65,7 +67,8 @@ def twin(rates: list[float], beta: float, kind: str = "sgd", decay: float = 0.0,
                 direction = g[i] / (math.sqrt(v[i] / (1 - 0.99**t)) + 1e-8)
             z[i] -= rate * direction + rate * decay * y[i]
             x[i] = (1 - c) * x[i] + c * z[i]
-            y[i] = (1 - beta) * z[i] + beta * x[i]
+            share = float(beta(t - 1)) if isinstance(beta, Linear) else beta
+            y[i] = (1 - share) * z[i] + share * x[i]
         ys.append(list(y))
         xs.append(list(x))
     return ys, xs
@@ -83,6 +86,13 @@ CONSTANT, WARM = [0.1] * 50, [0.2 * min(1.0, (t + 1) / 10) for t in range(50)]
 @pytest.mark.parametrize(("beta", "decay"), [(0.9, 0.0), (0.9, 0.3), (0.0, 0.0), (0.98, 0.1)])
 def test_it_is_the_papers_algorithm(rates: list[float], kind: str, beta: float, decay: float) -> None:
     ours, theirs = trained(ScheduleFree(beta), rates, kind, decay), twin(rates, beta, kind, decay)
+    for one, other in zip(ours, theirs, strict=True):
+        assert gap(one, other) < 1e-12
+
+
+def test_a_momentum_that_moves_leaves_z_where_the_optimizer_left_it() -> None:
+    beta = Linear(0.5, 0.95, steps=40)
+    ours, theirs = trained(ScheduleFree(beta), CONSTANT, decay=0.3), twin(CONSTANT, beta, decay=0.3)
     for one, other in zip(ours, theirs, strict=True):
         assert gap(one, other) < 1e-12
 
