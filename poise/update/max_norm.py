@@ -22,9 +22,9 @@ class MaxNorm(Regularizer):
     """Projects the weight vector into each unit onto the ball of radius `limit`, after the optimizer's step.
 
     w_unit <- w_unit min(1, limit / |w_unit|): a unit is a row of (out, in) and a filter of a convolution (out, in,
-    ...); of an embedding, one entry's vector; of a vector (a
-    bias), one number. Use it with dropout and large learning rates, where decay would be too
-    weak early and too strong late. It costs two passes over the weights.
+    ...); of an embedding, one entry's vector; of a vector (a bias) and of a 0-d parameter, one number. Use it with
+    dropout and large learning rates, where decay would be too weak early and too strong late. It costs two passes over
+    the weights.
 
     Neutral: limit = inf, no limit.
     Shapes: parameters keep shape and dtype; norms are summed in float32 at least; vectors of zeros stay.
@@ -58,10 +58,11 @@ class MaxNorm(Regularizer):
     def project(self, weight: Tensor) -> Tensor:
         """Return the nearest weight (out, in, ...) whose units are within the limit."""
         wide = torch.promote_types(weight.dtype, torch.float32)
-        norm = torch.linalg.vector_norm(weight.flatten(1) if weight.dim() > 1 else weight[:, None], dim=1, dtype=wide)
+        units = weight.flatten(1) if weight.dim() > 1 else weight.reshape(-1, 1)
+        norm = torch.linalg.vector_norm(units, dim=1, dtype=wide)
         limit = like(self.limit, norm)
         # The slack keeps what was projected from being projected again, because its norm is off by rounding. `where`
         # and not min(1, ratio): inside the ball a weight is left as it is, also if it is not finite.
         outside = norm > limit * (1 + 4 * torch.finfo(weight.dtype).eps)
         factor = torch.where(outside, limit / norm, torch.ones_like(norm))
-        return weight * factor.to(weight.dtype).reshape(-1, *[1] * (weight.dim() - 1))
+        return weight * factor.to(weight.dtype).reshape(weight.shape[:1] + (1,) * (weight.dim() - 1))

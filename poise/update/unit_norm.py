@@ -22,8 +22,8 @@ class UnitNorm(Regularizer):
 
     w_unit <- w_unit (1 - share + share / |w_unit|); share = 1 is the projection onto the sphere, which holds after
     every step; less moves a part of the way. A unit is a row of (out, in) and a filter of a convolution (out, in,
-    ...); of an embedding, one entry's vector; of a vector (a bias), one number. Vectors of zeros stay. Use it for
-    embeddings that are compared by angle, and where norms drift. It costs two passes over the weights.
+    ...); of an embedding, one entry's vector; of a vector (a bias) and of a 0-d parameter, one number. Vectors of zeros
+    stay. Use it for embeddings that are compared by angle, and where norms drift. It costs two passes over the weights.
 
     Neutral: share = 0.
     Shapes: parameters keep shape and dtype; norms are summed in float32 at least.
@@ -56,9 +56,10 @@ class UnitNorm(Regularizer):
     def project(self, weight: Tensor) -> Tensor:
         """Return the weight (out, in, ...) with its units the share of the way to length 1."""
         wide = torch.promote_types(weight.dtype, torch.float32)
-        norm = torch.linalg.vector_norm(weight.flatten(1) if weight.dim() > 1 else weight[:, None], dim=1, dtype=wide)
+        units = weight.flatten(1) if weight.dim() > 1 else weight.reshape(-1, 1)
+        norm = torch.linalg.vector_norm(units, dim=1, dtype=wide)
         # The slack keeps what was projected from being projected again, because its norm is off by rounding.
         away = ((norm - 1).abs() > 4 * torch.finfo(weight.dtype).eps) & (norm > 0)
         ones = torch.ones_like(norm)
         factor = torch.lerp(ones, torch.where(away, 1 / torch.where(away, norm, ones), ones), like(self.share, norm))
-        return (weight * factor.reshape(-1, *[1] * (weight.dim() - 1))).to(weight.dtype)
+        return (weight * factor.reshape(weight.shape[:1] + (1,) * (weight.dim() - 1))).to(weight.dtype)

@@ -63,6 +63,10 @@ def test_zero_rows_and_empty_weights_stay() -> None:
     assert apply(MaxNorm(0.1), torch.zeros(0, 4)).shape == (0, 4)
 
 
+def test_a_0_d_parameter_is_one_number() -> None:
+    assert torch.equal(apply(MaxNorm(0.5), torch.tensor(-2.0)), torch.tensor(-0.5))
+
+
 def test_no_limit_is_the_identity_bit_for_bit() -> None:
     w = draw(3, 4)
     w[0, 0] = math.inf

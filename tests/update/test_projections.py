@@ -22,6 +22,11 @@ def test_a_second_projection_changes_nothing(part, dtype: torch.dtype, shape: tu
     assert torch.equal(part.project(once), once)
 
 
+@pytest.mark.parametrize(("part", "nearest"), [(NonNegative(), 0.0), (UnitNorm(), -1.0)])
+def test_a_0_d_parameter_is_one_number(part, nearest: float) -> None:
+    assert torch.equal(part.project(torch.tensor(-2.0)), torch.tensor(nearest))
+
+
 def test_non_negative_is_torchs_clamp() -> None:
     w = draw(20, 30)
     assert torch.equal(NonNegative().project(w), w.clamp(min=0))

@@ -91,6 +91,14 @@ def test_layers_with_several_weights_are_left_alone() -> None:
     assert all(torch.equal(new[name], p) for name, p in module.named_parameters())
 
 
+def test_a_0_d_parameter_beside_a_layers_weight_is_no_unit() -> None:
+    plain, gained = mlp(), mlp()
+    gained[0].gain = nn.Parameter(torch.tensor(1.5).double())
+    new, expected = updated(gained, UnitLasso(1.5)), updated(plain, UnitLasso(1.5))
+    assert new.pop("0.gain") == 1.5
+    assert all(torch.equal(new[name], own) for name, own in expected.items())
+
+
 class _First(nn.Module):
     """A linear map, which is a convex problem; the last layer, which the part leaves alone, has no say."""
 
