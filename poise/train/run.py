@@ -27,7 +27,7 @@ from poise.train.distributions import Classes, encoded
 from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of, warn_of_no_step
 from poise.train.folding import Folding
 from poise.train.groups import check_held, check_optimizer, clear_gradients
-from poise.train.half import all_finite, as_list, unscaled
+from poise.train.half import as_list, finite, unscaled
 from poise.train.ranks import mean_over_ranks
 from poise.train.replay import Replay
 from poise.train.run_state import load_run, state_of
@@ -178,14 +178,13 @@ class Run(Folding):
         optimizers = as_list(optimizer)
         self._check(optimizers)
         self._own_step.look(self._params())
+        if scaler is not None and not scaler.is_enabled():
+            scaler = None
         if scaler is not None and not unscaled(scaler, optimizers, self._params()):
-            scaler.update()  # lowers the scale: `unscale_` has recorded the overflow
             self.skip(optimizers)
             return False
         self._edit_gradients()
-        # A second gradient (Sam's) may overflow alone.
-        if scaler is not None and not all_finite(self._params().values()):
-            scaler.update(scaler.get_scale() * scaler.get_backoff_factor())
+        if scaler is not None and not finite(scaler, self._params().values()):  # a second gradient (Sam's) may overflow
             self.skip(optimizers)
             return False
         with torch.no_grad():

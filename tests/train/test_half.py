@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from poise import L1, ClipNorm, Decay, Dropout, Ema, PcGrad, Recipe, Sam
 from poise.train.population import Rows
+from poise.train.run import TrainingError
 
 RECIPE = Recipe(Dropout(0.2), ClipNorm(0.1), Decay(0.1), Ema(0.5), L1(1e-3))
 
@@ -81,6 +82,44 @@ def test_a_parameter_of_the_loss_that_overflows_leaves_the_step_out_too(table: R
     assert run.step_number == 0
     assert all(torch.equal(p, old) for p, old in zip(run.model.parameters(), before, strict=True))
     assert scale.grad is None
+
+
+def test_gradients_that_no_optimizer_holds_count_unscaled_in_the_common_norm(table: Rows) -> None:
+    found = []
+    for scale in (1.0, 1024.0):
+        run = Recipe(ClipNorm(0.1)).start(network())
+        optimizer = torch.optim.SGD(run.model[2].parameters(), lr=1.0)
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        scaler.scale(run.objective(F.cross_entropy(run.model(table.inputs), table.targets))).backward()
+        assert run.update(optimizer, scaler)
+        found.append(run.model[2].weight.detach())
+    assert torch.equal(*found)
+
+
+def test_an_overflow_that_no_optimizer_holds_lowers_the_scale_too(table: Rows) -> None:
+    run = Recipe().start(network())
+    optimizer = torch.optim.SGD(run.model[2].parameters(), lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    scaler.scale(run.objective(F.cross_entropy(run.model(table.inputs), table.targets))).backward()
+    run.model[0].weight.grad[0, 0] = torch.inf
+    assert not run.update(optimizer, scaler)
+    assert scaler.get_scale() == 4.0  # at the same scale every step would be left out
+
+
+def test_a_scaler_that_is_switched_off_is_none(table: Rows) -> None:
+    run = Recipe().start(network())
+    optimizer, scaler = torch.optim.SGD(run.model.parameters(), lr=1.0), torch.amp.GradScaler("cpu", enabled=False)
+    scaler.scale(run.objective(F.cross_entropy(torch.nan * run.model(table.inputs), table.targets))).backward()
+    with pytest.raises(TrainingError, match="'data' is nan at step 0"):
+        run.update(optimizer, scaler)
+
+
+def test_a_scaler_takes_sparse_gradients() -> None:
+    run = Recipe(ClipNorm(0.1)).start(nn.Embedding(4, 2, sparse=True))
+    optimizer, scaler = torch.optim.SGD(run.model.parameters(), lr=1.0), torch.amp.GradScaler("cpu", init_scale=8.0)
+    for factor, taken in ((torch.inf, False), (1.0, True)):
+        scaler.scale(run.objective(run.model(torch.tensor([1, 1])).sum() * factor)).backward()
+        assert run.update(optimizer, scaler) is taken
 
 
 def test_a_second_gradient_that_overflows_alone_leaves_the_step_out(table: Rows) -> None:
