@@ -50,6 +50,7 @@ class Folding:
         self.draws = 0  # batches seen: micro-batches of one step draw differently
         self.memory = recipe.remember(self._params())
         self.terms: dict[str, Tensor] = {}
+        self._counted: list[dict[str, Tensor]] = []  # the terms whose gradients this step has so far
         self.averaged: dict[str, Tensor] | None = None
         self._pending = False  # an objective was computed since the last update
         self._batch: Batch | None = None
@@ -126,17 +127,22 @@ class Folding:
                 "closure running batch, forward, objective and backward, in place of `run.update(optimizer)`."
             )
         replay = self._replay
-        kept = self.memory, self.draws, self.terms, self._tasks, self._batch
-        self.memory, self.draws, self._tasks = replay.memory, replay.draws, TaskGradients(Recipe())
+        kept = self.memory, self.draws, self.terms, self._counted, self._tasks, self._batch
+        self.memory, self.draws, self._counted = replay.memory, replay.draws, []
+        self._tasks = TaskGradients(Recipe())
         self._set_layers()
         try:
             with kept_generators(replay.generator):
                 grads = gradient_again(self.model, self._params(), there, replay.closure)
         finally:
-            self.memory, self.draws, self.terms, self._tasks, self._batch = kept
+            self.memory, self.draws, self.terms, self._counted, self._tasks, self._batch = kept
             self._set_layers()
         scale = 1.0 if replay.scaler is None else replay.scaler.get_scale()
         return grads if scale == 1.0 else {name: grad / scale for name, grad in grads.items()}
+
+    def _note(self, terms: dict[str, Tensor], _: Tensor) -> None:
+        """Backward hook of the objective."""
+        self._counted.append(terms)
 
     def _end_step(self, optimizers: Sequence[Optimizer] = ()) -> None:
         clear_gradients(self._params(), optimizers)
@@ -144,6 +150,7 @@ class Folding:
         if not self._pending:
             self.draws += 1
         self._pending, self._batch, self._replay, self._estimated = False, None, None, {}
+        self._counted = []
         self._set_layers()
 
     def _key(self) -> Tensor:

@@ -22,7 +22,8 @@ def as_list(optimizer: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
 def unscaled(scaler: torch.amp.GradScaler, optimizers: Sequence[Optimizer], params: Mapping[str, Tensor]) -> bool:
     """Divide the gradients by the scale; where one has overflowed, lower the scale and return False.
 
-    A clip before this would clip scaled ones. Gradients that no optimizer holds are divided too: common norms have them.
+    A clip before this would clip scaled ones. Gradients that no optimizer holds are divided too: a common norm counts
+    them.
     """
     for one in optimizers:
         scaler.unscale_(one)

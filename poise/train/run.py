@@ -136,6 +136,8 @@ class Run(Folding):
         total: Tensor = terms[next(iter(data))]
         for name, term in terms.items():
             total = total if name == next(iter(data)) else total + term.to(total.dtype)
+        if total.requires_grad:  # noted by the backward pass: a batch whose loss is left out must not count
+            total.register_hook(partial(self._note, self.terms))
         return total
 
     def before_step(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
@@ -147,7 +149,9 @@ class Run(Folding):
 
     def _edit_gradients(self) -> None:
         params = self._params()
-        check_terms(self.terms, self.step_number)
+        counted, self._counted = self._counted, []
+        for terms in [*counted, self.terms]:
+            check_terms(terms, self.step_number)
         grads = {name: p.grad for name, p in params.items() if p.grad is not None}
         if not grads:
             raise TrainingError(f"no gradient at step {self.step_number}: call backward() on the objective first.")

@@ -1,5 +1,6 @@
 """What a run evaluates, keeps and predicts with; what its dials and batches are; what it refuses."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -184,6 +185,20 @@ def test_a_loss_that_is_not_finite_names_the_term_and_changes_no_weight(table: R
     with pytest.raises(TrainingError, match="term 'data' is inf at step 2"):
         run.update(optimizer)
     loop.assert_equal(dict(run.model.state_dict()), before)
+
+
+@pytest.mark.parametrize("backward", [True, False], ids=["counted", "left out"])
+def test_a_micro_batch_that_is_not_finite_is_refused_unless_its_loss_is_left_out(
+    backward: bool, table: Rows, loop: Any
+) -> None:
+    run, optimizer = loop.started(table, Recipe(L2(1e-3)), steps=2)
+    for factor in (torch.nan, 1.0):
+        total = run.objective(F.cross_entropy(run.model(table.inputs), table.targets) * factor)
+        if backward or factor == 1.0:
+            (total / 2).backward()
+    with pytest.raises(TrainingError, match="term 'data' is nan at step 2") if backward else nullcontext():
+        run.update(optimizer)
+    assert run.step_number == (2 if backward else 3)
 
 
 class Writer(nn.Module):
