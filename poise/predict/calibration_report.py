@@ -60,12 +60,7 @@ def calibration(probabilities: Tensor, targets: Tensor, bins: int = 15) -> Calib
     (0.25, 0.625)
     """
     _check_bins("calibration", bins)
-    rows, wanted, _ = checked(probabilities, targets, None)
-    if bool((rows < 0).any()) or bool(((rows.sum(1) - 1).abs() > 1e-3).any()):
-        raise DataError(
-            f"probabilities must be >= 0 and sum to 1 in each row; got a row that sums to {float(rows[0].sum()):g}. "
-            "Pass logits through torch.softmax(logits, dim=1) first."
-        )
+    rows, wanted = _distributions(probabilities, targets)
     counts, confidences, accuracies, right = _reliability(rows, wanted, bins)
     return Calibration(
         error=_gap(counts, confidences, accuracies),
@@ -85,20 +80,37 @@ def expected_calibration_error(probabilities: Tensor, targets: Tensor, bins: int
     ((b-1)/bins, b/bins]. Biased upwards for few rows a bin.
 
     Shapes: probabilities (N, K); targets (N,) int64 classes or (N, K) distributions, whose largest entry counts.
-    Raises: DataError if shapes do not fit or there are no rows; ArgumentError if bins is not an int >= 1.
+    Raises: DataError if shapes do not fit, there are no rows, or a row is no distribution (logits were given);
+    ArgumentError if bins is not an int >= 1.
     Source: Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017, section 2.
 
     >>> round(expected_calibration_error(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1])), 6)
     0.25
     """
     _check_bins("expected_calibration_error", bins)
-    rows, wanted, _ = checked(probabilities, targets, None)
+    rows, wanted = _distributions(probabilities, targets)
     return _gap(*_reliability(rows, wanted, bins)[:3])
 
 
 def _check_bins(owner: str, bins: object) -> None:
     if type(bins) is not int or bins < 1:
         raise ArgumentError(f"`{owner}.bins` must be an int >= 1; got {shown(bins)}.")
+
+
+def _distributions(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probabilities and target distributions in float64. Raises DataError if a row is no distribution."""
+    rows, wanted, _ = checked(probabilities, targets, None)
+    # A row of bfloat16 sums to 1 within its own precision.
+    slack = max(1e-3, torch.finfo(probabilities.dtype).eps if probabilities.is_floating_point() else 0.0)
+    wrong = torch.nonzero((rows < 0).any(1) | ((rows.sum(1) - 1).abs() > slack))
+    if len(wrong):
+        row = rows[wrong[0, 0]]
+        raise DataError(
+            f"probabilities must be >= 0 and sum to 1 in each row; got row {int(wrong[0, 0])} with a smallest number "
+            f"of {float(row.min()):g} and a sum of {float(row.sum()):g}. Pass logits through "
+            "torch.softmax(logits, dim=1) first."
+        )
+    return rows, wanted
 
 
 def _reliability(rows: Tensor, wanted: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -27,7 +27,7 @@ def fit_temperature(logits: Tensor, targets: Tensor, weights: Tensor | None = No
     """Return the temperature T in [0.05, 20] that minimises the log-loss of softmax(logits / T) on held-out rows.
 
     The loss is convex in 1 / T, so its slope changes sign once, and bisection in log T finds that place. Fit on rows
-    that training has not seen; accuracy is unchanged. Never worse than T = 1 on the rows given.
+    that training has not seen; accuracy is unchanged. T = 1 unless another is better on the rows given.
 
     Shapes: logits (N, K); targets (N,) int64 classes or (N, K) distributions; weights (N,) >= 0 or None.
     Raises: DataError if shapes do not fit, there are no rows, or a logit is not finite.
@@ -53,7 +53,7 @@ def fit_temperature(logits: Tensor, targets: Tensor, weights: Tensor | None = No
         # A positive slope by 1 / T: 1 / T is too large, T too small.
         low, high = (middle, high) if slope(math.exp(middle)) > 0 else (low, middle)
     found = min(max(math.exp((low + high) / 2), _LOWEST), _HIGHEST)
-    return found if loss(found) <= loss(1.0) else 1.0
+    return found if loss(found) < loss(1.0) else 1.0
 
 
 def fit_temperatures(logits: Tensor, targets: Tensor, weights: Tensor, *, smoothing: float = 0.0) -> Tensor:
@@ -173,7 +173,7 @@ def calibrate(predictor: nn.Module, inputs: Any, targets: Tensor, bins: int = 15
             "mode. Pass `run.predictor()`, or call `.eval()` first."
         )
     with torch.no_grad():
-        logits = predictor(inputs).double()
+        logits = one_answer("calibrate", predictor(inputs)).double()
     found = fit_temperature(logits, targets)
     return Calibrated(
         predictor=Tempered(predictor, found).eval(),

@@ -1,6 +1,7 @@
 """The report against scikit-learn."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,9 +78,18 @@ def test_it_prints_the_bins_that_have_rows() -> None:
     assert len(text.splitlines()) == 3
 
 
-def test_logits_are_refused() -> None:
-    with pytest.raises(DataError, match="must be >= 0 and sum to 1 in each row"):
-        calibration(torch.tensor([[0.5, 2.0]]), torch.tensor([0]))
+@pytest.mark.parametrize("function", [calibration, expected_calibration_error])
+def test_logits_are_refused_by_the_row_that_is_no_distribution(function: Any) -> None:
+    for row, found in (([0.5, 2.0], "0.5 and a sum of 2.5"), ([1.5, -0.5], "-0.5 and a sum of 1")):
+        with pytest.raises(DataError, match=f"sum to 1 in each row; got row 1 with a smallest number of {found}"):
+            function(torch.tensor([[0.5, 0.5], row]), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_probabilities_of_half_precision_are_distributions(dtype: torch.dtype) -> None:
+    probabilities, targets = rows(5)
+    found = calibration(probabilities.to(dtype), targets)
+    assert found.brier == pytest.approx(calibration(probabilities, targets).brier, rel=1e-2)
 
 
 def test_bins_must_be_a_count() -> None:

@@ -19,6 +19,7 @@ from poise import (
     Swag,
     Temperature,
 )
+from poise.predict import calibrate
 
 PARTS: list[Any] = [
     Temperature(2.0),
@@ -46,3 +47,9 @@ def test_a_dict_of_tasks_is_refused_with_the_way_out(part: Any) -> None:
         run.update(optimizer)
     with pytest.raises(ArgumentError, match="must have a network that returns one tensor; got a dict of kind, size"):
         run.predictor()(x)
+
+
+def test_calibration_of_a_dict_of_tasks_is_refused_with_the_way_out() -> None:
+    model = MultiTask(nn.Linear(4, 8), {"kind": nn.Linear(8, 3), "size": nn.Linear(8, 1)}).eval()
+    with pytest.raises(ArgumentError, match="`calibrate` must have a network that returns one tensor; got a dict of"):
+        calibrate(model, torch.randn(3, 4), torch.tensor([0, 1, 2]))

@@ -56,7 +56,7 @@ def test_rows_that_are_always_right_or_always_wrong_end_at_the_bounds() -> None:
 
 
 def test_constant_logits_leave_temperature_without_effect() -> None:
-    assert 0.05 <= fit_temperature(torch.zeros(3, 2), torch.tensor([0, 1, 0])) <= 20
+    assert fit_temperature(torch.zeros(3, 2), torch.tensor([0, 1, 0])) == 1
 
 
 def test_a_weight_of_two_is_the_row_twice() -> None:
