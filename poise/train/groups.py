@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from poise.core.errors import ArgumentError, PoiseWarning
 from poise.core.recipe import Recipe
-from poise.train.scale import effective_step
+from poise.train.scale import check_effective_step, effective_step, thresholding
 
-__all__ = ["check_held", "check_optimizer", "clear_gradients", "groups_of", "parameters_of", "scales_of"]
+__all__ = ["check_held", "check_optimizer", "check_step", "clear_gradients", "groups_of", "parameters_of", "scales_of"]
 
 
 def parameters_of(optimizer: Optimizer) -> Iterator[Tensor]:
@@ -39,16 +39,18 @@ def scales_of(
     recipe: Recipe, optimizer: Optimizer, group: dict[str, Any], params: Mapping[str, Tensor], names: list[str]
 ) -> dict[str, Tensor]:
     """Return the optimizer's effective step for each named parameter, if a proximal part will ask for it."""
-    if not any("scale" in part.needs for part in recipe.stage("update")):
+    if not thresholding(recipe.stage("update")):
         return {}
     return {name: effective_step(optimizer, group, params[name]) for name in names}
 
 
 def check_optimizer(recipe: Recipe, optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
-    """Raise ArgumentError for another model's optimizer; warn if the weights would be decayed twice."""
+    """Raise ArgumentError for another model's optimizer, or one that no threshold knows; warn of a second decay."""
     known = {id(parameter) for parameter in params.values()}
     if not any(id(p) in known for p in parameters_of(optimizer)):
         raise ArgumentError("`Run.update.optimizer` holds none of this model's parameters: build it from run.model.")
+    if thresholding(recipe.stage("update")):
+        check_effective_step(optimizer)  # here too: later the optimizer would have moved the weights
     decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
     doubled = [part.name for part in recipe if type(part).__name__ in ("Decay", "L2")]
     if decays and doubled:
@@ -57,6 +59,15 @@ def check_optimizer(recipe: Recipe, optimizer: Optimizer, params: Mapping[str, T
             "Pass weight_decay=0.0 to the optimizer.",
             PoiseWarning,
             stacklevel=4,  # the line that called Run.update
+        )
+
+
+def check_step(optimizers: Sequence[Optimizer]) -> None:
+    """Raise ArgumentError for an optimizer that asks for the loss again within its step."""
+    if any(isinstance(one, LBFGS) for one in optimizers):
+        raise ArgumentError(
+            "`Run.update.optimizer` must step from one gradient; got LBFGS, which asks for more of them, and no part "
+            "could edit those. Use SGD or Adam."
         )
 
 

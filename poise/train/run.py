@@ -26,7 +26,7 @@ from poise.network.statistics import reestimate
 from poise.train.distributions import Classes, encoded
 from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of, warn_of_no_step
 from poise.train.folding import Folding
-from poise.train.groups import check_held, check_optimizer, clear_gradients
+from poise.train.groups import check_held, check_optimizer, check_step, clear_gradients
 from poise.train.half import as_list, finite, unscaled
 from poise.train.ranks import mean_over_ranks
 from poise.train.replay import Replay
@@ -182,6 +182,7 @@ class Run(Folding):
         optimizers = as_list(optimizer)
         self._check(optimizers)
         self._own_step.look(self._params())
+        check_step(optimizers)
         if scaler is not None and not scaler.is_enabled():
             scaler = None
         if scaler is not None and not unscaled(scaler, optimizers, self._params()):
@@ -218,8 +219,8 @@ class Run(Folding):
         params = self._params()
         for one in as_list(optimizer):
             if one not in self._checked:
-                self._checked.add(one)
                 check_optimizer(self.recipe, one, params)
+                self._checked.add(one)
         check_held(self.model, as_list(optimizer), params)
 
     def prepare(self, closure: Callable[[], Any], scaler: torch.amp.GradScaler | None = None) -> None:

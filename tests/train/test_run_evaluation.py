@@ -279,8 +279,27 @@ def test_another_models_optimizer_a_vector_loss_and_a_vector_score_are_refused(t
 
 def test_l1_refuses_an_optimizer_whose_effective_step_is_unknown(table: Rows, loop: Any) -> None:
     run = Recipe(L1(0.1)).start(loop.network())
-    with pytest.raises(ArgumentError, match="got Adadelta"):
-        loop.one_step(run, torch.optim.Adadelta(run.model.parameters()), table.inputs, table.targets)
+    before = {name: p.clone() for name, p in run.model.state_dict().items()}
+    optimizers = (
+        (torch.optim.Adadelta(run.model.parameters()), "got Adadelta"),
+        (torch.optim.RMSprop(run.model.parameters(), momentum=0.9), "got RMSprop that is centered or has momentum"),
+    )
+    for optimizer, message in optimizers:
+        with pytest.raises(ArgumentError, match=message):
+            loop.one_step(run, optimizer, table.inputs, table.targets)
+        loop.assert_equal(dict(run.model.state_dict()), before)
+
+
+def test_a_bare_penalty_takes_any_optimizer(table: Rows, loop: Any) -> None:
+    run = Recipe(L1(0.1, subgradient=True)).start(loop.network())
+    loop.one_step(run, torch.optim.Adadelta(run.model.parameters()), table.inputs, table.targets)
+    assert run.step_number == 1
+
+
+def test_an_optimizer_that_asks_for_the_loss_again_is_refused(table: Rows, loop: Any) -> None:
+    run = Recipe(L2(0.1)).start(loop.network())
+    with pytest.raises(ArgumentError, match="must step from one gradient; got LBFGS"):
+        loop.one_step(run, torch.optim.LBFGS(run.model.parameters()), table.inputs, table.targets)
 
 
 def test_a_run_draws_no_global_random_number(rng_untouched: None, table: Rows, loop: Any) -> None:
