@@ -59,10 +59,10 @@ def fit_temperature(logits: Tensor, targets: Tensor, weights: Tensor | None = No
 def fit_temperatures(logits: Tensor, targets: Tensor, weights: Tensor, *, smoothing: float = 0.0) -> Tensor:
     """Return for each of M sets of logits what `fit_temperature` returns, (M,), in the logits' own precision.
 
-    All at once by Newton's method in 1 / T, whose steps change T by a factor of three at most, and which ends for each
-    set by itself; a set of which a row that counts is not finite has 1. With `smoothing`, so many rows more are thought
-    of whose labels are spread evenly over the classes (Platt's correction is 1): a few rows that are all right would
-    want T = 0. It costs some ten passes over the logits.
+    All at once by Newton's method in 1 / T, whose steps change T by a factor of three at most and stay between the
+    places where the slope's sign was seen, and which ends for each set by itself; a set of which a row that counts is
+    not finite has 1. With `smoothing`, so many rows more are thought of whose labels are spread evenly over the classes
+    (Platt's correction is 1): a few rows that are all right would want T = 0. It costs some ten passes over the logits.
 
     Shapes: logits (M, N, K), targets (M, N, K) or (N, K) distributions, weights (M, N) >= 0, or (N,).
     Source of the smoothing: Platt 1999, "Probabilistic outputs for support vector machines", section 2.2.
@@ -81,6 +81,7 @@ def fit_temperatures(logits: Tensor, targets: Tensor, weights: Tensor, *, smooth
     smoothed = hit * rows / (rows + smoothing)  # of even labels, centred logits are 0 on average
     centred = centred.transpose(1, 2).contiguous()  # (M, K, N): a softmax over few classes beside each other is slow
     sharpness, done = torch.ones_like(hit), torch.zeros_like(hit, dtype=torch.bool)
+    low, high = torch.full_like(hit, 0.5 / _HIGHEST), torch.full_like(hit, 2 / _LOWEST)
     for _ in range(_NEWTON_STEPS):
         moments = torch.softmax(sharpness[:, None, None] * centred, dim=1) * centred
         mean = moments.sum(1)
@@ -88,6 +89,10 @@ def fit_temperatures(logits: Tensor, targets: Tensor, weights: Tensor, *, smooth
         curvature = (mass * ((moments * centred).sum(1) - mean * mean)).sum(1)
         step = sharpness - slope / curvature.clamp(min=1e-12)
         step = torch.minimum(torch.maximum(step, sharpness / 3), sharpness * 3).clamp(1 / _HIGHEST, 1 / _LOWEST)
+        # The slope tells on which side the minimum lies: Newton alone can go to and fro where classes are many.
+        low, high = torch.where(slope < 0, sharpness, low), torch.where(slope > 0, sharpness, high)
+        between = (step > low) & (step < high)
+        step = torch.where(between, step, (low * high).sqrt()).clamp(1 / _HIGHEST, 1 / _LOWEST)
         before, sharpness = sharpness, torch.where(done, sharpness, step)
         done |= ~((sharpness / before - 1).abs() > _CLOSE)
         if bool(done.all()):

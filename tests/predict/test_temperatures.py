@@ -31,6 +31,13 @@ def test_each_is_what_bisection_finds_for_it_alone(classes: int) -> None:
     assert found[-1] > 3
 
 
+def test_newton_does_not_go_to_and_fro_where_classes_are_many() -> None:
+    rows, labels = torch.zeros(21, 126), torch.arange(21).sub(17).clamp(min=0)
+    rows[:, 0] = 9.1  # right 18 times of 21: odds of 6 against 125 others together = e^(9.1 / T) / 125
+    found = fit_temperatures(rows[None], torch.nn.functional.one_hot(labels, 126).float(), torch.ones(21))
+    assert float(found) == pytest.approx(9.1 / math.log(6 * 125), rel=1e-4)
+
+
 def test_smoothing_is_that_of_the_labels() -> None:
     logits, targets, weights = made(4)
     weights[:, 40:] = 0
