@@ -112,6 +112,7 @@ class Folding:
             for names, group in groups_of(one, params):
                 rates |= dict.fromkeys(names, group["lr"])
                 scale |= scales_of(self.recipe, one, group, params, names) if stage == "update" else {}
+        self._watch.rates(rates.values())
         chosen = {name: params[name].detach() for name in params if name in rates}
         facts = {"params": chosen, "roles": {name: self.roles[name] for name in chosen}, "rates": rates, "scale": scale}
         edited, self.memory = self._fold(stage, chosen, lr=next(iter(rates.values()), 0.0), **facts)

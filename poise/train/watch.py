@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ _CHANGES_TRAINING = {"network", "batch", "objective", "gradient", "shrink", "upd
 class Watch:
     """Folds stages for the first steps, noting which parts changed what they were given; then warns of the rest.
 
-    A part that is at its neutral value, or that acts only on occasion (`conditional`: clipping, say), is not warned of.
+    A part that is at its neutral value, or that acts only on occasion (`conditional`: clipping, say), is not warned of,
+    nor one that moves weights in proportion to a learning rate that still rises: it may be too small to be seen yet.
     `acted` tells of every part: True, or False if it has changed nothing so far.
     """
 
@@ -34,6 +35,7 @@ class Watch:
         self.acted = {part.name: False for part in recipe}
         self.left = _STEPS if recipe.parts else 0
         self._awake = {part.name: False for part in recipe}  # has been away from neutral
+        self._rates: list[float] = []
         self._hooks = []
         for _path, layer in inserted_layers(model) if self.left else ():
             layer.watched = True
@@ -53,6 +55,11 @@ class Watch:
             value, memory = new, kept
         return value, memory
 
+    def rates(self, rates: Iterable[Any]) -> None:
+        """Note the learning rates by which parts move weights now."""
+        if self.left:
+            self._rates.append(max(map(float, rates), default=0.0))
+
     def step(self, recipe: Recipe, model: nn.Module, number: int) -> None:
         """Count a step that was taken; after the last one that is watched, warn and let go."""
         if not self.left:
@@ -71,8 +78,11 @@ class Watch:
         self._hooks = []
         for layer in layers:
             layer.watched = False
+        warming = bool(self._rates) and self._rates[-1] > self._rates[0]
         for part in recipe:
-            if self._awake[part.name] and not self.acted[part.name] and _ought_to_act(part):
+            by_rate = not {"shrink", "update"}.isdisjoint(part.stages())
+            ought = _ought_to_act(part) and not (warming and by_rate)
+            if self._awake[part.name] and not self.acted[part.name] and ought:
                 warnings.warn(_reason(part, layers), PoiseWarning, stacklevel=4)
 
 

@@ -1,6 +1,7 @@
 """The no-op detector: parts that change nothing say so after five steps, and only those."""
 
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -74,6 +75,17 @@ def test_layers_that_the_forward_never_calls_are_found(table: Rows) -> None:
 def test_a_selection_of_nothing_is_found(table: Rows) -> None:
     with pytest.warns(PoiseWarning, match="decay had no effect in the first 5 steps: it changed no"):
         steps(Recipe(Decay(0.1, where="norms")).start(mlp()), table)
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_decay_too_small_to_be_seen_is_no_mistake_while_the_rate_rises(warm_up: bool, table: Rows) -> None:
+    run = Recipe(Decay(0.01)).start(mlp())
+    optimizer = torch.optim.SGD(run.model.parameters(), lr=1e-7)  # 1 - 1e-9 is 1 in float32
+    with pytest.warns(PoiseWarning, match="decay had no effect") if not warm_up else nullcontext():
+        for _ in range(5):
+            run.objective(F.cross_entropy(run.model(table.inputs), table.targets)).backward()
+            run.update(optimizer)
+            optimizer.param_groups[0]["lr"] += 1e-7 * warm_up
 
 
 def test_smoothing_of_numbers_is_found(table: Rows) -> None:
