@@ -9,6 +9,7 @@ from torch import Tensor
 
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, double, like
+from poise.core.means import wide
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.select import check_selection, select
 
@@ -48,7 +49,12 @@ class Decay(Regularizer):
         check_selection(type(self).__name__, self.where)
 
     def shrink(self, params: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
-        # In float64 and rounded once, as torch.optim does with Python numbers: bit-equal to AdamW.
-        chosen = select(ctx.roles, self.where)
-        factors = {name: 1 - double(ctx.rate_of(name)) * double(self.rate) for name in chosen}
-        return params | {name: params[name] * like(factors[name], params[name]) for name in chosen}, memory
+        return params | {
+            name: self._shrunk(params[name], ctx.rate_of(name)) for name in select(ctx.roles, self.where)
+        }, memory
+
+    def _shrunk(self, weight: Tensor, rate: float | Tensor) -> Tensor:
+        # In float64 and rounded once, as torch.optim does with Python numbers: bit-equal to AdamW. The product is wide,
+        # because in bfloat16 the factor of a dial that is a tensor would be 1 or 0.996.
+        values = wide(weight)
+        return (values * like(1 - double(rate) * double(self.rate), values)).to(weight.dtype)

@@ -71,6 +71,13 @@ def test_a_float64_dial_is_rounded_once_too() -> None:
     assert torch.equal(ours["w"], reference["w"])
 
 
+def test_a_schedule_decays_bfloat16_weights_as_the_number_does() -> None:
+    params = {"w": torch.randn(400, 5, generator=torch.Generator().manual_seed(0)).bfloat16()}
+    ctx = Context(0, Rng(key(0)), lr=0.01, roles={"w": Role("weight")})
+    number, tensor = (Decay(rate).shrink(params, {}, ctx)[0]["w"] for rate in (0.25, torch.tensor(0.25)))
+    assert torch.equal(number, tensor)
+
+
 def test_after_adam_it_would_not_be_adamw() -> None:
     ours = train(Decay(RATE), torch.optim.Adam, torch.float32, after=True, foreach=False)
     assert not torch.equal(ours["w"], adamw(torch.float32, False)["w"])
