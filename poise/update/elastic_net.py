@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.kinds import Proximal, summed
+from poise.core.means import wide
 from poise.update.threshold import soft_threshold
 
 __all__ = ["ElasticNet"]
@@ -32,6 +32,7 @@ class ElasticNet(Proximal):
     Raises: ArgumentError if weight is not a finite number >= 0, ratio not in [0, 1], or `where` is no selection.
     Source: Zou and Hastie 2005, "Regularization and variable selection via the elastic net".
 
+    >>> import torch
     >>> part = ElasticNet(weight=1.0, ratio=0.5)
     >>> part.proximal("w", torch.tensor([[3.5, -0.4]]), torch.tensor(1.0), Context(0, rng=None))
     tensor([[2., 0.]])
@@ -44,11 +45,12 @@ class ElasticNet(Proximal):
     ratio: DialValue = dial(0.5, neutral=0.5, low=0.0, high=1.0, search=(0.0, 1.0))
 
     def penalty(self, params: Mapping[str, Tensor], ctx: Context) -> Tensor:
-        wide = [w.to(torch.promote_types(w.dtype, torch.float32)) for w in params.values()]
-        absolute, squared = summed([w.abs().sum() for w in wide]), summed([w.square().sum() for w in wide])
+        values = [wide(w) for w in params.values()]
+        absolute, squared = summed([w.abs().sum() for w in values]), summed([w.square().sum() for w in values])
         ratio = like(self.ratio, absolute)
         return like(self.weight, absolute) * (ratio * absolute + (1 - ratio) / 2 * squared)
 
     def proximal(self, name: str, weight: Tensor, scale: Tensor, ctx: Context) -> Tensor:
-        ratio, step = like(self.ratio, weight), like(self.weight, weight) * scale.to(weight)
-        return soft_threshold(weight, step * ratio) / (1 + step * (1 - ratio))
+        values = wide(weight)  # in bfloat16 the divisor below would be 1 for any step under 0.004
+        ratio, step = like(self.ratio, values), like(self.weight, values) * scale.to(values)
+        return (soft_threshold(values, step * ratio) / (1 + step * (1 - ratio))).to(weight.dtype)

@@ -101,3 +101,10 @@ def test_reported_term_is_both_norms() -> None:
     w = torch.tensor([[3.0, -4.0]])
     terms, _ = ElasticNet(2.0, 0.25).objective({}, {}, context(w, w))
     assert float(terms["elastic_net"]) == pytest.approx(2 * (0.25 * 7 + 0.75 / 2 * 25))
+
+
+def test_bfloat16_weights_are_shrunk_as_float64_ones_and_rounded_once() -> None:
+    part, step = ElasticNet(0.5, ratio=0.25), torch.tensor(2.0**-7)  # the divisor is 1.003
+    w = torch.randn(50, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    exact = part.proximal("w", w.double(), step.double(), context(w, step))
+    assert torch.equal(part.proximal("w", w, step.bfloat16(), context(w, step)), exact.bfloat16())
