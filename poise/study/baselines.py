@@ -89,5 +89,6 @@ def boosting(problem: Problem, codes: np.ndarray, inputs: np.ndarray, seed: int)
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             model = HistGradientBoostingClassifier(**options).fit(rows, codes, sample_weight=own)
         found = np.full((len(inputs), head.classes), 1e-12)
-        found[:, model.classes_] = model.predict_proba(inputs)
+        # Where the rows have one class, it tells a second column: of none.
+        found[:, model.classes_] = model.predict_proba(inputs)[:, : len(model.classes_)]
         return found

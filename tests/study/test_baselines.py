@@ -78,6 +78,13 @@ def test_a_class_that_no_row_has_gets_a_probability_that_is_no_0() -> None:
     assert (found[:, 1] == 1e-12).all()
 
 
+def test_a_class_that_all_rows_have_gets_all_probability() -> None:
+    codes = np.full(40, 1)  # the latest rows, the test part, may hold the only ones of another class
+    problem, inputs = problem_of(codes, 2)
+    found = boosting(problem, codes, inputs, 0)
+    np.testing.assert_allclose(found, [[0.0, 1.0]] * 40, atol=1e-6)
+
+
 def test_boosting_is_weighted_as_the_networks_are() -> None:
     codes = np.repeat([0, 1], [60, 20])
     problem, inputs = problem_of(codes, 2, np.array([1.0, 9.0]))
