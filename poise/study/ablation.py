@@ -65,13 +65,14 @@ def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> A
     swept = len(fitted.space.searched(fitted.best.on)) if ablation else 0
     alone = len(fitted.temperatures) if len(fitted.temperatures) > 1 else 0  # each of several targets by itself
     plan, seeds, add_in, points = fitted.plan, _SEEDS, True, 7
-    cost = fitted.rate / jobs  # seconds of one step of one network
+    cost = fitted.rate  # seconds of one step of one network
 
     def arms() -> int:
         return 2 + alone + parts * (2 if add_in else 1) + swept * points
 
     def fits(seeds: int, share: float = 1.0) -> bool:
-        return cost * plan.steps * arms() * seeds <= seconds * share
+        # Workers divide the seeds among them: of five seeds, a worker of two trains three, and a sixth worker none.
+        return cost * plan.steps * arms() * math.ceil(seeds / jobs) <= seconds * share
 
     while cost and not fits(seeds) and (seeds > 3 or add_in or points or plan.steps > 60):
         if points > 5:
@@ -87,6 +88,7 @@ def arms_plan(fitted: Fitted, seconds: float, jobs: int, *, ablation: bool) -> A
         else:
             steps = max(60, plan.steps * 2 // 3)
             plan = replace(plan, steps=steps, every=max(1, steps // 24), rungs=())
+    seeds = max(seeds, min(_SEEDS, math.ceil(seeds / jobs) * jobs))  # those that take no longer
     while cost and math.isfinite(seconds) and _SEEDS <= seeds < _MOST_SEEDS and fits(seeds + 1, share=0.5):
         seeds += 1
     return ArmsPlan(plan, seeds, parts > 0, add_in, points, arms())

@@ -108,3 +108,15 @@ def test_time_left_goes_into_more_seeds_and_lacking_time_is_saved_on_seeds(
     assert (found.seeds, found.plan.steps) == (seeds, steps)
     told = found.note(fitted.plan)
     assert told.startswith("the ablation's networks trained for 60 steps, cut short") if steps < 100 else told == ""
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 8, 64])
+@pytest.mark.parametrize("seconds", [8.0, 20.0, 40.0])
+def test_the_arms_that_the_busiest_worker_trains_fit_into_the_time(jobs: int, seconds: float) -> None:
+    folds = Folds(torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1, 1))
+    stack = Stack(torch.nn.Identity(), {}, {})
+    fitted = Fitted(PROBLEM, SPACE, folds, Plan(100, 32, 4), 5e-3, BEST, 100, [], [], stack, torch.ones(1), (1.0,))
+    found = arms_plan(fitted, seconds, jobs, ablation=True)
+    own = math.ceil(found.seeds / jobs)
+    assert 5e-3 * found.plan.steps * found.arms * own <= seconds
+    assert found.seeds == own * jobs or found.seeds >= 5, "another seed would have taken no longer"
