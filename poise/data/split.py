@@ -13,7 +13,7 @@ from poise.data.frames import as_vector, check_lengths, first_row
 from poise.data.kinds import date_format, times_of
 from poise.data.target import Task
 
-__all__ = ["Split", "split", "split_beside"]
+__all__ = ["Split", "pooled", "split", "split_beside"]
 
 PARTS = ("test", "validation", "stop")  # carved off in this order, so that the test rows depend on `test` alone
 BINS = 10  # of a numeric target; more bins than this no longer change the spread of a part's mean
@@ -119,15 +119,15 @@ def _at_random(codes: np.ndarray, wanted: dict[str, int], task: str, seed: int) 
             parts[part] = np.zeros(0, np.int64)
             continue
         left = 1 + sum(later in wanted for later in PARTS[place:])  # this part, those behind it, and train
-        strata, pooled = _pooled(codes[rest], left)
+        strata, merged = pooled(codes[rest], left)
         random = _seed(seed, place)
         kinds = len(np.unique(strata))
         if kinds > 1 and kinds <= size and kinds <= len(rest) - size:
             cut = StratifiedShuffleSplit(1, test_size=size, random_state=random)
         else:
-            pooled = pooled or len(np.unique(codes[rest])) > 1
+            merged = merged or len(np.unique(codes[rest])) > 1
             cut = ShuffleSplit(1, test_size=size, random_state=random)
-        if pooled:
+        if merged:
             told.append(part)
         keep, taken = next(cut.split(np.zeros((len(rest), 1)), strata))
         parts[part], rest = np.sort(rest[taken]), rest[np.sort(keep)]
@@ -142,8 +142,10 @@ def _at_random(codes: np.ndarray, wanted: dict[str, int], task: str, seed: int) 
     return Split(rest, parts["stop"], parts["validation"], parts["test"])
 
 
-def _pooled(codes: np.ndarray, parts: int) -> tuple[np.ndarray, bool]:
-    """Put the classes with fewer rows than parts into one stratum, or into the largest class if still too few."""
+def pooled(codes: np.ndarray, parts: int) -> tuple[np.ndarray, bool]:
+    """Return strata, and whether they are others than the classes: those with fewer rows than parts are one stratum, or
+    with the largest class if still too few.
+    """
     _, places, counts = np.unique(codes, return_inverse=True, return_counts=True)
     rare = counts < parts
     if not rare.any():

@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from torch import Tensor
 
 from poise.core.errors import DataError, PoiseWarning
-from poise.data.split import split
+from poise.data.split import pooled, split
 from poise.data.target import Task
 
 __all__ = ["Folds", "make_folds"]
@@ -51,7 +51,13 @@ def make_folds(
     """
     rows = np.arange(len(targets))
     if groups is not None and time is None:
-        count = min(count, len(np.unique(groups)))
+        different = len(np.unique(groups))
+        if different < 3:
+            raise DataError(
+                f"{different} group(s) cannot be divided: a search needs 3 at least, to train, to stop and to choose "
+                "by. Get rows of other groups, or divide by none."
+            )
+        count = min(count, different)
     elif len(rows) < 2 * count:
         raise DataError(f"{count} folds need {2 * count} rows at least; got {len(rows)} (n_samples={len(rows)}).")
     with warnings.catch_warnings():
@@ -77,16 +83,14 @@ def make_folds(
 def _splitter(
     targets: np.ndarray, task: Task, count: int, groups: np.ndarray | None, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    classes = task == "classification"
     rows = np.arange(len(targets))
-    if classes:
-        smallest = np.bincount(targets).min()
-        stratify = smallest >= count
+    if task == "classification":
+        targets, _ = pooled(targets, count)  # a class of two rows must not cost the others their shares
     else:
         # Quantile bins keep each fold's spread of a numeric target alike.
         edges = np.quantile(targets, np.linspace(0, 1, 11)[1:-1])
-        targets, stratify = np.digitize(targets, np.unique(edges)), True
-        stratify = np.bincount(targets, minlength=1)[np.unique(targets)].min() >= count
+        targets = np.digitize(targets, np.unique(edges))
+    stratify = np.bincount(targets)[np.unique(targets)].min() >= count
     if groups is not None:
         kind = StratifiedGroupKFold if stratify else GroupKFold
         return list(kind(count, shuffle=True, random_state=seed).split(rows, targets, groups))

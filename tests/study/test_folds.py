@@ -49,6 +49,20 @@ def test_classes_keep_their_shares_in_every_part(count: int) -> None:
         np.testing.assert_allclose(shares, [0.625, 0.25, 0.125], atol=0.03)
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(300) // 2])
+def test_a_class_too_small_to_divide_costs_the_others_nothing(groups: np.ndarray | None) -> None:
+    targets = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [280, 18, 2]))
+    folds = make_folds(targets, task="classification", count=3, seed=0, groups=groups)
+    found = [int((targets[list(validation)] == 1).sum()) for _, _, validation in parts(folds)]
+    assert found == [6, 6, 6]
+
+
+def test_two_groups_are_too_few_to_train_to_stop_and_to_choose_by() -> None:
+    for count in (1, 3):
+        with pytest.raises(DataError, match=r"2 group\(s\) cannot be divided: a search needs 3"):
+            make_folds(np.arange(40) % 2, task="classification", count=count, seed=0, groups=np.arange(40) // 20)
+
+
 def test_a_numeric_target_keeps_its_spread_in_every_fold() -> None:
     targets = np.random.default_rng(0).normal(size=300)
     folds = parts(make_folds(targets, task="regression", count=3, seed=0))
