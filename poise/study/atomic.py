@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from poise.core.errors import StudyError, shown
 
 __all__ = ["beside", "leftovers", "reason", "sync_folder", "write_bytes_atomic", "write_new", "write_text_atomic"]
+
+ABANDONED = 600
+"""Seconds after which a draft is a killed writer's: a younger one may be another's who still writes."""
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -30,13 +35,18 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         write_new(temporary, data)
         os.replace(temporary, path)
         sync_folder(path.parent)
-        for leftover in leftovers(path, ".new"):
-            leftover.unlink()
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:  # Ctrl-C, too, leaves no draft
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise StudyError(
             f"{shown(str(path), 200)} cannot be written: {reason(error)}. Free space or choose another place."
         ) from error
+    for leftover in leftovers(path, ".new"):
+        with contextlib.suppress(OSError):  # another writer sweeps, too
+            if time.time() - leftover.stat().st_mtime > ABANDONED:
+                leftover.unlink()
 
 
 def write_new(path: Path, data: bytes) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from poise.core.errors import StudyError
-from poise.study.atomic import write_bytes_atomic, write_text_atomic
+from poise.study.atomic import ABANDONED, write_bytes_atomic, write_text_atomic
 
 
 @pytest.fixture
@@ -43,11 +44,28 @@ def test_the_text_is_there_alone(name: str, text: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [name]
 
 
-def test_what_a_crash_left_is_swept_by_the_next_write(tmp_path: Path) -> None:
-    (tmp_path / ".a.csv.0123abcd.new").write_text("half")
-    (tmp_path / ".a.csv.of-mine.new").write_text("mine")
+def test_what_a_crash_left_is_swept_by_a_later_write(tmp_path: Path) -> None:
+    for name in (".a.csv.0123abcd.new", ".a.csv.of-mine.new"):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (0, time.time() - 2 * ABANDONED))
     write_text_atomic(tmp_path / "a.csv", "x")
     assert sorted(os.listdir(tmp_path)) == [".a.csv.of-mine.new", "a.csv"]
+
+
+def test_a_draft_that_another_writes_right_now_stays(tmp_path: Path) -> None:
+    (tmp_path / ".a.csv.0123abcd.new").write_text("half")
+    write_text_atomic(tmp_path / "a.csv", "x")
+    assert sorted(os.listdir(tmp_path)) == [".a.csv.0123abcd.new", "a.csv"]
+
+
+def test_an_interrupted_write_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_text_atomic(tmp_path / "a.csv", "x")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_full_disk_leaves_the_old_text(tmp_path: Path) -> None:
