@@ -71,6 +71,7 @@ class Encoder:
     def fit(self, frame: object, target: object = None, weights: object = None) -> "Encoder":
         """Learn medians, scales and levels; weight w counts a row w times, weight 0 leaves it out.
 
+        Weights that are not all whole numbers count rows beside each other alone: they are scaled to a mean of 1.
         `target` is not looked at, only its length is checked: an encoding that knew the target would leak it.
         """
         table = as_frame(frame)
@@ -278,4 +279,8 @@ def _weights(weights: object, rows: int) -> np.ndarray:
         raise DataError(f"weights, row {row}: {values[row]} must be a finite number of 0 or more.")
     if not (values > 0).any():
         raise DataError(f"weights must hold a value above 0; all {rows} are 0.")
-    return values
+    if (values == np.floor(values)).all():
+        return values
+    present = values[values > 0]
+    alike = (present == present[0]).all()  # exactly 1 then: two rows must weigh 2
+    return values / (present[0] if alike else present.mean())

@@ -70,6 +70,16 @@ def test_quantiles_equal_numpy_and_whole_weights_are_copies() -> None:
     np.testing.assert_allclose(quantiles(values, weights), np.quantile(repeated, shares), rtol=1e-14)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1 / 3, 1e7 / 3])
+def test_the_unit_of_weights_changes_nothing(scale: float) -> None:
+    table = {"few": ["a", "a", "b", "b", "once"] * 3, "many": [f"{i // 3}" for i in range(15)], "x": range(15)}
+    weights = np.linspace(0.5, 1.5, 15)
+    for own in (np.ones(15), weights):
+        encoders = [Encoder(max_levels=3).fit(table, weights=one) for one in (own, scale * own)]
+        assert encoders[0].names == encoders[1].names
+        np.testing.assert_allclose(*(encoder.transform(table) for encoder in encoders), rtol=1e-5)
+
+
 def test_levels_equal_sklearn_one_hot() -> None:
     rng = np.random.default_rng(2)
     column = rng.choice(["red", "green", "blue"], (100, 1)).astype(object)
