@@ -14,7 +14,7 @@ from poise.core.dial import DialValue, dial, like
 from poise.core.errors import ArgumentError
 from poise.core.means import row_mean
 from poise.core.regularizer import Memory, Regularizer
-from poise.objective.rows import outputs_of, tasks_of, weights_of
+from poise.objective.rows import check_logits, outputs_of, tasks_of, weights_of
 
 __all__ = ["ConfidencePenalty"]
 
@@ -55,6 +55,8 @@ class ConfidencePenalty(Regularizer):
                 f"`ConfidencePenalty` must see logits of at least two classes, in the last dimension; got outputs of "
                 f"{shapes}. A prediction of numbers has no entropy: leave the part out."
             )
+        for logits in tasks:
+            check_logits(logits, ctx)
         logs = [F.log_softmax(logits, -1) for logits in tasks]
         total = torch.stack([row_mean((log.exp() * log).sum(-1), weights_of(ctx)) for log in logs]).mean()
         return terms | {self.name: like(self.weight, total) * total}, memory

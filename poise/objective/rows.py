@@ -14,7 +14,17 @@ from poise.core.dial import DialValue, like
 from poise.core.errors import ArgumentError
 from poise.core.means import each_row, wide
 
-__all__ = ["Outputs", "batch_of", "classifies", "divergence", "float_inputs", "outputs_of", "tasks_of", "weights_of"]
+__all__ = [
+    "Outputs",
+    "batch_of",
+    "check_logits",
+    "classifies",
+    "divergence",
+    "float_inputs",
+    "outputs_of",
+    "tasks_of",
+    "weights_of",
+]
 
 
 Outputs = Tensor | Mapping[str, Tensor]
@@ -47,16 +57,25 @@ def divergence(reference: Outputs, answers: Outputs, ctx: Context, temperature: 
     squared difference, which is twice the divergence of two normal laws of variance 1, at any temperature.
 
     Shapes: both (B, ...) of one shape, or a dict of such tensors; found (B,).
+    Raises: ArgumentError if the two differ in shape or tasks, or outputs of classes are not logits of two or more.
 
     >>> from poise.core.rng import Rng, key
     >>> fair, biased = torch.zeros(1, 2), torch.tensor([[0.75, 0.25]]).log()
     >>> divergence(fair, biased, Context(0, Rng(key(0)), classes=2)).round(decimals=4)
     tensor([0.1438])
     """
+    if _shapes_of(reference) != _shapes_of(answers):  # broadcasting would pair every row with every other
+        raise ArgumentError(
+            f"outputs that are compared must have one shape; got {_shapes_of(reference)} and {_shapes_of(answers)}. "
+            "Let the teacher return what the network returns."
+        )
+    if isinstance(reference, Mapping) and isinstance(answers, Mapping):
+        answers = {task: answers[task] for task in reference}
     pairs = zip(tasks_of(reference, ctx), tasks_of(answers, ctx), strict=True)
     found = []
     for (expected, classes), (got, _) in pairs:
         if classes:
+            check_logits(got, ctx)
             degree = like(temperature, got)
             first, second = F.log_softmax(expected / degree, -1), F.log_softmax(got / degree, -1)
             gaps = degree * degree * (first.exp() * (first - second)).sum(-1)
@@ -64,6 +83,34 @@ def divergence(reference: Outputs, answers: Outputs, ctx: Context, temperature: 
             gaps = (expected - got).square()
         found.append(each_row(gaps))
     return torch.stack(found).mean(0)
+
+
+def _shapes_of(outputs: Outputs) -> Any:
+    if isinstance(outputs, Mapping):
+        return {task: tuple(own.shape) for task, own in outputs.items()}
+    return tuple(outputs.shape)
+
+
+def check_logits(outputs: Tensor, ctx: Context) -> None:
+    """Raise ArgumentError unless the outputs are logits of two classes or more, classes last.
+
+    One logit has the softmax 1 whatever it says. Of class indices (B, ...) the shape shows that the classes come
+    second, as torch's cross-entropy takes images; the softmax would then run over a side of the image.
+    """
+    targets: Any = None if ctx.batch is None else ctx.batch.targets
+    shape = tuple(outputs.shape)
+    if isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() > 1:
+        given = tuple(targets.shape)
+        if given == (*shape[:1], *shape[2:]) and given != shape[:-1]:
+            raise ArgumentError(
+                f"outputs of classes must be logits (B, ..., K), classes last; got {shape} for targets {given}. "
+                "Let the model return its classes last, and move them for your loss."
+            )
+    if len(shape) < 2 or shape[-1] < 2:
+        raise ArgumentError(
+            f"outputs of classes must be logits (B, ..., K) of at least two; got {shape}. Give the network an output "
+            "for each class, or float targets if its one output is a number."
+        )
 
 
 def batch_of(ctx: Context, owner: str) -> Batch:

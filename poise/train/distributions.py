@@ -40,7 +40,7 @@ def classes_of(model: nn.Module, inputs: Any) -> Any:
     """
     with torch.no_grad(), kept_modes(model):
         try:
-            outputs = model.eval()(inputs[:1])
+            outputs = model.eval()(map_tree(lambda values: values[:1], inputs))
         except RuntimeError as error:
             if not isinstance(inputs, Tensor) or inputs.dtype != torch.uint8:
                 raise
@@ -53,13 +53,19 @@ def classes_of(model: nn.Module, inputs: Any) -> Any:
 
 
 def distributions(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """Return class indices (B,) int64 as (B, K) in the dtype of the outputs: stock losses take no other.
+    """Return class indices (B,) as (B, K) in the dtype of the outputs: stock losses take no other.
 
     >>> distributions(torch.tensor([1]), 2, torch.float32)
     tensor([[0., 1.]])
     """
+    if classes < 2:
+        # The only distribution over one class is 1: a label of 0 would become its opposite.
+        raise ArgumentError(
+            "`Run.batch.targets` must be floats where the model has one output; got class indices "
+            f"({targets.dtype}). Pass targets.float(), as binary cross-entropy and squared error take them."
+        )
     try:
-        return F.one_hot(targets, classes).to(dtype)
+        return F.one_hot(targets.long(), classes).to(dtype)
     except RuntimeError as error:
         # An index to be ignored has no distribution; torch's message names neither the number nor a way out.
         raise ArgumentError(
@@ -78,6 +84,7 @@ def task_distributions(targets: Mapping[str, Tensor], classes: Mapping[str, int]
     """
 
     def known(indices: Tensor, count: int) -> Tensor:
+        indices = indices.long()  # bool has no clamp
         found = distributions(indices.clamp(min=0), count, dtype)
         return found.masked_fill((indices < 0).unsqueeze(-1), torch.nan)
 

@@ -72,17 +72,45 @@ class SquaredError:
         return _mean(torch.square(answers - targets).mean(-1), batch.weights)
 
 
-def usual_loss(outputs: Tensor, batch: Batch, classes: object) -> Tensor:
+def usual_loss(outputs: Any, batch: Batch, classes: object) -> Tensor:
     """Return the loss that targets of this form usually have: cross-entropy for classes, squared error for numbers.
 
-    Class indices (B,) int64, or distributions when `classes` is known; other floats are numbers to predict.
+    Class indices, or distributions when `classes` is known; other floats are numbers to predict.
+
+    Shapes: outputs (B, ..., K), class indices (B, ...); others as of the two losses.
+    Raises: ArgumentError for targets that these two do not know: several tasks, an index to be ignored, one logit.
     """
-    targets = batch.targets
+    targets: Any = batch.targets
+    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+        raise ArgumentError(_asked_for_loss(f"a {type(outputs).__name__} and a {type(targets).__name__}"))
     if not targets.is_floating_point():
-        targets = F.one_hot(targets, outputs.shape[-1]).to(outputs.dtype)
+        targets = _as_distributions(targets, outputs)
     elif classes is None:
         return SquaredError()(outputs, batch)
     return CrossEntropy()(outputs, batch._replace(targets=targets))
+
+
+def _as_distributions(targets: Tensor, outputs: Tensor) -> Tensor:
+    """Return class indices (B, ...) as distributions over the K of outputs (B, ..., K)."""
+    if outputs.shape[:-1] == targets.shape and outputs.shape[-1] > 1:
+        try:
+            return F.one_hot(targets.long(), outputs.shape[-1]).to(outputs.dtype)
+        except RuntimeError:  # an index that is no class; looked for here alone, not in each step
+            pass
+    raise ArgumentError(
+        _asked_for_loss(
+            f"outputs {tuple(outputs.shape)} and {tuple(targets.shape)} classes from {int(targets.min())} to "
+            f"{int(targets.max())}"
+        )
+    )
+
+
+def _asked_for_loss(got: str) -> str:
+    return (
+        "`Recipe.start.loss` must be given unless targets are numbers, or classes (B, ...) from 0 to K - 1 of outputs "
+        f"(B, ..., K), K > 1; got {got}. Write recipe.start(model, loss=yours), your loop's function of (outputs, "
+        "targets)."
+    )
 
 
 @dataclass(frozen=True)

@@ -96,3 +96,29 @@ def test_classes_are_known_from_the_run_or_from_their_indices(facts: dict[str, A
 def test_outputs_that_are_not_floats_are_refused() -> None:
     with pytest.raises(ArgumentError, match=r"a tensor of floats or one for each task; got a Tensor"):
         SpectralDecoupling().objective({}, {}, context(outputs=torch.tensor([[1, 2]])))
+
+
+CLASSES = {"batch": Batch(None, torch.tensor([0, 1, 1, 0]))}
+
+
+def test_one_logit_is_no_distribution_over_classes() -> None:
+    with pytest.raises(ArgumentError, match=r"logits \(B, \.\.\., K\) of at least two; got \(4, 1\)\. Give"):
+        divergence(draw(4, 1), draw(4, 1, seed=1), context(**CLASSES))
+
+
+@pytest.mark.parametrize("part", [ConfidencePenalty(), RDrop()])
+def test_classes_in_the_second_dimension_are_refused(part: Any) -> None:
+    image = Batch(None, torch.zeros(4, 6, 7, dtype=torch.int64))
+    ctx = context(batch=image, outputs=draw(4, 3, 6, 7), forward=lambda inputs, draw: ctx.outputs)
+    with pytest.raises(ArgumentError, match=r"classes last; got \(4, 3, 6, 7\) for targets \(4, 6, 7\)"):
+        part.objective({}, {}, ctx)
+
+
+def test_outputs_of_two_shapes_are_not_compared() -> None:
+    with pytest.raises(ArgumentError, match=r"one shape; got \(4, 1\) and \(4,\)\. Let the teacher"):
+        divergence(draw(4, 1), draw(4), context())
+
+
+def test_heads_are_compared_by_task_whatever_their_order() -> None:
+    turned = dict(reversed(OTHER.items()))
+    torch.testing.assert_close(divergence(HEADS, turned, context(**BY_TASK)), expected(), rtol=1e-12, atol=1e-15)

@@ -1,12 +1,14 @@
 """The losses equal torch's, weighted means equal repeated rows, and shapes that would broadcast are refused."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from poise import ArgumentError
 from poise.core.context import Batch
-from poise.train.losses import CrossEntropy, SquaredError
+from poise.train.losses import CrossEntropy, SquaredError, usual_loss
 
 X = torch.empty(0)
 
@@ -78,3 +80,25 @@ def test_shapes_that_would_broadcast_are_refused(outputs: tuple[int, ...], targe
 def test_class_indices_are_refused_by_cross_entropy() -> None:
     with pytest.raises(ArgumentError, match="one_hot"):
         CrossEntropy()(torch.zeros(3, 3), Batch(X, torch.tensor([0, 1, 2])))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8])
+def test_class_indices_of_any_integers_have_torchs_cross_entropy(kind: torch.dtype) -> None:
+    outputs, _ = sample()
+    classes = torch.arange(12) % 4
+    ours = usual_loss(outputs, Batch(X, classes.to(kind)), None)
+    assert torch.allclose(ours, F.cross_entropy(outputs, classes), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "got"),
+    [
+        (torch.zeros(2, 3), torch.tensor([0, -100]), r"outputs \(2, 3\) and \(2,\) classes from -100 to 0"),
+        (torch.zeros(2, 1), torch.tensor([0, 0]), r"outputs \(2, 1\) and \(2,\) classes from 0 to 0"),
+        (torch.zeros(2, 3), torch.tensor([[0], [1]]), r"outputs \(2, 3\) and \(2, 1\) classes from 0 to 1"),
+        ({"a": torch.zeros(2, 1)}, {"a": torch.zeros(2)}, "a dict and a dict"),
+    ],
+)
+def test_the_usual_loss_asks_for_yours_where_it_cannot_know_it(outputs: Any, targets: Any, got: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"`Recipe.start.loss` must be given .*; got {got}\. Write recipe.start"):
+        usual_loss(outputs, Batch(X, targets), None)
