@@ -84,7 +84,6 @@ def task_distributions(targets: Mapping[str, Tensor], classes: Mapping[str, int]
     """
 
     def known(indices: Tensor, count: int) -> Tensor:
-        indices = indices.long()  # bool has no clamp
         found = distributions(indices.clamp(min=0), count, dtype)
         return found.masked_fill((indices < 0).unsqueeze(-1), torch.nan)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from poise import ArgumentError, LabelSmoothing, Recipe
-from poise.train.distributions import classes_of, distributions, task_distributions
+from poise.train.distributions import classes_of, distributions
 
 INDICES = torch.tensor([0, 2, 1])
 
@@ -15,11 +15,6 @@ INDICES = torch.tensor([0, 2, 1])
 @pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8])
 def test_indices_may_be_any_integers(kind: torch.dtype) -> None:
     assert torch.equal(distributions(INDICES.to(kind), 3, torch.float64), torch.eye(3, dtype=torch.float64)[INDICES])
-
-
-def test_labels_of_a_task_may_be_booleans() -> None:
-    found = task_distributions({"ill": torch.tensor([True, False])}, {"ill": 2}, torch.float32)
-    assert found["ill"].tolist() == [[0, 1], [1, 0]]
 
 
 def test_one_output_takes_floats_because_its_only_distribution_is_1() -> None:
