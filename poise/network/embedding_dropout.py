@@ -58,12 +58,13 @@ class EmbeddingDropout(InWeights):
     p: float = dial(0.1, neutral=0.0, low=0.0, high=1.0, unit="share of words", search=(0.0, 0.5))
 
     def network(self, module: nn.Module) -> nn.Module:
+        instead = {"sparse": "", "max_norm": "; MaxNorm limits word vectors too"}
         for path, host in self.find(module):
-            for option in ("sparse", "max_norm"):
+            for option, advice in instead.items():
                 if value := getattr(host, option):
                     raise ArgumentError(
                         f"`EmbeddingDropout` must meet embeddings without `{option}`; got {value} in {path!r}. "
-                        "Build the embedding without it; MaxNorm limits word vectors too."
+                        f"Build the embedding without it{advice}."
                     )
         return super().network(module)
 

@@ -29,7 +29,9 @@ class FrontScaleLayer(WeightLayer):
     def __init__(self, part: FrontScale, host: nn.Module) -> None:
         super().__init__(part)
         weight: Tensor = host._parameters["weight"]  # type: ignore[assignment]  # sites have a weight
-        numbers = group_numbers(getattr(host, "column_groups", None) or range(weight.shape[1]))
+        # Of a grouped convolution (out, in / parts, ...), each part of the outputs sees inputs of its own.
+        self.parts: int = getattr(host, "groups", 1)
+        numbers = group_numbers(getattr(host, "column_groups", None) or range(weight.shape[1] * self.parts))
         # No buffer: it is the same for all members, and no part of the state.
         self.groups = torch.tensor(numbers, device=weight.device)
         self.factor = nn.Parameter(torch.zeros(max(numbers, default=-1) + 1, dtype=weight.dtype, device=weight.device))
@@ -38,7 +40,8 @@ class FrontScaleLayer(WeightLayer):
         if self.groups.device != weight.device:
             self.groups = self.groups.to(weight.device)  # once: not at each step
         scale = (1 + self.speed.to(weight.dtype) * self.factor)[self.groups]
-        return weight * scale.reshape(1, -1, *[1] * (weight.dim() - 2))
+        scale = scale.reshape(self.parts, 1, -1, *[1] * (weight.dim() - 2))
+        return (weight.unflatten(0, (self.parts, -1)) * scale).flatten(0, 1)
 
 
 @dataclass(frozen=True)

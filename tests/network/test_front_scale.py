@@ -20,6 +20,7 @@ HOSTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(3, 5), (8, 3)),
     "signals": (lambda: nn.Conv1d(3, 5, 2), (4, 3, 7)),
     "images": (lambda: nn.Conv2d(3, 6, 2), (4, 3, 5, 4)),
+    "groups": (lambda: nn.Conv2d(6, 4, 2, groups=2), (4, 6, 5, 4)),
 }
 
 
