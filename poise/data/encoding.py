@@ -283,4 +283,5 @@ def _weights(weights: object, rows: int) -> np.ndarray:
         return values
     present = values[values > 0]
     alike = (present == present[0]).all()  # exactly 1 then: two rows must weigh 2
-    return values / (present[0] if alike else present.mean())
+    unit = float(present[0] if alike else present.mean())
+    return values / unit

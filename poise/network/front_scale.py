@@ -41,7 +41,8 @@ class FrontScaleLayer(WeightLayer):
             self.groups = self.groups.to(weight.device)  # once: not at each step
         scale = (1 + self.speed.to(weight.dtype) * self.factor)[self.groups]
         scale = scale.reshape(self.parts, 1, -1, *[1] * (weight.dim() - 2))
-        return (weight.unflatten(0, (self.parts, -1)) * scale).flatten(0, 1)
+        scaled: Tensor = weight.unflatten(0, (self.parts, -1)) * scale
+        return scaled.flatten(0, 1)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from poise.core.rng import Rng, key
 from poise.core.select import roles_of
 from poise.core.trees import map_tree
 from poise.train.distributions import Classes
-from poise.train.failure import OwnStep
+from poise.train.failure import OwnStep, check_terms
 from poise.train.groups import clear_gradients, groups_of, scales_of
 from poise.train.losses import summed_loss, usual_loss
 from poise.train.ranks import keep_own_draws, rank_and_world
@@ -141,9 +141,17 @@ class Folding:
         scale = 1.0 if replay.scaler is None else replay.scaler.get_scale()
         return grads if scale == 1.0 else {name: grad / scale for name, grad in grads.items()}
 
-    def _note(self, terms: dict[str, Tensor], _: Tensor) -> None:
-        """Backward hook of the objective."""
-        self._counted.append(terms)
+    def _count_terms(self, total: Tensor) -> None:
+        # Noted by the backward pass: a batch whose loss is left out must not count.
+        terms = self.terms
+        if total.requires_grad:
+            total.register_hook(lambda _: self._counted.append(terms))
+
+    def _check_terms(self) -> None:
+        counted = [terms for terms in self._counted if terms is not self.terms]
+        self._counted = []
+        for terms in [*counted, self.terms]:
+            check_terms(terms, self.step_number)
 
     def _end_step(self, optimizers: Sequence[Optimizer] = ()) -> None:
         clear_gradients(self._params(), optimizers)

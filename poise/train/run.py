@@ -24,7 +24,7 @@ from poise.core.trees import leaves
 from poise.core.visits import visits_of
 from poise.network.statistics import reestimate
 from poise.train.distributions import Classes, encoded
-from poise.train.failure import TrainingError, check_inputs_kept, check_terms, version_of, warn_of_no_step
+from poise.train.failure import TrainingError, check_inputs_kept, version_of, warn_of_no_step
 from poise.train.folding import Folding
 from poise.train.groups import check_held, check_optimizer, check_step, clear_gradients
 from poise.train.half import as_list, finite, unscaled
@@ -136,8 +136,7 @@ class Run(Folding):
         total: Tensor = terms[next(iter(data))]
         for name, term in terms.items():
             total = total if name == next(iter(data)) else total + term.to(total.dtype)
-        if total.requires_grad:  # noted by the backward pass: a batch whose loss is left out must not count
-            total.register_hook(partial(self._note, self.terms))
+        self._count_terms(total)
         return total
 
     def before_step(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
@@ -149,9 +148,7 @@ class Run(Folding):
 
     def _edit_gradients(self) -> None:
         params = self._params()
-        counted, self._counted = self._counted, []
-        for terms in [*counted, self.terms]:
-            check_terms(terms, self.step_number)
+        self._check_terms()
         grads = {name: p.grad for name, p in params.items() if p.grad is not None}
         if not grads:
             raise TrainingError(f"no gradient at step {self.step_number}: call backward() on the objective first.")
@@ -183,8 +180,7 @@ class Run(Folding):
         self._check(optimizers)
         self._own_step.look(self._params())
         check_step(optimizers)
-        if scaler is not None and not scaler.is_enabled():
-            scaler = None
+        scaler = scaler if scaler is not None and scaler.is_enabled() else None
         if scaler is not None and not unscaled(scaler, optimizers, self._params()):
             self.skip(optimizers)
             return False
