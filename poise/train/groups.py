@@ -45,12 +45,18 @@ def scales_of(
 
 
 def check_optimizer(recipe: Recipe, optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
-    """Raise ArgumentError for another model's optimizer, or one that no threshold knows; warn of a second decay."""
+    """Raise ArgumentError for an optimizer that does not suit model or recipe; warn of a second decay."""
     known = {id(parameter) for parameter in params.values()}
     if not any(id(p) in known for p in parameters_of(optimizer)):
         raise ArgumentError("`Run.update.optimizer` holds none of this model's parameters: build it from run.model.")
     if thresholding(recipe.stage("update")):
         check_effective_step(optimizer)  # here too: later the optimizer would have moved the weights
+    added = [part.name for part in recipe.stage("objective") if part.name not in thresholding(recipe)]
+    if added and any(group.get("maximize", False) for group in optimizer.param_groups):
+        raise ArgumentError(
+            f"`Run.update.optimizer` must minimise, because {' and '.join(added)} adds to the loss; got maximize=True. "
+            "Negate the loss and leave it out."
+        )
     decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
     doubled = [part.name for part in recipe if type(part).__name__ in ("Decay", "L2")]
     if decays and doubled:

@@ -296,6 +296,14 @@ def test_a_bare_penalty_takes_any_optimizer(table: Rows, loop: Any) -> None:
     assert run.step_number == 1
 
 
+def test_an_optimizer_that_would_maximise_a_penalty_is_refused(table: Rows, loop: Any) -> None:
+    for recipe, refused in ((Recipe(L2(0.1)), True), (Recipe(L1(0.1)), False)):
+        run = recipe.start(loop.network())
+        optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1, maximize=True)
+        with pytest.raises(ArgumentError, match="must minimise, because l2 adds") if refused else nullcontext():
+            loop.one_step(run, optimizer, table.inputs, table.targets)
+
+
 def test_an_optimizer_that_asks_for_the_loss_again_is_refused(table: Rows, loop: Any) -> None:
     run = Recipe(L2(0.1)).start(loop.network())
     with pytest.raises(ArgumentError, match="must step from one gradient; got LBFGS"):
