@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from poise.core.blocks import Blocks
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError
+from poise.core.means import each_row
 
 __all__ = ["CrossEntropy", "Loss", "SeveralLosses", "SquaredError", "on_device", "summed_loss", "usual_loss"]
 
@@ -27,9 +28,13 @@ def summed_loss(loss: Loss, outputs: Tensor, batch: Batch) -> Tensor:
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean over rows; with weights, sum(w v) / sum(w), 0 if all weights are 0."""
+    """Return the mean over rows; with weights, sum(w v) / sum(w), 0 if all weights are 0.
+
+    A row of several values, such as a text's, counts by their mean: (B, T) times (B,) would pair rows with others.
+    """
     if weights is None:
         return values.mean()
+    values = each_row(values) if weights.dim() < values.dim() else values
     return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
@@ -46,8 +51,8 @@ def _check_shapes(owner: str, outputs: Tensor, targets: Tensor, hint: str) -> No
 class CrossEntropy:
     """-sum_k w_k t_k log softmax(outputs)_k, averaged over rows.
 
-    Shapes: outputs (B, K), targets (B, K) distributions, class_weights (K,). With class weights the mean divides by
-    the rows' weights only, so that mixing two targets mixes their two losses.
+    Shapes: outputs (B, ..., K), targets (B, ..., K) distributions, class_weights (K,). With class weights the mean
+    divides by the rows' weights only, so that mixing two targets mixes their two losses.
     Raises: ArgumentError if the shapes differ.
     """
 

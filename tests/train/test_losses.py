@@ -13,10 +13,10 @@ from poise.train.losses import CrossEntropy, SquaredError, usual_loss
 X = torch.empty(0)
 
 
-def sample() -> tuple[torch.Tensor, torch.Tensor]:
+def sample(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    outputs = torch.randn(12, 4, generator=generator, dtype=torch.float64)
-    return outputs, torch.rand(12, 4, generator=generator, dtype=torch.float64).softmax(-1)
+    outputs = torch.randn(shape or (12, 4), generator=generator, dtype=torch.float64)
+    return outputs, torch.rand(shape or (12, 4), generator=generator, dtype=torch.float64).softmax(-1)
 
 
 def test_cross_entropy_equals_torch_on_soft_targets() -> None:
@@ -40,9 +40,12 @@ def test_smoothed_indices_equal_torchs_label_smoothing() -> None:
     assert torch.allclose(CrossEntropy()(outputs, Batch(X, smooth)), theirs, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("shape", [(12, 4), (12, 12, 4)], ids=["rows", "sequences"])
 @pytest.mark.parametrize("loss", [CrossEntropy(), SquaredError()])
-def test_weight_two_is_the_row_twice_and_weight_zero_the_row_left_out(loss: CrossEntropy | SquaredError) -> None:
-    outputs, targets = sample()
+def test_weight_two_is_the_row_twice_and_weight_zero_the_row_left_out(
+    loss: CrossEntropy | SquaredError, shape: tuple[int, ...]
+) -> None:
+    outputs, targets = sample(*shape)
     weights = torch.tensor([2.0, 0.0, 1.0] * 4, dtype=torch.float64)
     rows = torch.repeat_interleave(torch.arange(12), weights.long())
     ours = loss(outputs, Batch(X, targets, weights))
