@@ -74,6 +74,8 @@ def _doubled(recipe: Recipe) -> Iterator[str]:
     for several, what in ((_WEIGHTINGS, "weigh the tasks"), (_SURGERY, "mend the tasks' gradients")):
         if len(names := _names(recipe, *several)) > 1:
             yield f"{_and(names)} all {what}: each works on what the one before it returned. Keep one."
+    if _names(recipe, "Sam") and (names := _names(recipe, *_SURGERY)):
+        yield f"{_and(names)} mends gradients of the tasks at the weights, sam's are of a point beside them: keep one."
     if _names(recipe, "DropPath") and _names(recipe, "ShakeDrop"):
         yield "drop_path and shake_drop both drop residual branches: their shares add up. Keep one."
     for kind in _ONCE:

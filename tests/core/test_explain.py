@@ -100,6 +100,7 @@ FIGHTS: dict[str, tuple[tuple[Regularizer, ...], str]] = {
         (UncertaintyWeights(0.1, tasks=("a", "b")), GradNorm(0.1, tasks=("a", "b"))),
         "all weigh the tasks",
     ),
+    "sharpness beside surgery": ((Sam(), PcGrad()), "sam's are of a point beside them: keep one"),
     "two surgeries": ((PcGrad(), CaGrad()), "all mend the tasks' gradients"),
     "two droppers of branches": ((DropPath(0.1), ShakeDrop(0.1)), "both drop residual branches"),
     "sparse and averaged": ((L1(0.1), Ema(0.9)), "averaged weights are not exactly zero"),
