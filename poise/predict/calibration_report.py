@@ -100,17 +100,21 @@ def _check_bins(owner: str, bins: object) -> None:
 def _distributions(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return probabilities and target distributions in float64. Raises DataError if a row is no distribution."""
     rows, wanted, _ = checked(probabilities, targets, None)
-    # A row of bfloat16 sums to 1 within its own precision.
-    slack = max(1e-3, torch.finfo(probabilities.dtype).eps if probabilities.is_floating_point() else 0.0)
-    wrong = torch.nonzero((rows < 0).any(1) | ((rows.sum(1) - 1).abs() > slack))
-    if len(wrong):
-        row = rows[wrong[0, 0]]
-        raise DataError(
-            f"probabilities must be >= 0 and sum to 1 in each row; got row {int(wrong[0, 0])} with a smallest number "
-            f"of {float(row.min()):g} and a sum of {float(row.sum()):g}. Pass logits through "
-            "torch.softmax(logits, dim=1) first."
-        )
+    _check_distributions("probabilities", probabilities, "Pass logits through torch.softmax(logits, dim=1) first.")
     return rows, wanted
+
+
+def _check_distributions(what: str, values: Tensor, advice: str) -> None:
+    """Raise DataError unless each row of values (N, K) is >= 0 and sums to 1, within the precision of its numbers."""
+    rows = values.detach().double()
+    slack = max(1e-3, torch.finfo(values.dtype).eps if values.is_floating_point() else 0.0)
+    wrong = torch.nonzero(~((rows >= 0).all(1) & ((rows.sum(1) - 1).abs() <= slack)))  # NaN is wrong too
+    if len(wrong):
+        place = int(wrong[0, 0])
+        raise DataError(
+            f"{what} must be >= 0 and sum to 1 in each row; got row {place} with a smallest number of "
+            f"{float(rows[place].min()):g} and a sum of {float(rows[place].sum()):g}. {advice}"
+        )
 
 
 def _reliability(rows: Tensor, wanted: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -140,6 +144,7 @@ def checked(values: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Te
             raise DataError(f"targets must be in 0 .. {classes - 1}; got {int(targets.min())} .. {int(targets.max())}.")
         wanted = torch.nn.functional.one_hot(targets.long(), classes)
     elif targets.shape == values.shape:
+        _check_distributions("targets", targets, "Give classes as (N,) integers, or distributions over them.")
         wanted = targets
     else:
         raise DataError(
@@ -148,5 +153,9 @@ def checked(values: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Te
         )
     if weights is not None and weights.shape != (count,):
         raise DataError(f"weights must be ({count},), one a row; got {tuple(weights.shape)}.")
+    if weights is not None and not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise DataError(
+            f"weights must be finite numbers >= 0; got {float(weights.min()):g} .. {float(weights.max()):g}."
+        )
     given = torch.ones(count, device=values.device) if weights is None else weights
     return values.detach().double(), wanted.detach().double(), given.detach().double()

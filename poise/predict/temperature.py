@@ -30,7 +30,8 @@ def fit_temperature(logits: Tensor, targets: Tensor, weights: Tensor | None = No
     that training has not seen; accuracy is unchanged. T = 1 unless another is better on the rows given.
 
     Shapes: logits (N, K); targets (N,) int64 classes or (N, K) distributions; weights (N,) >= 0 or None.
-    Raises: DataError if shapes do not fit, there are no rows, or a logit is not finite.
+    Raises: DataError if shapes do not fit, there are no rows, a logit is not finite, a target is no distribution, or a
+    weight is not a finite number >= 0.
     Source: Guo et al. 2017, "On calibration of modern neural networks", section 4.2.
 
     >>> rows = torch.tensor([[1.0, 0.0]]).repeat(4, 1)  # sure by odds of e; right 3 times of 4: odds of 3 = e^(1/T)

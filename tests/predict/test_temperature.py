@@ -112,12 +112,19 @@ def test_sure_and_right_is_calibrated_sure_and_wrong_is_not() -> None:
         (torch.zeros(2, 3), torch.tensor([0, 3]), r"targets must be in 0 .. 2; got 0 .. 3"),
         (torch.zeros(2, 3), torch.zeros(2), r"targets must be \(2,\) classes"),
         (torch.tensor([[0.0, math.nan]]), torch.tensor([0]), "must be finite"),
+        (torch.full((2, 2), 0.5), torch.tensor([[0.5, 0.5], [1.0, 1.0]]), "targets must be .* got row 1 .* a sum of 2"),
     ],
 )
 def test_rows_that_cannot_be_used_are_refused(values: torch.Tensor, targets: torch.Tensor, message: str) -> None:
     for function in (fit_temperature, expected_calibration_error):
         with pytest.raises(DataError, match=message):
             function(values, targets)
+
+
+@pytest.mark.parametrize("weights", [[1.0, -1.0], [1.0, math.nan], [1.0, math.inf]])
+def test_weights_below_0_or_beyond_numbers_are_refused(weights: list[float]) -> None:
+    with pytest.raises(DataError, match="weights must be finite numbers >= 0"):
+        fit_temperature(torch.eye(2), torch.tensor([0, 1]), torch.tensor(weights))
 
 
 def test_the_part_divides_the_logits_and_comes_last() -> None:
