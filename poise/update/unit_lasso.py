@@ -28,8 +28,8 @@ class UnitLasso(Regularizer):
     (out, in) or a filter of a convolution (out, in, ...), and its bias; of an embedding, one entry's vector. It acts
     after the optimizer's step by its exact proximal operator in the optimizer's metric, as GroupLasso does. The last
     layer in module order is left alone, as are layers with several weights (recurrent ones: a row is a gate there, no
-    unit) and 0-d parameters. Use it to find a network's width, then `poise.prune_units`; it costs about 10 passes over
-    the weights.
+    unit), vectors without a weight beside them (slopes of PReLU) and 0-d parameters. Use it to find a network's width,
+    then `poise.prune_units`; it costs about 10 passes over the weights.
 
     Neutral: weight = 0.
     Shapes: parameters keep shape and dtype; the reported term is 0-d.
@@ -82,10 +82,13 @@ class UnitLasso(Regularizer):
     def _layers(self, params: Mapping[str, Tensor], ctx: Context) -> list[list[str]]:
         """Return the selected parameters layer by layer, those that hold one row for each unit together."""
         ends = output_layer(ctx.roles)
+        # A vector whose module has no weight is no unit's bias: a PReLU's slopes, or beside a parametrized weight.
+        known = {name.rpartition(".")[0] for name, role in ctx.roles.items() if role.kind != "bias"}
         owners: dict[str, list[str]] = {}
         for name in select(ctx.roles, self.where):
-            if name not in ends and params[name].dim() > 0:
-                owners.setdefault(name.rpartition(".")[0], []).append(name)
+            owner = name.rpartition(".")[0]
+            if name not in ends and owner in known and params[name].dim() > 0:
+                owners.setdefault(owner, []).append(name)
         weights = [name.rpartition(".")[0] for name, role in ctx.roles.items() if role.kind == "weight"]
         layers = []
         for owner, names in owners.items():

@@ -99,6 +99,15 @@ def test_a_0_d_parameter_beside_a_layers_weight_is_no_unit() -> None:
     assert all(torch.equal(new[name], own) for name, own in expected.items())
 
 
+def test_vectors_without_a_weight_beside_them_are_left_alone() -> None:
+    inner = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))  # its weights are elsewhere, and two
+    module = nn.Sequential(nn.Linear(3, 4), nn.PReLU(4), inner, nn.Linear(4, 2))
+    new = updated(module, UnitLasso(1e6))
+    assert not new["0.weight"].any()
+    assert torch.equal(new["1.weight"], module[1].weight)
+    assert torch.equal(new["2.bias"], inner.bias)
+
+
 class _First(nn.Module):
     """A linear map, which is a convex problem; the last layer, which the part leaves alone, has no say."""
 
