@@ -103,6 +103,12 @@ def check_dial(owner: str, name: str, declared: Dial, value: object) -> None:
                     f"{where} as {type(value).__name__} must have finite ends; got {shown(value)}. "
                     "Halfway between a limit and none is no number: switch with SwitchOff."
                 )
+        ends_at_0 = isinstance(value, SwitchOff) and not bool(torch.as_tensor(value.after).all())
+        if ends_at_0 and math.isinf(declared.neutral):
+            raise ArgumentError(
+                f"{where} as SwitchOff must end at a number > 0, or inf for no limit; got {shown(value)}. 0 is the "
+                "strongest limit, not none: write SwitchOff(..., after=math.inf)."
+            )
         return
     if isinstance(value, Tensor):
         if value.requires_grad:

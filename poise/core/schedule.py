@@ -143,7 +143,7 @@ class WarmUp(Schedule):
 
 @dataclass(frozen=True)
 class SwitchOff(Schedule):
-    """`value` until step `steps`, then `after` (0): augmentation off for the last epochs, say.
+    """`value` until step `steps`, then `after` (0): augmentation off for the last epochs, say. A limit is off at inf.
 
     >>> float(SwitchOff(0.4, steps=10)(10))
     0.0

@@ -130,3 +130,7 @@ def test_a_limit_can_be_switched_off_but_not_faded_to_none() -> None:
     check_dial("ClipNorm", "limit", declared, SwitchOff(1.0, steps=5, after=math.inf))
     with pytest.raises(ArgumentError, match="must have finite ends"):
         check_dial("ClipNorm", "limit", declared, Linear(1.0, math.inf, steps=5))
+    with pytest.raises(
+        ArgumentError, match=r"0 is the strongest limit, not none: write SwitchOff\(..., after=math.inf\)"
+    ):
+        ClipNorm(SwitchOff(1.0, steps=5))  # every gradient would be 0 from then on
