@@ -27,8 +27,8 @@ class ScheduleFree(Regularizer):
     step count to know: use a constant learning rate, after a warm-up if there is one. Give it an optimizer without
     momentum, because momentum is what x is for: SGD(momentum=0) makes Schedule-Free SGD, AdamW(betas=(0, 0.999))
     makes Schedule-Free AdamW, whose larger learning rates (1 to 10 times) it takes too; with a momentum of the
-    optimizer's own it is neither of the two. `Decay` acts at y and thresholds act on z, both as in the source's code.
-    The model holds y between steps, so evaluate by `run.evaluation()` or `run.predictor()`; batch norm needs its
+    optimizer's own it is neither of the two. `Decay` acts at y, thresholds and projections act on z, as in the source's
+    code. The model holds y between steps, so evaluate by `run.evaluation()` or `run.predictor()`; batch norm needs its
     statistics of x anew. It costs four passes over the weights and two copies of them.
 
     Neutral: share = 0, where c = 1 and x = y = z. Between, c falls to 1 - share: an exponential average, not an
@@ -47,7 +47,7 @@ class ScheduleFree(Regularizer):
     ({'w': tensor([7.])}, {'w': tensor([6.])})
     """
 
-    rank: ClassVar[int] = 90
+    rank: ClassVar[int] = 95  # after every threshold and projection: those are of z
     formula: ClassVar[str] = "y = (1 - momentum) z + momentum x; z <- optimizer's step, x <- running mean of z"
     cost: ClassVar[str] = "four passes over the weights, two copies of them in memory"
 

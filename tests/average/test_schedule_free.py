@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from poise import Decay, Linear, MaxNorm, Recipe, ScheduleFree
+from poise import Decay, Linear, MaxNorm, Recipe, ScheduleFree, UnitNorm
 from poise.core.context import Context
 from poise.core.rng import Rng, key
 from poise.testing import check_regularizer
@@ -135,6 +135,15 @@ def test_a_projection_acts_on_z() -> None:
         run.update(optimizer)
         assert float(run.memory["schedule_free"]["z/weight"].norm()) <= 0.5 * (1 + 1e-9)
         assert float(run.averaged["weight"].norm()) <= 0.5 * (1 + 1e-9)  # a mean of points in a ball is in the ball
+
+
+def test_a_projection_onto_a_sphere_acts_on_z_too() -> None:
+    run = Recipe(ScheduleFree(0.9), UnitNorm()).start(network())
+    optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1)
+    for _ in range(5):
+        run.objective(objective(run.model.weight[0])).backward()
+        run.update(optimizer)
+        assert float(run.memory["schedule_free"]["z/weight"].norm()) == pytest.approx(1.0, rel=1e-12)
 
 
 def test_evaluation_uses_x_and_training_goes_on_from_y() -> None:
