@@ -25,8 +25,8 @@ class Lookahead(Regularizer):
     slow <- slow + share (w - slow), w <- slow, after steps every, 2 every, ...; slow begins as the weights before
     training. It damps the optimizer's bounce across a valley, so a larger learning rate is safe; the optimizer's own
     momentum is left as it is. Evaluate after a multiple of `every` steps, where the weights are the slow ones. It
-    costs one copy of the weights and, on every `every`-th step only, two passes over them. Ranks after all other
-    parts that edit weights, so a soft threshold's exact zeros become small numbers.
+    costs one copy of the weights and, on every `every`-th step only, two passes over them. Ranks after thresholds and
+    limits, so a soft threshold's exact zeros become small numbers.
 
     Neutral: share = 1, the optimizer's own weights.
     Shapes: weights keep shape and dtype; the slow ones are float32 at least.
