@@ -31,7 +31,7 @@ from poise.train.half import as_list, finite, unscaled
 from poise.train.ranks import mean_over_ranks
 from poise.train.replay import Replay
 from poise.train.run_state import load_run, state_of
-from poise.train.start import check_start, warn_of_idle_parts, warn_of_mixed_targets
+from poise.train.start import check_start, of_one, warn_of_idle_parts, warn_of_mixed_targets
 from poise.train.swap import kept_modes, kept_tensors, load_tensors
 
 __all__ = ["Run", "TrainingError"]
@@ -79,7 +79,7 @@ class Run(Folding):
 
     def set(self, values: Mapping[str, Any]) -> None:
         """Change dials while training: `run.set({"dropout.p": 0.1})`. Raises ArgumentError for a wrong key or value."""
-        self.recipe = self.recipe.at(values)
+        self.recipe = of_one(self.recipe.at(values))
         self._set_layers()
 
     # --- one step ------------------------------------------------------------------------------------------------

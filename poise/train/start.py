@@ -18,21 +18,14 @@ from poise.core.select import roles_of
 from poise.predict import SnapshotEnsemble, Swag
 from poise.train.columns import check_columns
 
-__all__ = ["check_start", "warn_of_idle_parts", "warn_of_mixed_targets"]
+__all__ = ["check_start", "of_one", "warn_of_idle_parts", "warn_of_mixed_targets"]
 
 
 def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | None, teacher: object = None) -> None:
     """Raise ArgumentError, with the model as it was, unless the recipe can train it as one network."""
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ArgumentError(f"`Recipe.start.seed` must be an int; got {shown(seed)}.")
-    for name, value in recipe.dials().items():
-        numbers = value.ends() if isinstance(value, Schedule) else (value,)
-        count = max((one.numel() for one in numbers if isinstance(one, Tensor) and one.dim() > 0), default=0)
-        if count:
-            raise ArgumentError(
-                f"`Recipe.start` trains one network; dial {name} has {count} numbers. "
-                "Use poise.train.population.Population for one a member."
-            )
+    of_one(recipe)
     for part in recipe:
         if "teacher" in part.needs and not callable(teacher):
             raise ArgumentError(
@@ -50,6 +43,19 @@ def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | N
     if not roles:
         raise ArgumentError("`Recipe.start.model` must have a parameter that requires grad; got none.")
     check_columns(recipe, model, roles, columns)
+
+
+def of_one(recipe: Recipe) -> Recipe:
+    """Return the recipe. Raises ArgumentError if a dial holds one number a member."""
+    for name, value in recipe.dials().items():
+        numbers = value.ends() if isinstance(value, Schedule) else (value,)
+        count = max((one.numel() for one in numbers if isinstance(one, Tensor) and one.dim() > 0), default=0)
+        if count:
+            raise ArgumentError(
+                f"`Recipe.start` trains one network; dial {name} has {count} numbers. "
+                "Use poise.train.population.Population for one a member."
+            )
+    return recipe
 
 
 def _check_weights(model: nn.Module) -> None:

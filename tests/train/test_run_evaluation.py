@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from poise import (
-    L1,
     L2,
     ArgumentError,
     BatchNorm,
@@ -118,6 +117,14 @@ def test_schedules_reach_the_layers_and_the_terms(table: Rows, loop: Any) -> Non
         assert float(run.terms["l2"]) == pytest.approx(0.5 * min(step / 4, 1) * squares, rel=1e-5)
 
 
+def test_a_dial_set_in_training_is_checked_as_at_the_start(loop: Any) -> None:
+    run = Recipe(L2(0.1)).start(loop.network())
+    for value, message in ((-1.0, "`L2.weight` must be"), (torch.tensor([0.1, 0.2]), "dial l2.weight has 2 numbers")):
+        with pytest.raises(ArgumentError, match=message):
+            run.set({"l2.weight": value})
+    assert run.recipe == Recipe(L2(0.1))
+
+
 def test_class_indices_become_distributions_in_the_models_dtype(table: Rows, loop: Any) -> None:
     run = Recipe(BatchNorm(), Dropout(0.5), Mixup(0.4)).start(loop.network().double())
     run.model.layers[1].eval()
@@ -135,16 +142,6 @@ def test_row_weights_come_back_with_the_batch(table: Rows, loop: Any) -> None:
     _x, _y, weights = Recipe(Mixup(0.4)).start(loop.network()).batch(table.inputs, table.targets, torch.arange(90.0))
     assert weights.shape == (90,)
     assert not torch.equal(weights, torch.arange(90.0))
-
-
-def test_an_optimizer_that_decays_too_is_warned_of_once(table: Rows, loop: Any) -> None:
-    run = Recipe(Decay(0.1)).start(loop.network())
-    optimizer = torch.optim.AdamW(run.model.parameters(), weight_decay=0.1)
-    with pytest.warns(PoiseWarning, match="decayed twice") as seen:
-        loop.one_step(run, optimizer, table.inputs, table.targets)
-    loop.one_step(run, optimizer, table.inputs, table.targets)  # a second warning would be an error
-    assert len(seen) == 1
-    assert seen[0].filename.endswith("conftest.py"), "the line that called `update`"
 
 
 def test_conflicts_of_the_recipe_are_warned_of_at_the_start(loop: Any) -> None:
@@ -275,39 +272,6 @@ def test_another_models_optimizer_a_vector_loss_and_a_vector_score_are_refused(t
         run.objective(torch.ones(3))
     with pytest.raises(ArgumentError, match="must be one number"):
         run.stop(torch.ones(3))
-
-
-def test_l1_refuses_an_optimizer_whose_effective_step_is_unknown(table: Rows, loop: Any) -> None:
-    run = Recipe(L1(0.1)).start(loop.network())
-    before = {name: p.clone() for name, p in run.model.state_dict().items()}
-    optimizers = (
-        (torch.optim.Adadelta(run.model.parameters()), "got Adadelta"),
-        (torch.optim.RMSprop(run.model.parameters(), momentum=0.9), "got RMSprop that is centered or has momentum"),
-    )
-    for optimizer, message in optimizers:
-        with pytest.raises(ArgumentError, match=message):
-            loop.one_step(run, optimizer, table.inputs, table.targets)
-        loop.assert_equal(dict(run.model.state_dict()), before)
-
-
-def test_a_bare_penalty_takes_any_optimizer(table: Rows, loop: Any) -> None:
-    run = Recipe(L1(0.1, subgradient=True)).start(loop.network())
-    loop.one_step(run, torch.optim.Adadelta(run.model.parameters()), table.inputs, table.targets)
-    assert run.step_number == 1
-
-
-def test_an_optimizer_that_would_maximise_a_penalty_is_refused(table: Rows, loop: Any) -> None:
-    for recipe, refused in ((Recipe(L2(0.1)), True), (Recipe(L1(0.1)), False)):
-        run = recipe.start(loop.network())
-        optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1, maximize=True)
-        with pytest.raises(ArgumentError, match="must minimise, because l2 adds") if refused else nullcontext():
-            loop.one_step(run, optimizer, table.inputs, table.targets)
-
-
-def test_an_optimizer_that_asks_for_the_loss_again_is_refused(table: Rows, loop: Any) -> None:
-    run = Recipe(L2(0.1)).start(loop.network())
-    with pytest.raises(ArgumentError, match="must step from one gradient; got LBFGS"):
-        loop.one_step(run, torch.optim.LBFGS(run.model.parameters()), table.inputs, table.targets)
 
 
 def test_a_run_draws_no_global_random_number(rng_untouched: None, table: Rows, loop: Any) -> None:
