@@ -254,9 +254,13 @@ def _pairs(shares: Mapping[int, float], networks: int) -> list[tuple[int, int]]:
 
 
 def _weights(jobs: Sequence[Job], shares: Mapping[int, float]) -> Tensor:
-    """Return what each network counts (M,): its place's share, divided among those of the place."""
+    """Return what each network counts (M,): its place's share, divided among those of the place; together 1.
+
+    Pilots may be fewer than the places, and after them there may be no time for the others.
+    """
     copies = Counter(job.place for job in jobs)
-    return torch.tensor([shares[job.place] / copies[job.place] for job in jobs])
+    whole = sum(shares[place] for place in copies) if len(copies) < len(shares) else 1.0
+    return torch.tensor([shares[job.place] / copies[job.place] / whole for job in jobs])
 
 
 def _longer(candidate: Candidate, times: int) -> Candidate:

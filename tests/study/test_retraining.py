@@ -19,7 +19,7 @@ from poise.study.cohort import Plan
 from poise.study.halt import Halt
 from poise.study.prepare import Prepared
 from poise.study.refit import refit
-from poise.study.retraining import NETWORKS, Job, Retraining, _dealt, _pairs
+from poise.study.retraining import NETWORKS, Job, Retraining, _dealt, _pairs, _weights
 from poise.study.space import Space
 from poise.study.table_network import Design
 from poise.train.population import Population
@@ -78,6 +78,11 @@ def test_time_that_the_first_round_leaves_goes_to_a_second(ready: Prepared) -> N
         alone = refit(ready.problem, SPACE.recipe, [candidates()[number]], [seed], 0)
         for name, weight in alone.weights.items():
             torch.testing.assert_close(stack.weights[name][place], weight[0], rtol=1e-5, atol=1e-6)
+
+
+def test_the_weights_of_those_that_there_was_time_for_sum_to_one() -> None:
+    jobs = [Job(0, 0, 0), Job(0, 1, 0), Job(2, 0, 0)]  # none of the second place
+    assert _weights(jobs, SHARES).tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3])
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 6))
