@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import optuna
@@ -63,8 +64,7 @@ class Sampler:
         return [*(one for one in self._seen if id(one) in chosen), *(_frozen(one) for one in self._out.values())]
 
     def _made(self, number: int) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # Another seed for each bracket: one alone would draw the same numbers again.
             sampler = optuna.samplers.TPESampler(
@@ -73,6 +73,17 @@ class Sampler:
             study = optuna.create_study(sampler=sampler)
         study.add_trials(self.history())
         return study
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Optuna say nothing inside; what the user has it say of studies of their own stays."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _frozen(trial: optuna.Trial) -> FrozenTrial:

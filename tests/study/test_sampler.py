@@ -3,6 +3,9 @@
 import math
 import statistics
 
+import optuna
+import pytest
+
 from poise.study.result import Trial
 from poise.study.sampler import WINDOW, Sampler
 from poise.study.space import Config, Space
@@ -42,6 +45,17 @@ def test_what_is_given_comes_first_and_a_bracket_has_few_rare_parts() -> None:
 def test_proposals_move_to_where_losses_were_low() -> None:
     losses = [loss(config) for config in run(12)]
     assert statistics.median(losses[-64:]) < 0.5 * statistics.median(losses[:16])
+
+
+def test_optuna_says_nothing_here_and_what_the_user_wants_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.DEBUG)
+    try:
+        run(3)
+        assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+    finally:
+        optuna.logging.set_verbosity(before)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_same_losses_give_the_same_proposals() -> None:
