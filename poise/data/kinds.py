@@ -12,6 +12,7 @@ from poise.data.frames import first_row
 
 __all__ = [
     "MixedTypesError",
+    "check_values",
     "date_format",
     "first_strange",
     "kind_of",
@@ -97,6 +98,20 @@ def date_format(column: pd.Series) -> str | None:
         if guess and not pd.to_datetime(pd.Series(texts), format=guess, errors="coerce", utc=True).isna().any():
             return str(guess)
     return None
+
+
+def check_values(column: pd.Series) -> None:
+    """Raise DataError for what no encoder takes: values of several types, or infinity; a row is named by the index."""
+    if kind_of(column) != "numeric":
+        return
+    values = numbers_of(column)
+    endless = np.isinf(values)
+    if endless.any():
+        place = first_row(endless)
+        raise DataError(
+            f"column {shown(column.name)}, row {column.index[place]}: {values[place]} is infinity. "
+            "Replace it by a missing value or a number."
+        )
 
 
 def numbers_of(column: pd.Series) -> np.ndarray:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from poise.core.errors import DataError, PoiseWarning, counted, shown
 from poise.data import Encoder, Split, Table, Target, inspect, split
+from poise.data.kinds import check_values
 from poise.data.target import Task
 from poise.study.design import DataEncoder
 from poise.study.labels import encoded, strata
@@ -82,12 +83,14 @@ def prepare(
     assert table.targets is not None
     known = table.targets.notna().any(axis=1).to_numpy()
     frame, values = (own.loc[known].reset_index(drop=True) for own in (table.frame, table.targets.apply(whole_labels)))
+    for column in frame.drop(columns=[name for name in (groups, time) if name]):
+        check_values(table.frame.loc[known, column])  # later, rows would be counted among some of them
     notes = _missing(table.targets, known)
     tasks = task if isinstance(task, Mapping) else dict.fromkeys(map(str, values), task)
     targets = [target_from(values[name], tasks.get(name)) for name in map(str, values)]
     codes = [encoded(target, values[target.name]) for target in targets]
     lead = lead_of(targets)
-    order = {name: None if column is None else frame[column].to_numpy()
+    order = {name: None if column is None else _complete(table.frame.loc[known, column], name).to_numpy()
              for name, column in (("groups", groups), ("time", time))}  # fmt: skip
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PoiseWarning)
@@ -136,6 +139,15 @@ def prepare(
         None if order["groups"] is None else pd.factorize(order["groups"][development])[0],
         None if order["time"] is None else order["time"][development],
     )
+
+
+def _complete(column: pd.Series, what: str) -> pd.Series:
+    """Return the column that rows are divided by. Raises: DataError naming the first row of the table that lacks it."""
+    gone = column.index[column.isna()]
+    if len(gone):
+        told = f"column {shown(column.name)}, row {gone[0]}: the value is missing, but rows are divided by {what}."
+        raise DataError(f"{told} Fill it or drop the row.")
+    return column
 
 
 def _missing(targets: pd.DataFrame, known: np.ndarray) -> list[str]:

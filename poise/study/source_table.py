@@ -46,6 +46,10 @@ class TableSource(Source):
             if column is not None and column not in list(self.table.frame):
                 there = shown(list(self.table.frame), 400)
                 raise DataError(f"`Study.{argument}`: no column {column!r}; there are {there}.")
+        targets = list(map(str, self.table.targets))
+        for name in self.task if isinstance(self.task, Mapping) else ():
+            if name not in targets:
+                raise ArgumentError(f"`Study.task` must name targets, {shown(targets, 400)}; got {shown(name)}.")
         if self.groups is not None and self.time is not None:
             raise ArgumentError(
                 f"`Study.groups` and `Study.time` exclude each other; got {self.groups!r} and {self.time!r}. "

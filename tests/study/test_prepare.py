@@ -1,5 +1,7 @@
 """A table made ready: nothing is learnt from test rows, and what cannot be used is left out and said."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -133,3 +135,22 @@ def test_a_class_that_only_test_rows_have_is_kept(frame: pd.DataFrame) -> None:
         weights = found.problem.heads[0].decision_weights
         assert weights is not None
         assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "message"),
+    [
+        (np.inf, {}, "column 'a', row 80: inf is infinity"),
+        ("word", {}, "column 'a', row 80: 'word' makes a column of float and str"),
+        (None, {"groups": "a"}, "column 'a', row 80: the value is missing, but rows are divided by groups"),
+        (None, {"time": "a"}, "column 'a', row 80: the value is missing, but rows are divided by time"),
+    ],
+)
+def test_what_is_wrong_is_named_by_the_row_of_the_table(
+    frame: pd.DataFrame, value: object, options: dict[str, str], message: str
+) -> None:
+    wrong = frame.astype({"a": object, "label": object})
+    wrong.loc[80, "a"] = value
+    wrong.loc[:9, "label"] = None  # left out, as rows without a label are
+    with pytest.raises(DataError, match=re.escape(message)):
+        made(wrong, **options)

@@ -170,6 +170,8 @@ def test_a_task_can_be_given_by_target(frame: pd.DataFrame) -> None:
     assert [own.task for own in found.targets] == ["classification", "regression"]
     with pytest.raises(ArgumentError, match=r"Study\.task"):
         study(table, ["label", "stars"], task={"stars": "ranking"})
+    with pytest.raises(ArgumentError, match=r"Study\.task` must name targets.*got 'star'"):
+        study(table, ["label", "stars"], task={"star": "regression"})
 
 
 def test_scikit_learns_table_of_three_numbers() -> None:
