@@ -45,12 +45,16 @@ class ArmsPlan:
         """What the progress line says."""
         return f"retraining {self.arms} arms x {self.seeds} seeds for the ablation and the strengths"
 
-    def note(self, searched: Plan) -> str:
-        """Return what is to be said where the budget let the arms train for less than the search's networks."""
-        if self.plan.steps >= searched.steps:
+    def note(self, searched: Plan, cut: int | None = None) -> str:
+        """Return what is to be said where the budget let the arms train for less than the search's networks.
+
+        `cut` is the step at which a halt ended them, if one did.
+        """
+        steps = self.plan.steps if cut is None else cut
+        if steps >= searched.steps:
             return ""
         return (
-            f"the ablation's networks trained for {self.plan.steps} steps, cut short by the budget: the recipe was "
+            f"the ablation's networks trained for {steps} steps, cut short by the budget: the recipe was "
             f"searched with {searched.steps}. What the gap and the parts are said to be holds for so short a training; "
             "give a larger budget."
         )

@@ -35,6 +35,7 @@ class Arms:
     best_step: Tensor  # (arms, seeds)
     temperatures: tuple[float, ...]  # of each member, fitted on its stop rows; 1 where the arm has none
     history: dict[str, list[tuple[int, float, float]]]
+    cut: int | None = None  # the fewest steps that a seed's networks trained for, where a halt ended them
 
     def members(self, label: str) -> list[int]:
         """Return the members of an arm, one a seed."""
@@ -71,15 +72,16 @@ def train_arms(
     order = torch.tensor([int(offsets[places[a, s][0]]) + places[a, s][1] for a in range(count) for s in range(seeds)])
     stacks = [one[0] for one in found]
     merged = join_stacks(stacks).select(order)
-    temperatures = torch.cat([own for _, _, _, own in found])[order].tolist()
+    temperatures = torch.cat([one[3] for one in found])[order].tolist()
     steps = torch.cat([one[1] for one in found])[order].reshape(count, seeds)
+    cut = min((one[2][-1][0] for one in found if not one[4]), default=None)
     history = {
         label: [(step, float(train[arm * len(shards[0])]), float(stop[arm * len(shards[0])]))
                 for step, train, stop in found[0][2]]
         for arm, label in enumerate(arms)
     }  # fmt: skip
     folds_of = tuple(own % len(folds) for own in range(seeds))
-    return Arms(tuple(arms), seeds, folds_of, merged, steps, tuple(temperatures), history)
+    return Arms(tuple(arms), seeds, folds_of, merged, steps, tuple(temperatures), history, cut)
 
 
 def _shard(
@@ -91,8 +93,11 @@ def _shard(
     own: Sequence[int],
     seed: int,
     halt: Halt | None,
-) -> tuple[Stack, Tensor, list[tuple[int, Tensor, Tensor]], Tensor]:
-    """Train the configurations with some of the seeds as one population: member config * len(own) + place."""
+) -> tuple[Stack, Tensor, list[tuple[int, Tensor, Tensor]], Tensor, bool]:
+    """Train the configurations with some of the seeds as one population: member config * len(own) + place.
+
+    The last of what is returned is whether they came to their own end.
+    """
     pairs = [(config, number) for config in configs for number in own]
     cohort = Cohort(
         problem,
@@ -104,5 +109,5 @@ def _shard(
         seeds=[2_000_000 + number for _, number in pairs],  # ids of their own, away from the search's
         fold_of=[number % len(folds) for _, number in pairs],
     )
-    cohort.train(plan.steps, halt)
-    return cohort.stack(), cohort.population.best_step.cpu(), cohort.history, cohort.temperatures()
+    ended = cohort.train(plan.steps, halt)
+    return cohort.stack(), cohort.population.best_step.cpu(), cohort.history, cohort.temperatures(), ended

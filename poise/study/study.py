@@ -216,7 +216,7 @@ class Study:
                 began = wall.time()
                 late = Halt(deadline=began + max(5.0, clock.left(_LATEST)))
                 arms, parts, strengths = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs, halt=late)
-                self._notes += (note,) if (note := plan.note(fitted.plan)) else ()
+                self._notes += (note,) if (note := plan.note(fitted.plan, arms.cut)) else ()
                 if len(ready.targets) > 1 and not late.due():
                     self._tell("learning each target alone", None, _ABLATION)
                     # Twice what the ablation took for as many arms: narrower populations are slower.

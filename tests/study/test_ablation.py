@@ -108,6 +108,7 @@ def test_time_left_goes_into_more_seeds_and_lacking_time_is_saved_on_seeds(
     assert (found.seeds, found.plan.steps) == (seeds, steps)
     told = found.note(fitted.plan)
     assert told.startswith("the ablation's networks trained for 60 steps, cut short") if steps < 100 else told == ""
+    assert found.note(fitted.plan, cut=8).startswith("the ablation's networks trained for 8 steps, cut short")
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 8, 64])

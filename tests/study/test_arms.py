@@ -6,6 +6,7 @@ import torch
 from poise.study.arms import Arms, train_arms
 from poise.study.cohort import Cohort, Plan
 from poise.study.folds import Folds
+from poise.study.halt import Halt
 from poise.study.prepare import Prepared
 from poise.study.space import Space
 
@@ -69,3 +70,9 @@ def test_the_history_is_of_each_arms_first_seed(arms: Arms, ready: Prepared, fol
     for found, own in zip(arms.history["recipe"], wanted, strict=True):
         assert found == pytest.approx(own, rel=1e-4)
     assert arms.history["nothing"] == arms.history["again"] != arms.history["recipe"]
+
+
+def test_arms_that_a_halt_ended_tell_at_which_step(arms: Arms, ready: Prepared, folds: Folds, plan: Plan) -> None:
+    late = Halt(deadline=0.0)
+    found = train_arms(ready.problem, SPACE.recipe, ARMS, folds, plan, seeds=4, seed=0, jobs=1, halt=late)
+    assert (arms.cut, found.cut) == (None, plan.every)
