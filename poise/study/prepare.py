@@ -84,13 +84,13 @@ def prepare(
     known = table.targets.notna().any(axis=1).to_numpy()
     frame, values = (own.loc[known].reset_index(drop=True) for own in (table.frame, table.targets.apply(whole_labels)))
     for column in frame.drop(columns=[name for name in (groups, time) if name]):
-        check_values(table.frame.loc[known, column])  # later, rows would be counted among some of them
+        check_values(table.frame[column][known])  # later, rows would be counted among some of them
     notes = _missing(table.targets, known)
     tasks = task if isinstance(task, Mapping) else dict.fromkeys(map(str, values), task)
     targets = [target_from(values[name], tasks.get(name)) for name in map(str, values)]
     codes = [encoded(target, values[target.name]) for target in targets]
     lead = lead_of(targets)
-    order = {name: None if column is None else _complete(table.frame.loc[known, column], name).to_numpy()
+    order = {name: None if column is None else _complete(table.frame[column][known], name).to_numpy()
              for name, column in (("groups", groups), ("time", time))}  # fmt: skip
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PoiseWarning)
