@@ -47,8 +47,12 @@ class Dates:
         return tuple(part for part in CYCLES if part != "hour" or self.clock)
 
     def times(self, column: pd.Series) -> pd.Series:
-        """Return the column as times; what does not follow the format is missing."""
-        return times_of(column, self.form)
+        """Return the column as times; what does not follow the format is missing.
+
+        Of a fit on real times, text follows a format of its own, or the one in which programs write times.
+        """
+        text = self.form is None and pd.api.types.infer_dtype(column, skipna=True) == "string"
+        return times_of(column, (date_format(column) or "ISO8601") if text else self.form)
 
     def encode(self, times: pd.Series) -> np.ndarray:
         """Return the float32 columns of a series of times."""

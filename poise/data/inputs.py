@@ -104,13 +104,15 @@ class Input:
             values = _booleans(column)
             out[:, 0] = np.where(np.isnan(values), self.usual, values)
         elif self.dates is not None:
+            if (kind := kind_of(column)) in ("numeric", "boolean"):  # pandas takes a year for nanoseconds
+                raise DataError(f"column {shown(self.name)}: the column is {kind}; it was date at fit. Convert it.")
             times = self.dates.times(column)
             lost = times.isna().to_numpy() & ~missing
             if lost.any():
                 row = first_row(lost)
                 told.append(
                     f"column {shown(self.name)}, row {row}: {shown(column.iloc[row])} and {int(lost.sum()) - 1} more "
-                    f"are not dates like those at fit ({self.dates.form}); taken as missing"
+                    f"are not dates like those at fit ({self.dates.form or 'times'}); taken as missing"
                 )
             out[:, : len(self.dates.names)] = self.dates.encode(times)
             if self.indicator:
