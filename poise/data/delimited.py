@@ -13,7 +13,7 @@ from charset_normalizer import from_bytes
 
 from poise.core.errors import DataError, PoiseWarning, shown
 
-__all__ = ["decode", "read_delimited"]
+__all__ = ["amounts", "decode", "read_delimited"]
 
 DELIMITERS = ",;\t|"
 MARKS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "-", "<NA>", "#N/A", "."})
@@ -167,13 +167,13 @@ def _numbers_if_marked(column: pd.Series, delimiter: str, reading: str) -> pd.Se
     if not kept.notna().any() and reading != "numbers":
         return column
     marks = ((".", ","), (",", ".")) if delimiter == ";" else ((",", "."),)
-    plain = [*(_amounts(kept, apart, mark) for apart, mark in marks), kept]
+    plain = [*(amounts(kept, apart, mark) for apart, mark in marks), kept]
     numbers = (pd.to_numeric(texts, errors="coerce") for texts in plain if texts is not None)
     found = next((own for own in numbers if own.isna().sum() == kept.isna().sum()), None)
     return column if found is None else pd.Series(found.to_numpy(np.float64, na_value=np.nan))
 
 
-def _amounts(texts: pd.Series, apart: str, mark: str) -> pd.Series | None:
+def amounts(texts: pd.Series, apart: str, mark: str) -> pd.Series | None:
     """Return numbers as people write them, by their marks, as Python writes them; None if some are none."""
     signs = texts.dropna().str.extract(AMOUNT % (apart, mark))
     if signs.isna().any(axis=None) or len((signs[0] + signs[1]).unique()) > 1:

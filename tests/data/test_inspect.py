@@ -56,6 +56,14 @@ def test_large_whole_numbers_named_id_are_identifiers() -> None:
     assert inspect(table(salary=values)).identifiers == ()
 
 
+def test_numbers_as_text_are_no_identifier_and_told_to_be_converted() -> None:
+    values = RNG.lognormal(7, 1, ROWS)
+    found = inspect(table(price=[f"${v:,.2f}" for v in values], size=[f"{v:.4f}" for v in values]))
+    assert found.identifiers == ()
+    for name in ("price", "size"):
+        assert any(f"column '{name}' holds numbers as text" in line for line in found.warnings)
+
+
 def test_a_word_among_numbers_makes_no_identifier_but_a_warning() -> None:
     numbers = RNG.normal(size=ROWS).round(9).astype(str).tolist()
     found = inspect(table(amount=["n.k.", *numbers[1:]], code=[f"{n}x" if n % 5 else str(n) for n in range(ROWS)]))
