@@ -56,5 +56,7 @@ class InputGradientPenalty(Regularizer):
             total = 0.5 * len(squares) * squares.sum()
         else:
             weights = batch.weights.to(squares)
-            total = 0.5 * weights.sum() * (squares / weights.clamp(min=torch.finfo(squares.dtype).tiny)).sum()
+            # A row of weight 0 is left out, also where batch norm lets the loss of others depend on its inputs.
+            shares = torch.where(weights > 0, squares / torch.where(weights > 0, weights, 1.0), 0.0)
+            total = 0.5 * weights.sum() * shares.sum()
         return terms | {self.name: like(self.weight, total) * total}, memory

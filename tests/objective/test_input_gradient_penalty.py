@@ -38,6 +38,15 @@ def test_rows_count_by_their_weights_and_a_weight_of_zero_leaves_the_row_out(ste
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
+def test_a_weight_of_zero_leaves_the_row_out_also_where_others_depend_on_it(step: Any) -> None:
+    coupled = nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), step.module).double()
+    weights = torch.tensor([1.0, 0.0, 2.0, 0.5, 0.0], dtype=torch.float64)
+    here = step.but(module=coupled, weights=weights)
+    slopes = torch.func.grad(lambda inputs: here.but(inputs=inputs).data())(step.inputs)[weights > 0]
+    expected = 0.5 * weights.sum() * (slopes.square().sum(1) / weights[weights > 0]).sum()
+    torch.testing.assert_close(here.term(InputGradientPenalty(1.0)), expected, rtol=1e-12, atol=0)
+
+
 def test_equal_weights_are_no_weights(step: Any) -> None:
     found = step.but(weights=torch.full((5,), 3.0, dtype=torch.float64)).term(InputGradientPenalty(1.0))
     torch.testing.assert_close(found, step.term(InputGradientPenalty(1.0)), rtol=1e-12, atol=0)
