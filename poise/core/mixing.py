@@ -41,7 +41,7 @@ def blend(values: Tensor, partner: Tensor, taken: Tensor) -> Tensor:
     """
     if not values.is_floating_point() and values.dtype != torch.uint8:
         raise ArgumentError(
-            f"mixed inputs and targets must be floating-point tensors, or bytes; got {values.dtype}. "
+            f"mixed inputs, targets and row weights must be floating-point tensors, or bytes; got {values.dtype}. "
             "Encode categories as one-hot columns and classes as distributions first."
         )
     if values.dim() == 4 and values.dtype in (torch.uint8, torch.float32) and serves(values):
