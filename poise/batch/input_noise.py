@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,7 +32,8 @@ class InputNoise(Transform):
     Neutral: scale = 0.
     Shapes: inputs (B, ...) of any rank; integer inputs (token ids) are left as they are.
     Units: scale is a standard deviation in units of the input: 0.1 is a tenth of a deviation of standardised columns.
-    Raises: ArgumentError if scale is negative or not finite, or `where` is neither "numeric" nor "all".
+    Raises: ArgumentError if scale is negative or not finite, `where` is neither "numeric" nor "all", or the inputs are
+        not one tensor.
     Source: Bishop 1995, "Training with noise is equivalent to Tikhonov regularization".
 
     >>> batch = Batch(torch.tensor([[1.0, 0.0]]), torch.tensor([0.0]))
@@ -58,7 +59,12 @@ class InputNoise(Transform):
 
     def draw(self, rng: Rng, batch: Batch, ctx: Context) -> Tensor:
         """Return standard normals in the shape of the inputs."""
-        inputs: Tensor = batch.inputs
+        inputs: Any = batch.inputs
+        if not isinstance(inputs, Tensor):
+            raise ArgumentError(
+                f"`InputNoise` must have one tensor as inputs; got a {type(inputs).__name__}. "
+                "HiddenNoise adds noise behind the layers that read them."
+            )
         kind = inputs.dtype if inputs.is_floating_point() else torch.float32
         return rng.normal("noise", tuple(inputs.shape), kind)
 

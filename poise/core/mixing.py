@@ -39,10 +39,16 @@ def blend(values: Tensor, partner: Tensor, taken: Tensor) -> Tensor:
 
     Bytes are rounded. Shapes: values (B, ...), partner (B,) int64, taken (B,).
     """
-    if not values.is_floating_point() and values.dtype != torch.uint8:
+    if not isinstance(values, Tensor) or not (values.is_floating_point() or values.dtype == torch.uint8):
+        got = values.dtype if isinstance(values, Tensor) else f"a {type(values).__name__}"
         raise ArgumentError(
-            f"mixed inputs, targets and row weights must be floating-point tensors, or bytes; got {values.dtype}. "
+            f"mixed inputs, targets and row weights must be floating-point tensors, or bytes; got {got}. "
             "Encode categories as one-hot columns and classes as distributions first."
+        )
+    if values.shape[:1] != taken.shape:
+        raise ArgumentError(
+            f"mixed inputs, targets and row weights must have the rows first, as many each; got shape "
+            f"{tuple(values.shape)} for {len(taken)} rows of targets. Transpose sequences that have time first."
         )
     if values.dim() == 4 and values.dtype in (torch.uint8, torch.float32) and serves(values):
         return behind_vmap(lambda *given: (mixed(*given),), values, partner, taken)[0]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.core.errors import ArgumentError
+from poise.core.errors import ArgumentError, shown
 from poise.core.trees import map_tree
 from poise.train.swap import kept_modes
 
@@ -21,6 +21,12 @@ Classes = int | Mapping[str, int] | None
 
 def encoded(model: nn.Module, inputs: Any, targets: Any, classes: Classes, dtype: torch.dtype) -> tuple[Any, Classes]:
     """Return the targets with class indices as distributions, and the classes; unknown ones are the outputs' widths."""
+    for own in targets.values() if isinstance(targets, Mapping) else (targets,):
+        if not isinstance(own, Tensor) or own.dim() == 0:
+            raise ArgumentError(
+                "`Run.batch.targets` must be a tensor with a target a row, or a dict of such tensors by task; got "
+                f"{shown(own)}. Use torch.as_tensor."
+            )
     if isinstance(targets, Mapping):
         found = dict(classes) if isinstance(classes, Mapping) else {}
         unknown = [task for task, own in targets.items() if not own.is_floating_point() and task not in found]

@@ -55,3 +55,8 @@ def test_token_ids_are_left_as_they_are(run) -> None:  # type: ignore[no-untyped
 def test_values_outside_their_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ArgumentError, match=rf"`InputNoise\.{next(iter(wrong))}` must be"):
         InputNoise(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_tree_of_inputs_is_refused(run) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ArgumentError, match=r"`InputNoise` must have one tensor as inputs; got a dict\."):
+        run(InputNoise(0.3), {"x": torch.zeros(5, 2)}, torch.zeros(5))

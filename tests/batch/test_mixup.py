@@ -1,11 +1,13 @@
 """Mixup: the law of lambda, one lambda and one partner for inputs, targets and weights, and its limits."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from poise import Recipe
 from poise.batch import Mixup
 from poise.core.errors import ArgumentError
 from poise.core.rng import Rng, key
@@ -131,3 +133,16 @@ def test_integer_inputs_are_refused(run) -> None:  # type: ignore[no-untyped-def
 def test_values_outside_their_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ArgumentError, match=rf"`Mixup\.{next(iter(wrong))}` must be"):
         Mixup(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "match"),
+    [
+        (torch.zeros(5, 3, 2), r"must have the rows first, as many each; got shape \(5, 3, 2\) for 3 rows of targets"),
+        (torch.zeros(3, 2).numpy(), r"must be floating-point tensors, or bytes; got a ndarray"),
+    ],
+)
+def test_what_has_other_rows_than_the_targets_or_is_no_tensor_is_refused(inputs: Any, match: str) -> None:
+    run = Recipe(Mixup(1.0)).start(nn.Linear(2, 3), classes=3)
+    with pytest.raises(ArgumentError, match=match):
+        run.batch(inputs, torch.arange(3))

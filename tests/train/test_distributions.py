@@ -36,3 +36,10 @@ class Sum(nn.Module):
 @pytest.mark.parametrize("tree", [{"a": torch.ones(2, 5), "b": torch.ones(2, 5)}, (torch.ones(2, 5), torch.ones(2, 5))])
 def test_the_width_is_found_of_a_model_that_takes_a_tree_of_inputs(tree: Any) -> None:
     assert classes_of(Sum(), tree) == 5
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 2], INDICES.numpy(), torch.tensor(1), {"task": [0, 1, 2]}])
+def test_targets_that_are_not_tensors_of_rows_are_refused(targets: Any) -> None:
+    run = Recipe(LabelSmoothing()).start(nn.Linear(2, 3))
+    with pytest.raises(ArgumentError, match=r"`Run.batch.targets` must be a tensor with a target a row, or a dict"):
+        run.batch(torch.zeros(3, 2), targets)
