@@ -17,6 +17,7 @@ from poise.core.kinds import Due, set_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng, key
 from poise.core.select import roles_of
+from poise.core.terms import data_keys
 from poise.core.trees import map_tree
 from poise.train.distributions import Classes
 from poise.train.failure import OwnStep, check_terms
@@ -24,6 +25,7 @@ from poise.train.groups import clear_gradients, groups_of, scales_of
 from poise.train.losses import summed_loss, usual_loss
 from poise.train.ranks import keep_own_draws, rank_and_world
 from poise.train.replay import Replay, forward_again, gradient_again, kept_generators
+from poise.train.start import warn_of_another_loss
 from poise.train.tasks import TaskGradients
 from poise.train.watch import Watch
 
@@ -53,6 +55,7 @@ class Folding:
         self._counted: list[dict[str, Tensor]] = []  # the terms whose gradients this step has so far
         self.averaged: dict[str, Tensor] | None = None
         self._pending = False  # an objective was computed since the last update
+        self._supposed = False  # a part took the usual loss for the user's
         self._batch: Batch | None = None
         self._version: int | None = None  # torch's count of writes to the batch's inputs
         self._own_step = OwnStep()
@@ -75,6 +78,7 @@ class Folding:
     def _loss(self, outputs: Any, batch: Batch) -> Tensor:
         given = self.loss
         if given is None:
+            self._supposed = True
             return usual_loss(outputs, batch, self.classes)
         return summed_loss(lambda answers, rows: given(answers, rows.targets), outputs, batch)
 
@@ -100,7 +104,12 @@ class Folding:
         if stage in ("objective", "gradient"):
             facts["forward"] = partial(forward_again, self.model, facts["params"])
         fold = self._watch.fold if self._watch.left else Recipe.fold
-        return fold(self._now(), stage, value, self.memory, self._context(**facts))
+        found = fold(self._now(), stage, value, self.memory, self._context(**facts))
+        if self._supposed and self.draws == 0 and stage == "objective" and facts["outputs"] is not None:
+            with torch.no_grad():
+                supposed = self._loss(facts["outputs"], facts["batch"])
+            warn_of_another_loss(float(supposed), float(sum(value[key].detach() for key in data_keys(value))))
+        return found
 
     def _edit(self, stage: str, optimizers: Sequence[Optimizer], params: dict[str, Tensor]) -> None:
         """Fold a weights stage over the parameters that have a gradient, each with its group's rate; write back."""

@@ -18,7 +18,7 @@ from poise.core.select import roles_of
 from poise.predict import SnapshotEnsemble, Swag
 from poise.train.columns import check_columns
 
-__all__ = ["check_start", "of_one", "warn_of_idle_parts", "warn_of_mixed_targets"]
+__all__ = ["check_start", "of_one", "warn_of_another_loss", "warn_of_idle_parts", "warn_of_mixed_targets"]
 
 
 def check_start(recipe: Recipe, model: nn.Module, seed: int, columns: Tensor | None, teacher: object = None) -> None:
@@ -129,4 +129,16 @@ def warn_of_mixed_targets(recipe: Recipe, targets: object, classes: object) -> N
             f"{' and '.join(again)} will do so again. Leave it to one of them: the loader's collate, or the recipe.",
             PoiseWarning,
             stacklevel=3,
+        )
+
+
+def warn_of_another_loss(supposed: float, given: float) -> None:
+    """Warn if the loss that parts suppose is not the one that the loop trains with; half precision may part them."""
+    if abs(supposed - given) > 1e-3 + 0.02 * abs(given):
+        warnings.warn(
+            "parts that ask for the loss of other inputs suppose cross-entropy for classes and squared error for "
+            f"numbers, {supposed:.3g} in this batch, but `objective` was given {given:.3g}. "
+            "Write recipe.start(model, loss=yours), your loop's function of (outputs, targets).",
+            PoiseWarning,
+            stacklevel=4,
         )
