@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class Inserted(nn.Module):
     """
 
     is_inserted = True
+    for_tokens: ClassVar[str] = 'For tokens, place them at where="embeddings".'  # what to do where it meets integers
 
     def __init__(self, part: Regularizer) -> None:
         super().__init__()

@@ -39,8 +39,7 @@ def _edited(layer: Inserted, value: Any) -> Any:
     if isinstance(value, Tensor):
         if not value.is_floating_point():
             raise ArgumentError(
-                f"the layers of {layer.part!r} must meet floating numbers; got {value.dtype}. "
-                'For tokens, place them at where="embeddings".'
+                f"the layers of {layer.part!r} must meet floating numbers; got {value.dtype}. {layer.for_tokens}"
             )
         return layer(value)
     if isinstance(value, PackedSequence):

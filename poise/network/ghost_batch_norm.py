@@ -59,8 +59,8 @@ class GhostBatchNorm(AfterHiddenLayers):
     y = x + share (weight (x - mean) / sqrt(var + eps) + bias - x), mean and variance over the ghost batch that the
     row is in. A batch of n rows is shared out evenly, in order, into n // size ghost batches (one if n < size), so
     none has fewer than `size` rows. Brings back, with large batches, the noise of small ones, which regularizes.
-    Running statistics move once a step, towards the mean over the ghost batches (the paper moves them once for each
-    ghost batch), and evaluation uses them. Costs what batch normalisation does.
+    Running statistics move once a step, towards the mean over the ghost batches, each by its rows (the paper moves
+    them once for each ghost batch), and evaluation uses them. Costs what batch normalisation does.
 
     Neutral: share = 0.
     Shapes: (..., F) after a linear layer, (B, C, ...) after a convolution; ghost batches are parts of dimension 0.

@@ -30,6 +30,7 @@ class ManifoldMixupLayer(Inserted):
     within a step (`ctx.forward`) mixes as the first did, whatever its draw, because the targets stay.
     """
 
+    for_tokens: ClassVar[str] = "Token ids cannot be mixed: write ManifoldMixup(inputs=False)."
     alpha: Tensor
     share: Tensor
 

@@ -212,3 +212,10 @@ def test_a_rule_that_does_not_fit_is_refused() -> None:
 def test_the_receipt_names_the_input() -> None:
     assert ManifoldMixup().touches() == "the model's input, and after every activation"
     assert ManifoldMixup(inputs=False).touches() == "after every activation"
+
+
+def test_token_ids_are_refused_and_the_way_out_is_told() -> None:
+    run = Recipe(ManifoldMixup(where="embeddings")).start(nn.Sequential(nn.Embedding(5, 3), nn.ReLU()), classes=3)
+    tokens, _ = run.batch(torch.arange(4), torch.arange(4) % 3)
+    with pytest.raises(ArgumentError, match=r"got torch\.int64\. .* write ManifoldMixup\(inputs=False\)"):
+        run.model(tokens)
