@@ -31,22 +31,27 @@ Outputs = Tensor | Mapping[str, Tensor]
 """What a network answers: one tensor, or with a head for each task a dict of tensors."""
 
 
-def classifies(ctx: Context, task: str | None = None) -> bool:
-    """Whether outputs are logits of classes: the run says how many, or the targets are class indices."""
+def classifies(ctx: Context, task: str | None = None, outputs: Tensor | None = None) -> bool:
+    """Whether outputs are logits of classes: the run says how many, or the targets are class indices.
+
+    Integers of the shape of the outputs are numbers, or several labels a row, as such floats are.
+    """
     targets: Any = None if ctx.batch is None else ctx.batch.targets
     classes: Any = ctx.classes
     if task is not None:
         targets = targets.get(task) if isinstance(targets, Mapping) else None
         classes = classes.get(task) if isinstance(classes, Mapping) else None
-    return classes is not None or (isinstance(targets, Tensor) and not targets.is_floating_point())
+    if classes is not None or not isinstance(targets, Tensor):
+        return classes is not None
+    return not targets.is_floating_point() and (outputs is None or targets.shape != outputs.shape)
 
 
 def tasks_of(outputs: Outputs, ctx: Context) -> list[tuple[Tensor, bool]]:
     """Return each task's outputs, in float32 at least, and whether they are logits of classes."""
     if isinstance(outputs, Mapping):
-        return [(wide(own), classifies(ctx, task)) for task, own in outputs.items()]
+        return [(wide(own), classifies(ctx, task, own)) for task, own in outputs.items()]
     if ctx.blocks is None:
-        return [(wide(outputs), classifies(ctx))]
+        return [(wide(outputs), classifies(ctx, None, outputs))]
     return [(wide(ctx.blocks.own(outputs, task)), k is not None) for task, k in enumerate(ctx.blocks.classes)]
 
 

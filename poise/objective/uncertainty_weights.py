@@ -34,7 +34,8 @@ class UncertaintyWeights(Weighting):
 
     Neutral: rate = 0, every weight is 1.
     Shapes: memory holds the variances (T,), float32 at least.
-    Units: rate is a step in log-variance; losses must be >= 0 (half squared errors make v_t the variance of the noise).
+    Units: rate is a step in log-variance, taken for each micro-batch of a step; losses must be >= 0 (half squared
+        errors make v_t the variance of the noise).
     Raises: ArgumentError if rate is not a finite number >= 0, or `tasks` are not tasks of the loss.
     Source: Kendall, Gal and Cipolla 2018, "Multi-task learning using uncertainty to weigh losses for scene geometry
         and semantics", equations 7 and 10.

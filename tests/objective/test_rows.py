@@ -114,6 +114,12 @@ def test_classes_in_the_second_dimension_are_refused(part: Any) -> None:
         part.objective({}, {}, ctx)
 
 
+def test_integers_of_the_shape_of_the_outputs_are_numbers_unless_classes_are_known() -> None:
+    first, second, batch = draw(4, 3), draw(4, 3, seed=1), Batch(None, torch.eye(4, 3, dtype=torch.int64))
+    assert torch.equal(divergence(first, second, context(batch=batch)), (first - second).square().mean(1))
+    torch.testing.assert_close(divergence(first, second, context(batch=batch, classes=3)), kl(first, second))
+
+
 def test_outputs_of_two_shapes_are_not_compared() -> None:
     with pytest.raises(ArgumentError, match=r"one shape; got \(4, 1\) and \(4,\)\. Let the teacher"):
         divergence(draw(4, 1), draw(4), context())
