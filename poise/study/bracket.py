@@ -63,8 +63,9 @@ def bracket(
     """Train configurations as one population by successive halving; return what became of each, the best first.
 
     At each of the plan's rungs the better half of those that are left goes on; who has stopped by patience, or is
-    dropped, leaves its time to the others. When `halt` is due, what is training ends and counts as it is; with a
-    deadline, a rung comes at its share of the time at the latest. `identities` are the configurations' own numbers
+    dropped, leaves its time to the others. When `halt` is due, what is training ends and counts as it is; who still
+    got better is to be retrained to the plan's end: where it is best nobody saw. With a deadline, a rung comes at its
+    share of the time at the latest. `identities` are the configurations' own numbers
     unless told: two of one identity share initial weights and batches. One that has another's identity was made again
     to see what longer training gives, and is not dropped at a rung: rates are still high there, and it would look bad.
     """
@@ -138,7 +139,7 @@ class _Heat:
             return
         cohort = self.cohort
         scores, outputs = cohort.validation()
-        losses, steps = cohort.train_loss(), cohort.best_steps()
+        losses, steps, plan = cohort.train_loss(), cohort.best_steps().tolist(), cohort.plan
         for place in sorted(places, key=lambda place: float(scores[place])):
             config, score = tempered(cohort.problem, cohort.configs[place], outputs[place]), float(scores[place])
             sound = math.isfinite(score)
@@ -147,8 +148,9 @@ class _Heat:
             become = state if sound else "diverged"
             self.trials.append(Trial(config.number, dials, self.rung, step, float(losses[place]), score, become))
             if sound and (state == "finished" or self.rung > 0):
-                kept = outputs[place].clone()
-                self.candidates.append(Candidate(config, score, kept, int(steps[place]), cohort.plan))
+                cut = state == "finished" and steps[place] == step
+                best = plan.steps if cut else int(steps[place])
+                self.candidates.append(Candidate(config, score, outputs[place].clone(), best, plan))
             if state == "finished":
                 self.ended.append(score)
         self.cohort.keep([place for place in range(len(cohort.configs)) if place not in set(places)])

@@ -64,6 +64,8 @@ def test_at_a_deadline_that_is_past_training_ends_at_the_next_evaluation_and_all
     assert sorted(trial.number for trial in trials) == [10, 11, 12, 13]
     assert {(trial.rung, trial.steps, trial.state) for trial in trials} == {(0, 4, "finished")}
     assert len(candidates) == 4
+    # All still got better: where they would have been best nobody saw, and after four steps they surely are not.
+    assert {candidate.best_step for candidate in candidates} == {PLAN.steps}
 
 
 def test_a_rung_that_is_late_comes_at_the_next_evaluation(ready: Prepared, folds: Folds) -> None:
