@@ -130,7 +130,8 @@ def _outcome(cohort: Cohort, lines: list[Lineage]) -> tuple[list[Trial], list[Ca
         state = "finished" if sound else "diverged"
         trials.append(Trial(number, config.dials | {"lr": config.lr}, 0, step, float(losses[place]), score, state))
         if sound:
-            candidates.append(Candidate(config, score, outputs[place].clone(), kept, cohort.plan, line))
+            best = cohort.plan.steps if kept == step else kept  # where a halt cut it, as in a bracket
+            candidates.append(Candidate(config, score, outputs[place].clone(), best, cohort.plan, line))
     return trials, candidates
 
 

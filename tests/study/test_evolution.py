@@ -12,6 +12,7 @@ from poise.study.checkpoint import Checkpoint
 from poise.study.cohort import Cohort, Plan
 from poise.study.evolution import FACTORS, _exploit, evolve, perturbed
 from poise.study.folds import Folds
+from poise.study.halt import Halt
 from poise.study.prepare import Prepared
 from poise.study.refit import refit
 from poise.study.space import Config, Space
@@ -126,3 +127,9 @@ def test_killed_at_an_evaluation_it_goes_on_to_the_same_outcome(
         ]
         assert all(a.outputs.nan_to_num().equal(b.outputs.nan_to_num())
                    for a, b in zip(found[1], wanted[1], strict=True))  # fmt: skip
+
+
+def test_who_still_got_better_at_a_deadline_is_retrained_to_the_plans_end(ready: Prepared, folds: Folds) -> None:
+    trials, candidates = evolve(ready.problem, SPACE, configs(), folds, PLAN, 0, Halt(deadline=0.0))
+    assert {trial.steps for trial in trials} == {PLAN.every}
+    assert {candidate.best_step for candidate in candidates} == {PLAN.steps}

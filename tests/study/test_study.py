@@ -241,7 +241,7 @@ class Interrupting(Quiet):
 def test_ctrl_c_in_any_phase_still_writes_the_folder_and_says_so(
     phase: str, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ArmsPlan, "note", lambda plan, searched: "the ablation was short")
+    monkeypatch.setattr(ArmsPlan, "note", lambda plan, searched, cut: "the ablation was short")
     own = study(
         frame.drop(columns="amount"), tmp_path / "out", target="label", budget="13trials", progress=Interrupting(phase)
     )
