@@ -36,7 +36,9 @@ def _kind(classes: tuple[str, ...]) -> str:
 def together_figure(result: StudyResult) -> Figure:
     """Draw, for each of several targets, what learning it alone costs, seed by seed."""
     if not result.together:
-        why = "the study was stopped before" if result.interrupted else "the budget left no time after the ablation"
+        why = "the study was stopped before"
+        if not result.interrupted:
+            why = "the budget left no time after the ablation, or too few labels are there to stop by"
         return Figure("together", "Learning together or alone", "", (), (), None, f"This was not measured: {why}.")
     helped = sum(item.verdict == "helps" for item in result.together)
     hurt = sum(item.verdict == "hurts" for item in result.together)
@@ -62,11 +64,13 @@ def together_figure(result: StudyResult) -> Figure:
             )
         )
     head = ("target", "metric", "together", "alone", "alone - together", "its seeds", "verdict")
-    caption = (
+    caption: tuple[str, ...] = (
         "The same recipe, seeds, rows, initial trunk and batches, with one head instead of all; scored on the test "
         "part, which neither recipe nor step was chosen by. The recipe was searched for the targets together: one "
         "searched for a target alone might do better.",
     )
+    if lacking := [one.name for one in result.targets if one.name not in {item.target for item in result.together}]:
+        caption = (*caption, f"Not measured for {listing(lacking)}: too few labels are there to stop by.")
     intro = "Right of zero: the target is worse off alone, so learning together helped. Left of zero: it harmed."
     key = (("dot", "alone against together, mean and 95 % interval"), ("seed", "one seed of it"))
     return Figure("together", claim, intro, tuple(panels), caption, Table(head, tuple(rows)), key=key)

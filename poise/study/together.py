@@ -34,10 +34,14 @@ def learned_alone(
     """Return what learning together was worth for each target, on the test rows; () if `halt` cut a training short.
 
     A network of one target has the joint ones' seeds, rows, initial trunk, batches and draws; rows without its label
-    teach it nothing. The recipe is the one that was found for all targets together.
+    teach it nothing. The recipe is the one that was found for all targets together. A target none of whose labels is
+    in some fold's stop part is left out: nothing would say when to stop, and an untrained network is no fair rival.
     """
     found = []
     for place, target in enumerate(ready.targets):
+        known = is_known(ready.codes[place][ready.development])
+        if not all(known[stop > 0].any() for stop in fitted.folds.stop.numpy()):
+            continue
         one = ready.alone(place)
         arms = train_arms(
             one.problem, space.recipe, {FULL: fitted.best}, fitted.folds, how.plan,

@@ -90,3 +90,9 @@ def test_targets_that_share_what_decides_them_help_the_one_with_few_labels(
 
 def test_networks_that_a_deadline_cut_short_are_not_compared(both: Prepared, divided: Folds, plan: Plan) -> None:
     assert compared(both, divided, plan, Halt(deadline=time.time() - 1)) == ()
+
+
+def test_a_target_that_no_stop_row_of_a_fold_knows_is_not_compared(both: Prepared, divided: Folds, plan: Plan) -> None:
+    lacking = torch.from_numpy(np.isnan(both.codes[1][both.development])).float()
+    found = compared(both, replace(divided, stop=torch.cat([divided.stop[:2], lacking[None]])), plan)
+    assert [item.target for item in found] == [both.targets[0].name]
