@@ -129,8 +129,8 @@ class Run(Folding):
         terms, self.memory = self._fold("objective", data, **facts)
         self._tasks.add(terms, params)
         self.terms = {name: term.detach() for name, term in terms.items()}
-        self._pending = True
         self._own_step.expect(params)
+        self._pending = True
         self.draws += 1
         self._set_layers(later=True)  # backward() may repeat this forward pass
         total: Tensor = terms[next(iter(data))]

@@ -140,6 +140,7 @@ def test_a_population_looks_elsewhere_as_one_network_does(table: Rows) -> None:
         assert not torch.equal(moved[name], before), "the step itself moves them"
 
 
+@pytest.mark.filterwarnings("ignore:parts that ask for the loss:poise.PoiseWarning")  # `Probe` asks for the usual one
 @pytest.mark.usefixtures("seeded")
 def test_the_tasks_gradients_sum_to_the_gradient_over_micro_batches(table: Rows) -> None:
     model = nn.Sequential(nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 3)).double()
