@@ -1,6 +1,7 @@
 """Input noise: the law, and which columns are left alone."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,6 @@ def test_values_outside_their_range_are_refused(wrong: dict[str, object]) -> Non
         InputNoise(**wrong)  # type: ignore[arg-type]
 
 
-def test_a_tree_of_inputs_is_refused(run) -> None:  # type: ignore[no-untyped-def]
+def test_a_tree_of_inputs_is_refused(run: Any) -> None:
     with pytest.raises(ArgumentError, match=r"`InputNoise` must have one tensor as inputs; got a dict\."):
         run(InputNoise(0.3), {"x": torch.zeros(5, 2)}, torch.zeros(5))
