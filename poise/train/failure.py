@@ -49,9 +49,9 @@ class OwnStep:
         )
 
 
-def warn_of_no_step(steps: int, draws: int) -> None:
-    """Warn if objectives were computed and no step was taken: gradients, weights and averages saw no part."""
-    if draws and not steps:
+def warn_of_no_step(steps: int, pending: bool) -> None:
+    """Warn if an objective waits for the first update: gradients, weights and averages saw no part."""
+    if pending and not steps:
         warnings.warn(
             "run.objective was called, but run.update never was: no part has acted on gradients, weights or averages. "
             "Call run.update(optimizer) in place of optimizer.step().",

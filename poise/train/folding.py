@@ -17,7 +17,6 @@ from poise.core.kinds import Due, set_layers
 from poise.core.recipe import Recipe
 from poise.core.rng import Rng, key
 from poise.core.select import roles_of
-from poise.core.terms import data_keys
 from poise.core.trees import map_tree
 from poise.train.distributions import Classes
 from poise.train.failure import OwnStep, check_terms
@@ -104,12 +103,14 @@ class Folding:
         if stage in ("objective", "gradient"):
             facts["forward"] = partial(forward_again, self.model, facts["params"])
         fold = self._watch.fold if self._watch.left else Recipe.fold
-        found = fold(self._now(), stage, value, self.memory, self._context(**facts))
-        if self._supposed and self.draws == 0 and stage == "objective" and facts["outputs"] is not None:
+        return fold(self._now(), stage, value, self.memory, self._context(**facts))
+
+    def _compare_losses(self, data: Mapping[str, Tensor], outputs: Any) -> None:
+        """At the first objective, warn if a part took the usual loss for the user's, and it is another."""
+        if self._supposed and self.draws == 0 and outputs is not None and self._batch is not None:
             with torch.no_grad():
-                supposed = self._loss(facts["outputs"], facts["batch"])
-            warn_of_another_loss(float(supposed), float(sum(value[key].detach() for key in data_keys(value))))
-        return found
+                supposed = self._loss(outputs, self._batch)
+            warn_of_another_loss(float(supposed), float(sum(term.detach() for term in data.values())))
 
     def _edit(self, stage: str, optimizers: Sequence[Optimizer], params: dict[str, Tensor]) -> None:
         """Fold a weights stage over the parameters that have a gradient, each with its group's rate; write back."""

@@ -127,15 +127,15 @@ class Run(Folding):
             check_inputs_kept(self.recipe, self._batch.inputs, self._version)
         facts = {"params": params, "batch": self._batch, "outputs": outputs, "recorded": recordings(self.model)}
         terms, self.memory = self._fold("objective", data, **facts)
+        self._compare_losses(data, outputs)
         self._tasks.add(terms, params)
         self.terms = {name: term.detach() for name, term in terms.items()}
         self._own_step.expect(params)
         self._pending = True
         self.draws += 1
         self._set_layers(later=True)  # backward() may repeat this forward pass
-        total: Tensor = terms[next(iter(data))]
-        for name, term in terms.items():
-            total = total if name == next(iter(data)) else total + term.to(total.dtype)
+        total: Tensor = terms[first := next(iter(data))]
+        total = sum((term.to(total.dtype) for name, term in terms.items() if name != first), total)
         self._count_terms(total)
         return total
 
@@ -251,7 +251,7 @@ class Run(Folding):
 
         When a stopping part that can stop sees a new best, the weights and buffers that evaluation used are kept.
         """
-        warn_of_no_step(self.step_number, self.draws)
+        warn_of_no_step(self.step_number, self._pending)
         value = torch.as_tensor(score, dtype=torch.float64).detach().cpu()
         if value.dim() != 0:
             raise ArgumentError(f"`Run.stop.score` must be one number; got shape {tuple(value.shape)}.")
@@ -275,7 +275,7 @@ class Run(Folding):
         Its weights are the best that `stop` saw, else the averaged, else the last. `batches` of training inputs:
         batch statistics are re-estimated for them.
         """
-        warn_of_no_step(self.step_number, self.draws)
+        warn_of_no_step(self.step_number, self._pending)
         warn_of_idle_parts(self.recipe, self.memory, self.step_number, len(self.history))
         chosen = self.best or self._evaluated()
         model = copy.deepcopy(self.model)
