@@ -143,7 +143,10 @@ class WarmUp(Schedule):
 
 @dataclass(frozen=True)
 class SwitchOff(Schedule):
-    """`value` until step `steps`, then `after` (0): augmentation off for the last epochs, say. A limit is off at inf.
+    """`value` until step `steps`, then `after` (0): augmentation off for the last epochs, say.
+
+    Name `after` for a dial that 0 does not switch off: a limit is off at inf, `Lookahead.share` and
+    `Solarize.threshold` at 1.
 
     >>> float(SwitchOff(0.4, steps=10)(10))
     0.0

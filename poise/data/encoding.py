@@ -12,7 +12,7 @@ from poise.core.errors import CheckpointError, DataError, PoiseWarning, shown
 from poise.data.arguments import choice, number, whole
 from poise.data.frames import as_frame, as_vector, check_lengths, check_size, first_row, has_names
 from poise.data.inputs import Input
-from poise.data.kinds import first_strange, kind_of, numbers_of
+from poise.data.kinds import endless_error, first_strange, kind_of, numbers_of
 from poise.data.squash import Squash
 
 __all__ = ["Encoder"]
@@ -235,10 +235,7 @@ class Encoder:
         if endless.any():
             i = first_row(endless)
             row = first_row(np.isinf(values[:, i]))
-            raise DataError(
-                f"column {shown(names[i])}, row {row}: {values[row, i]} is infinity. "
-                "Replace it by a missing value or a number."
-            )
+            raise endless_error(names[i], row, values[row, i])
         return values
 
     def _tell_empty(self, names: list[str], rows: int, columns: int) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "MixedTypesError",
     "check_values",
     "date_format",
+    "endless_error",
     "first_strange",
     "kind_of",
     "labels_of",
@@ -108,10 +109,14 @@ def check_values(column: pd.Series) -> None:
     endless = np.isinf(values)
     if endless.any():
         place = first_row(endless)
-        raise DataError(
-            f"column {shown(column.name)}, row {column.index[place]}: {values[place]} is infinity. "
-            "Replace it by a missing value or a number."
-        )
+        raise endless_error(column.name, column.index[place], values[place])
+
+
+def endless_error(column: object, row: object, value: float) -> DataError:
+    """Return the error for infinity in a column."""
+    return DataError(
+        f"column {shown(column)}, row {row}: {value} is infinity. Replace it by a missing value or a number."
+    )
 
 
 def numbers_of(column: pd.Series) -> np.ndarray:
