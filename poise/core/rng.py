@@ -24,7 +24,7 @@ from poise.core.placed import placed
 from poise.kernels import available
 from poise.kernels.words import fill_uniforms, fill_words
 
-__all__ = ["Rng", "key", "keyed_words", "stream"]
+__all__ = ["Rng", "key", "keyed_words", "seen_as", "stream"]
 
 _WORD = (1 << 64) - 1
 _local = threading.local()
@@ -104,6 +104,21 @@ def _keyed_words_shape(keys: Tensor, name: str, count: int) -> Tensor:
     return keys.new_empty((*keys.shape[:-1], count), dtype=torch.int64)
 
 
+def seen_as(words: Tensor, kind: torch.dtype) -> Tensor:
+    """Return `words.view(kind)`; under `torch.vmap`, too, for which torch has no rule before 2.12.
+
+    >>> seen_as(torch.tensor([1, 2]), torch.int32).tolist()
+    [1, 0, 2, 0]
+    """
+    if torch.compiler.is_compiling() or not functorch.is_batchedtensor(words):
+        return words.view(kind)
+    level, place = functorch.maybe_get_level(words), functorch.maybe_get_bdim(words)
+    with temporarily_clear_interpreter_stack():
+        found = seen_as(functorch.get_unwrapped(words).movedim(place, 0), kind)
+    batched: Tensor = functorch._add_batch_dim(found, 0, level)
+    return batched
+
+
 class Rng:
     """Random draws of one member at one step; each draw carries a label, so no two draws share numbers.
 
@@ -135,7 +150,7 @@ class Rng:
     def numbers(self, label: str, shape: tuple[int, ...], kind: torch.dtype) -> Tensor:
         """Return random integers of a kind, uniform over all its values, several to a word where they fit."""
         size, packed = math.prod(shape), 8 // kind.itemsize
-        return self.words(label, -(-size // packed)).view(kind)[..., :size].reshape(shape)
+        return seen_as(self.words(label, -(-size // packed)), kind)[..., :size].reshape(shape)
 
     def uniform(self, label: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """Return uniforms in the open interval (0, 1): 52 random bits in float64, else 23."""

@@ -17,7 +17,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from poise.core.context import Batch
 from poise.core.errors import ArgumentError, shown
 from poise.core.philox import philox, seeds_of
-from poise.core.rng import Rng, stream
+from poise.core.rng import Rng, seen_as, stream
 from poise.kernels import available
 from poise.kernels.visits import fill_visit_words
 
@@ -87,7 +87,7 @@ class VisitRng(Rng):
         if not shape or shape[0] != self.visits.shape[0]:
             raise RuntimeError(f"draws of {self.visits.shape[0]} samples need a shape that begins so; got {shape}")
         size, packed = math.prod(shape[1:]), 8 // kind.itemsize
-        return self.words(label, -(-size // packed)).view(kind)[..., :size].reshape(shape)
+        return seen_as(self.words(label, -(-size // packed)), kind)[..., :size].reshape(shape)
 
     def permutation(self, label: str, count: int) -> Tensor:
         """Return a uniformly random permutation of the rows, that of the set of samples: it moves with their order.
