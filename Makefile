@@ -6,6 +6,7 @@ OUT    ?= runs/$(TABLE)
 JOBS   ?= 2
 BENCH  ?= tables.py run --smoke
 ARGS   ?=
+TORCH  ?=
 PIP_OPTIONS ?=
 
 VENV   := .venv
@@ -84,9 +85,9 @@ $(STAMPS)/dev: $(STAMPS)/study
 		|| echo "npm ci failed: the tests that rebuild the lab's page are skipped"; }
 	@touch $@
 
-test-lowest: install-dev  ## the tests with the lowest versions pyproject.toml allows (but today's torch)
+test-lowest: install-dev  ## the tests with the lowest versions pyproject.toml allows (but today's torch, or TORCH=2.10.0)
 	@echo "== create $(LOWEST)"; rm -rf $(LOWEST); PYTHON="$(abspath $(BIN)/python)" sh tools/make_venv.sh $(LOWEST)
-	@$(BIN)/python tools/lowest_versions.py > $(LOWEST)/constraints.txt
+	@$(BIN)/python tools/lowest_versions.py $(TORCH) > $(LOWEST)/constraints.txt
 	@echo "== install the lowest versions"; $(LOWEST)/bin/python $(PIP) -c $(LOWEST)/constraints.txt setuptools torch
 	@$(LOWEST)/bin/python $(PIP) -c $(LOWEST)/constraints.txt --no-build-isolation -e ".[all]" \
 		hypothesis pytest pytest-xdist scipy

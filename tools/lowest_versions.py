@@ -1,11 +1,14 @@
 """Print pip constraints: every lower bound of pyproject.toml's users' dependencies, made exact.
 
-torch keeps the version of constraints.txt, because older CPU builds are hard to come by; so do the tools of the `dev`
-extra, which no user installs.
+torch keeps the version of constraints.txt unless one is named, because older CPU builds are hard to come by; so do the
+tools of the `dev` extra, which no user installs.
+
+    python tools/lowest_versions.py [2.10.0]
 """
 
 import itertools
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -22,6 +25,7 @@ def main() -> None:
         name, _, version = line.partition("==")
         if name in {"torch", "setuptools", *tools}:
             lowest[name] = version
+    lowest["torch"] = sys.argv[1] if len(sys.argv) > 1 else lowest["torch"]
     print("\n".join(f"{name}=={version}" for name, version in sorted(lowest.items())))
 
 
