@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError, shown
+from poise.core.units import transposed_groups
 
 __all__ = [
     "SELECTIONS",
@@ -18,6 +19,7 @@ __all__ = [
     "output_path",
     "roles_of",
     "select",
+    "transposed_of",
 ]
 
 SELECTIONS = ("weights", "biases", "norms", "embeddings", "inputs", "all")
@@ -36,13 +38,15 @@ class Role:
     """What a parameter is: `kind` in weight, bias, norm, embedding; `inputs` if it multiplies the input columns.
 
     `column_groups`: for an input weight (out, in), the group of each of its `in` columns, or None if each column is
-    a group of its own. `output`: whether its layer is the output layer, None if that is not known.
+    a group of its own. `output`: whether its layer is the output layer, None if that is not known. `transposed`: for
+    the weight of a transposed convolution (in, out, ...), whose units are not its dimension 0, its number of groups.
     """
 
     kind: str
     inputs: bool = False
     column_groups: tuple[int, ...] | None = None
     output: bool | None = field(default=None, compare=False)
+    transposed: int = 0
 
 
 def roles_of(module: nn.Module) -> dict[str, Role]:
@@ -58,9 +62,12 @@ def roles_of(module: nn.Module) -> dict[str, Role]:
     seen: set[int] = set()
     found_input = False
     declares = any(getattr(m, "column_groups", None) is not None for m in module.modules())
-    for path, owner in module.named_modules():
+    modules: dict[str, nn.Module] = dict(module.named_modules())
+    for path, owner in modules.items():
         declared: Mapping[str, str] = getattr(owner, "parameter_roles", {})
         groups = getattr(owner, "column_groups", None)
+        # Torch's parametrizations hold the weight in a module below its layer.
+        host: nn.Module = modules.get(path.removesuffix("parametrizations.weight").rstrip("."), owner)
         for name, parameter in owner.named_parameters(recurse=False):
             if id(parameter) in seen:
                 continue
@@ -77,7 +84,8 @@ def roles_of(module: nn.Module) -> dict[str, Role]:
                 continue  # only now: the layer after a frozen input layer does not read the columns
             full = f"{path}.{name}" if path else name
             owners[full] = path
-            roles[full] = Role(kind, is_input, tuple(groups) if is_input and groups is not None else None)
+            columns = tuple(groups) if is_input and groups is not None else None
+            roles[full] = Role(kind, is_input, columns, transposed=transposed_groups(host, parameter))
     return {name: replace(role, output=owners[name] == last) for name, role in roles.items()}
 
 
@@ -133,6 +141,11 @@ def select(roles: Mapping[str, Role], where: str | tuple[str, ...]) -> tuple[str
         return "all" in wanted or plural in wanted or (role.inputs and "inputs" in wanted)
 
     return tuple(name for name, role in roles.items() if chosen(role))
+
+
+def transposed_of(roles: Mapping[str, Role], name: str) -> int:
+    """Return a parameter's `transposed`; 0 if nothing is known of it."""
+    return roles[name].transposed if name in roles else 0
 
 
 def output_layer(roles: Mapping[str, Role]) -> tuple[str, ...]:
