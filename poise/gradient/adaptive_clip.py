@@ -12,7 +12,8 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.regularizer import Memory, Regularizer
-from poise.core.select import output_layer
+from poise.core.select import output_layer, transposed_of
+from poise.core.units import map_units, units_first
 from poise.gradient.values import map_values, rows_like
 
 __all__ = ["AdaptiveClip"]
@@ -25,9 +26,10 @@ class AdaptiveClip(Regularizer):
     """Scales the gradient of each unit to at most `limit` times the norm of the unit's weights.
 
     g_unit <- g_unit min(1, limit max(|w_unit|, 0.001) / |g_unit|). A unit is a row of (out, in), a filter of (out, in,
-    ...), an entry of an embedding; a vector (bias, gain) is one unit. Use it for large batches and learning rates, and
-    for deep networks without batch norm, where one limit for all layers (`ClipNorm`) suits none. The output layer is
-    left alone, as the paper found best, unless `output` is True. It costs three passes over gradients and weights.
+    ...), of a transposed convolution (in, out, ...) a slice of its dimension 1, an entry of an embedding; a vector
+    (bias, gain) is one unit. Use it for large batches and learning rates, and for deep networks without batch norm,
+    where one limit for all layers (`ClipNorm`) suits none. The output layer is left alone, as the paper found best,
+    unless `output` is True. It costs three passes over gradients and weights.
 
     Neutral: limit = inf, no limit.
     Shapes: gradients keep shape and dtype; norms are summed in float32 at least. A unit whose gradient is not finite
@@ -55,8 +57,9 @@ class AdaptiveClip(Regularizer):
         left = () if self.output else output_layer(ctx.roles)
 
         def clipped(name: str, grad: Tensor) -> Tensor:
-            weight = rows_like(ctx.params[name], grad)
-            return map_values(lambda values: self.clipped(values, weight), grad)
+            turned = transposed_of(ctx.roles, name)
+            weight = units_first(rows_like(ctx.params[name], grad), turned)
+            return map_values(lambda values: map_units(lambda units: self.clipped(units, weight), values, turned), grad)
 
         return {name: g if name in left else clipped(name, g) for name, g in grads.items()}, memory
 

@@ -12,6 +12,7 @@ from poise.core.dial import DialValue, dial, like
 from poise.core.means import wide
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.select import check_selection, select
+from poise.core.units import map_units
 from poise.gradient.values import map_values
 
 __all__ = ["Centralize"]
@@ -26,8 +27,9 @@ class Centralize(Regularizer):
     layers; it costs two passes over the gradients.
 
     Neutral: share = 0.
-    Shapes: gradients keep shape and dtype; a unit is a row of (out, in), a filter of (out, in, ...), an entry of an
-        embedding (if `where` selects those); vectors are left as they are. Computed in float32 at least.
+    Shapes: gradients keep shape and dtype; a unit is a row of (out, in), a filter of (out, in, ...), of a transposed
+        convolution (in, out, ...) a slice of its dimension 1, an entry of an embedding (if `where` selects those);
+        vectors are left as they are. Computed in float32 at least.
     Units: share is the part of the mean that is taken away.
     Raises: ArgumentError if share is outside [0, 1], or `where` is no selection.
     Source: Yong, Huang, Hua and Zhang 2020, "Gradient centralization: a new optimization technique for deep neural
@@ -53,7 +55,12 @@ class Centralize(Regularizer):
 
     def gradient(self, grads: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         chosen = [name for name in select(ctx.roles, self.where) if name in grads and grads[name].dim() > 1]
-        return grads | {name: map_values(self.centralized, grads[name]) for name in chosen}, memory
+
+        def centred(name: str) -> Tensor:
+            turned = ctx.roles[name].transposed
+            return map_values(lambda values: map_units(self.centralized, values, turned), grads[name])
+
+        return grads | {name: centred(name) for name in chosen}, memory
 
     def centralized(self, grad: Tensor) -> Tensor:
         """Return the gradient (out, in, ...) without `share` of each unit's mean."""

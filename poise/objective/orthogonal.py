@@ -12,6 +12,8 @@ from torch import Tensor
 from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.kinds import Penalty, summed
+from poise.core.select import transposed_of
+from poise.core.units import units_first
 
 __all__ = ["Orthogonal"]
 
@@ -27,8 +29,8 @@ class Orthogonal(Penalty):
     forward pass over B rows.
 
     Neutral: weight = 0.
-    Shapes: a kernel (out, in, ...) is the matrix (out, in * ...); a packed attention projection is one matrix;
-        vectors are left out. The term is 0-d, float32 at least.
+    Shapes: a kernel (out, in, ...) is the matrix (out, in * ...), as is that of a transposed convolution (in, out,
+        ...); a packed attention projection is one matrix; vectors are left out. The term is 0-d, float32 at least.
     Units: objective per squared deviation of an inner product, without a half; the sum runs over all matrices.
     Raises: ArgumentError if weight is not a finite number >= 0, or `where` is no selection.
     Source: Bansal, Chen and Wang 2018, "Can we gain more from orthogonality regularizations in training deep CNNs?",
@@ -46,10 +48,10 @@ class Orthogonal(Penalty):
 
     def penalty(self, params: Mapping[str, Tensor], ctx: Context) -> Tensor:
         terms = []
-        for parameter in params.values():
+        for name, parameter in params.items():
             if parameter.dim() < 2 or parameter.numel() == 0:
                 continue
-            matrix = parameter.flatten(1)
+            matrix = units_first(parameter, transposed_of(ctx.roles, name)).flatten(1)
             if matrix.dtype.itemsize == 2:
                 matrix = matrix.float()
             rows, columns = matrix.shape

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from poise.core.errors import ArgumentError, shown
 from poise.core.recipe import Recipe
 from poise.core.select import Role, select
+from poise.core.units import units_first
 from poise.update import GroupLasso, HierarchicalLasso
 
 __all__ = ["check_columns"]
@@ -35,9 +36,12 @@ def check_columns(recipe: Recipe, module: nn.Module, roles: Mapping[str, Role], 
     for part in recipe:
         where = "inputs" if isinstance(part, HierarchicalLasso) else getattr(part, "where", ())
         for name in select(roles, where) if isinstance(part, (GroupLasso, HierarchicalLasso)) else ():
-            role, weight = roles[name], parameters[name]
-            if role.inputs and role.column_groups is None and weight.shape[1] != len(columns):
+            role = roles[name]
+            if not role.inputs or role.column_groups is not None:
+                continue
+            inputs = units_first(parameters[name], min(1, role.transposed)).shape[1]  # of all groups
+            if inputs != len(columns):
                 raise ArgumentError(
-                    f"`columns` must have one group for each of the {weight.shape[1]} inputs of {name}, which "
+                    f"`columns` must have one group for each of the {inputs} inputs of {name}, which "
                     f"{part.name} reads; got {len(columns)}. Or set the layer's `column_groups`."
                 )

@@ -13,7 +13,8 @@ from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.kinds import Proximal, summed
 from poise.core.placed import placed
-from poise.core.select import group_numbers
+from poise.core.select import group_numbers, transposed_of
+from poise.core.units import units_first
 
 __all__ = ["GroupLasso", "block_threshold"]
 
@@ -28,9 +29,10 @@ class GroupLasso(Proximal):
     The penalty is weight * sum over groups of sqrt(n) |W_g|, |W_g| the Euclidean norm of the group's n coordinates
     (columns in the group times out, times the kernel's size in a convolution). It acts after the optimizer's step by
     its exact proximal operator in the optimizer's metric: under SGD W_g <- W_g max(0, 1 - lr weight sqrt(n) / |W_g|),
-    under Adam by Newton's method for the group's norm. Groups of an input layer (out, in, ...): the role's
-    `column_groups`, else `ctx.columns` when there is one for each column, else each column (of a vector: each
-    number). Use it to select inputs, one-hot columns of one category together. It costs about 10 passes.
+    under Adam by Newton's method for the group's norm. Groups of an input layer (out, in, ...), or
+    of a transposed convolution (in, out, ...): the role's `column_groups`, else `ctx.columns` when there is one for
+    each column, else each column (of a vector: each number). Use it to select inputs, one-hot columns of one category
+    together. It costs about 10 passes.
 
     Neutral: weight = 0.
     Shapes: parameters keep shape and dtype; group numbers are in 0 .. in-1; the reported term is 0-d.
@@ -54,7 +56,7 @@ class GroupLasso(Proximal):
     def penalty(self, params: Mapping[str, Tensor], ctx: Context) -> Tensor:
         terms = []
         for name, weight in params.items():
-            wide = columns_last(weight).to(torch.promote_types(weight.dtype, torch.float32))
+            wide = columns_last(inputs_second(weight, name, ctx)).to(torch.promote_types(weight.dtype, torch.float32))
             add, _ = group_sums(wide, groups_of(name, wide, ctx))
             size = add(torch.ones_like(wide))
             # Each column bears its share of the group's term, so that columns can be summed without listing groups.
@@ -66,13 +68,23 @@ class GroupLasso(Proximal):
     def proximal(self, name: str, weight: Tensor, scale: Tensor, ctx: Context) -> Tensor:
         if weight.numel() == 0:
             return weight
-        wide = columns_last(weight).to(torch.promote_types(weight.dtype, torch.float32))
-        steps = columns_last(scale.expand_as(weight)).to(wide)
+        turned = inputs_second(weight, name, ctx)
+        wide = columns_last(turned).to(torch.promote_types(weight.dtype, torch.float32))
+        steps = columns_last(inputs_second(scale.expand_as(weight), name, ctx)).to(wide)
         strength = placed(like(self.weight, wide), wide, wide.dtype)
         new = block_threshold(wide, steps, strength, groups_of(name, wide, ctx))
-        moved = weight.movedim(1, -1).shape if weight.dim() > 1 else weight.shape
+        moved = turned.movedim(1, -1).shape if weight.dim() > 1 else weight.shape
         new = new.reshape(moved)
-        return (new.movedim(-1, 1) if weight.dim() > 1 else new).to(weight.dtype)
+        new = inputs_second(new.movedim(-1, 1), name, ctx) if weight.dim() > 1 else new  # turned back
+        return new.to(weight.dtype)
+
+
+def inputs_second(weight: Tensor, name: str, ctx: Context) -> Tensor:
+    """Return the parameter with its inputs as dimension 1; twice, it is the parameter again.
+
+    Those of a transposed convolution are its dimension 0, of all groups.
+    """
+    return units_first(weight, min(1, transposed_of(ctx.roles, name)))
 
 
 def columns_last(weight: Tensor) -> Tensor:

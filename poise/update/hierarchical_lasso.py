@@ -17,6 +17,7 @@ from poise.core.kinds import Inserted, Insertion, summed
 from poise.core.placed import placed
 from poise.core.regularizer import Memory
 from poise.core.select import output_path, roles_of
+from poise.core.units import transposed_groups, units_first
 from poise.update.group_lasso import columns_last, group_sums, groups_of
 from poise.update.hierarchical_threshold import hierarchical_threshold
 
@@ -132,8 +133,9 @@ class HierarchicalLasso(Insertion):
 
     def network(self, module: nn.Module) -> nn.Module:
         last = output_path(module)
-        own_weights = [] if last is None else module.get_submodule(last).parameters(recurse=False)
-        outputs = next((len(weight) for weight in own_weights if weight.dim() > 1), 0)
+        owner = nn.Module() if last is None else module.get_submodule(last)
+        weights = [weight for weight in owner.parameters(recurse=False) if weight.dim() > 1]
+        outputs = next((len(units_first(weight, transposed_groups(owner, weight))) for weight in weights), 0)
         sites = self.find(module)
         module = super().network(module)
         for path, host in sites:

@@ -13,6 +13,7 @@ from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.select import check_selection, select
+from poise.core.units import map_units
 
 __all__ = ["MaxNorm"]
 
@@ -22,9 +23,9 @@ class MaxNorm(Regularizer):
     """Projects the weight vector into each unit onto the ball of radius `limit`, after the optimizer's step.
 
     w_unit <- w_unit min(1, limit / |w_unit|): a unit is a row of (out, in) and a filter of a convolution (out, in,
-    ...); of an embedding, one entry's vector; of a vector (a bias) and of a 0-d parameter, one number. Use it with
-    dropout and large learning rates, where decay would be too weak early and too strong late. It costs two passes over
-    the weights.
+    ...); of a transposed convolution (in, out, ...), a slice of its dimension 1; of an embedding, one entry's vector;
+    of a vector (a bias) and of a 0-d parameter, one number. Use it with dropout and large learning rates, where decay
+    would be too weak early and too strong late. It costs two passes over the weights.
 
     Neutral: limit = inf, no limit.
     Shapes: parameters keep shape and dtype; norms are summed in float32 at least; vectors of zeros stay.
@@ -53,7 +54,8 @@ class MaxNorm(Regularizer):
         check_selection(type(self).__name__, self.where)
 
     def update(self, params: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
-        return params | {name: self.project(params[name]) for name in select(ctx.roles, self.where)}, memory
+        chosen = select(ctx.roles, self.where)
+        return params | {n: map_units(self.project, params[n], ctx.roles[n].transposed) for n in chosen}, memory
 
     def project(self, weight: Tensor) -> Tensor:
         """Return the nearest weight (out, in, ...) whose units are within the limit."""

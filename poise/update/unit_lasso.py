@@ -15,6 +15,7 @@ from poise.core.kinds import summed
 from poise.core.placed import placed
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.select import check_selection, output_layer, select
+from poise.core.units import units_first
 from poise.update.group_lasso import block_threshold
 
 __all__ = ["UnitLasso"]
@@ -25,11 +26,12 @@ class UnitLasso(Regularizer):
     """Thresholds the weights into each hidden unit together with its bias, so that unneeded units leave the network.
 
     The penalty is weight * sum over units of sqrt(n) |w_u|, |w_u| the Euclidean norm of the unit's n numbers: a row of
-    (out, in) or a filter of a convolution (out, in, ...), and its bias; of an embedding, one entry's vector. It acts
-    after the optimizer's step by its exact proximal operator in the optimizer's metric, as GroupLasso does. The last
-    layer in module order is left alone, as are layers with several weights (recurrent ones: a row is a gate there, no
-    unit), vectors without a weight beside them (slopes of PReLU) and 0-d parameters. Use it to find a network's width,
-    then `poise.prune_units`; it costs about 10 passes over the weights.
+    (out, in) or a filter of a convolution (out, in, ...), and its bias; of a transposed convolution (in, out, ...), a
+    slice of its dimension 1; of an embedding, one entry's vector. It acts after the optimizer's step by its exact
+    proximal operator in the optimizer's metric, as GroupLasso does. The last layer in module order is left alone, as
+    are layers with several weights (recurrent ones: a row is a gate there, no unit), vectors without a weight beside
+    them (slopes of PReLU) and 0-d parameters. Use it to find a network's width, then `poise.prune_units`; it costs
+    about 10 passes over the weights.
 
     Neutral: weight = 0.
     Shapes: parameters keep shape and dtype; the reported term is 0-d.
@@ -63,20 +65,22 @@ class UnitLasso(Regularizer):
         check_selection(type(self).__name__, self.where)
 
     def objective(self, terms: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
-        matrices = [_joined([ctx.params[name].detach() for name in names]) for names in self._layers(ctx.params, ctx)]
+        layers = self._layers(ctx.params, ctx)
+        matrices = [_joined([_rows(ctx.params[name].detach(), name, ctx) for name in names]) for names in layers]
         total = summed([(len(m) ** 0.5 * torch.linalg.vector_norm(m, dim=0)).sum() for m in matrices])
         return terms | {self.name: like(self.weight, total) * total}, memory
 
     def update(self, params: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
         changed = {}
         for names in self._layers(params, ctx):
-            matrix = _joined([params[name] for name in names])
-            steps = _joined([ctx.scale[name].expand_as(params[name]) for name in names]).to(matrix)
+            rows = [_rows(params[name], name, ctx) for name in names]
+            matrix = _joined(rows)
+            steps = [_rows(ctx.scale[name].expand_as(params[name]), name, ctx) for name in names]
             strength = placed(like(self.weight, matrix), matrix, matrix.dtype)
-            new = block_threshold(matrix, steps, strength).T
-            sizes = [params[name][0].numel() for name in names]
-            for name, own in zip(names, new.split(sizes, dim=1), strict=True):
-                changed[name] = own.reshape(params[name].shape).to(params[name].dtype)
+            new = block_threshold(matrix, _joined(steps).to(matrix), strength).T
+            sizes = [own[0].numel() for own in rows]
+            for name, old, own in zip(names, rows, new.split(sizes, dim=1), strict=True):
+                changed[name] = _rows(own.reshape(old.shape), name, ctx).to(old.dtype)  # turned back
         return params | changed, memory
 
     def _layers(self, params: Mapping[str, Tensor], ctx: Context) -> list[list[str]]:
@@ -92,11 +96,16 @@ class UnitLasso(Regularizer):
         weights = [name.rpartition(".")[0] for name, role in ctx.roles.items() if role.kind == "weight"]
         layers = []
         for owner, names in owners.items():
-            units = {params[name].shape[:1] for name in names}
+            units = {_rows(params[name], name, ctx).shape[:1] for name in names}
             if weights.count(owner) > 1 or any(params[name].numel() == 0 for name in names):
                 continue
             layers += [names] if len(units) == 1 else [[name] for name in names]
         return layers
+
+
+def _rows(value: Tensor, name: str, ctx: Context) -> Tensor:
+    """Return the parameter with one row for each unit; twice, it is the parameter again."""
+    return units_first(value, ctx.roles[name].transposed)
 
 
 def _joined(values: list[Tensor]) -> Tensor:

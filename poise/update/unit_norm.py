@@ -12,6 +12,7 @@ from poise.core.context import Context
 from poise.core.dial import DialValue, dial, like
 from poise.core.regularizer import Memory, Regularizer
 from poise.core.select import check_selection, select
+from poise.core.units import map_units
 
 __all__ = ["UnitNorm"]
 
@@ -22,8 +23,9 @@ class UnitNorm(Regularizer):
 
     w_unit <- w_unit (1 - share + share / |w_unit|); share = 1 is the projection onto the sphere, which holds after
     every step; less moves a part of the way. A unit is a row of (out, in) and a filter of a convolution (out, in,
-    ...); of an embedding, one entry's vector; of a vector (a bias) and of a 0-d parameter, one number. Vectors of zeros
-    stay. Use it for embeddings that are compared by angle, and where norms drift. It costs two passes over the weights.
+    ...); of a transposed convolution (in, out, ...), a slice of its dimension 1; of an embedding, one entry's vector;
+    of a vector (a bias) and of a 0-d parameter, one number. Vectors of zeros stay. Use it for embeddings that are
+    compared by angle, and where norms drift. It costs two passes over the weights.
 
     Neutral: share = 0.
     Shapes: parameters keep shape and dtype; norms are summed in float32 at least.
@@ -51,7 +53,8 @@ class UnitNorm(Regularizer):
         check_selection(type(self).__name__, self.where)
 
     def update(self, params: dict[str, Tensor], memory: Memory, ctx: Context) -> tuple[dict[str, Tensor], Memory]:
-        return params | {name: self.project(params[name]) for name in select(ctx.roles, self.where)}, memory
+        chosen = select(ctx.roles, self.where)
+        return params | {n: map_units(self.project, params[n], ctx.roles[n].transposed) for n in chosen}, memory
 
     def project(self, weight: Tensor) -> Tensor:
         """Return the weight (out, in, ...) with its units the share of the way to length 1."""
