@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from poise.core.errors import ArgumentError
 from poise.core.kinds import inserted_layers
-from poise.models.units import Space, constants, spaces_of
+from poise.models.units import PRUNED, Space, as_held, constants, spaces_of, weight_of
 from poise.network.batch_norm import BatchNormLayer
 from poise.network.remove import remove
 
@@ -43,10 +43,10 @@ def prune_units(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Pruni
 
     A unit (a row of a linear layer, an output channel of a convolution) is cut if all weights into it are zero, so that
     it is constant, or all weights out of it are. Its constant goes into the next layer's bias. `UnitLasso` makes such
-    units. The data flow is read by torch.fx: linear layers, 1-d and 2-d convolutions, batch norms, activations,
-    dropout, pooling, flattening. Where a layer's units meet anything else (a residual sum, a concatenation, the
-    output), all are kept, and listed. Layers that a recipe inserted are taken away; its batch norms go into the layer
-    before them.
+    units. The data flow is read by torch.fx: linear layers, 1-d and 2-d convolutions (transposed ones too), batch
+    norms, activations, dropout, pooling, flattening. Where a layer's units meet anything else (a residual sum, a
+    concatenation, the output), all are kept, and listed. Layers that a recipe inserted are taken away; its batch
+    norms go into the layer before them.
 
     The copy is of the model's own class, trains on, and saves; its layers have fewer rows. One unit at least is left.
     `example_inputs` (a tensor, or a tuple of positional arguments) are looked at for their shapes.
@@ -64,7 +64,7 @@ def prune_units(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Pruni
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     small = _plain_copy(model, inputs)
     count = sum(p.numel() for p in small.parameters())
-    first = {path: _units(layer) for path, layer in small.named_modules() if isinstance(layer, _LAYERS)}
+    first = {path: _units(layer) for path, layer in small.named_modules() if isinstance(layer, PRUNED)}
     kept: dict[str, str] = {}
     cut = True
     while cut:  # a unit that read only constants is one itself after the cut
@@ -76,19 +76,16 @@ def prune_units(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Pruni
             if not space.blocked and _cut(space, dead):
                 cut = True
                 break  # widths have changed: the data flow is read anew
-            reason = space.blocked or "a padded convolution would miss their constants"
+            reason = space.blocked or "a padded or transposed convolution would miss their constants"
             kept[space.path] = f"{int(dead.sum())} dead units: {reason}"
-    now = {path: _units(layer) for path, layer in small.named_modules() if isinstance(layer, _LAYERS)}
+    now = {path: _units(layer) for path, layer in small.named_modules() if isinstance(layer, PRUNED)}
     widths = {path: (old, now[path]) for path, old in first.items() if now[path] != old}
     _compare(model, small, inputs, "the smaller network")
     return small, PruningReport(count, sum(p.numel() for p in small.parameters()), widths, kept)
 
 
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-
-
 def _units(layer: nn.Module) -> int:
-    return int(layer.weight.shape[0])  # type: ignore[index]  # one of _LAYERS
+    return len(weight_of(layer))
 
 
 def _plain_copy(model: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
@@ -120,13 +117,12 @@ def _fold(host: nn.Module, layer: BatchNormLayer) -> None:
 
 def _dead(space: Space) -> Tensor:
     """Return (units,) whether each unit is constant, or read by nobody."""
-    weight: Tensor = space.layer.weight.detach()  # type: ignore[operator]  # one of _LAYERS
-    constant = ~weight.flatten(1).any(1)
+    constant = ~weight_of(space.layer).flatten(1).any(1)
     if not space.readers:
         return constant
     read = torch.zeros_like(constant)
     for reader in space.readers:
-        columns = reader.layer.weight.detach().movedim(1, 0).flatten(1).any(1)  # type: ignore[operator]
+        columns = weight_of(reader.layer).movedim(1, 0).flatten(1).any(1)
         read |= columns.reshape(len(read), reader.repeat).any(1)
     return constant | ~read
 
@@ -137,25 +133,26 @@ def _cut(space: Space, dead: Tensor) -> bool:
     for reader in space.readers:
         value = constants(reader, dead)
         if value is None:
-            return False  # at the padded border of an image the constant would be missed
+            return False  # at the border of an image the constant would be missed
         folded.append(value)
     keep = ~dead
     if not bool(keep.any()):
         keep[0] = True
     for reader, value in zip(space.readers, folded, strict=True):
         columns = keep.repeat_interleave(reader.repeat)
-        layer, weight = reader.layer, reader.layer.weight.detach()  # type: ignore[operator]
+        layer, weight = reader.layer, weight_of(reader.layer)
         gone = weight.movedim(1, 0).flatten(1)[~columns].reshape(-1, len(weight), weight[0, 0].numel()).sum(2)
         shift = (value[~columns].double() @ gone.double()).to(weight.dtype)
         if layer.bias is not None or bool(shift.any()):
             old = torch.zeros_like(shift) if layer.bias is None else layer.bias.detach()  # type: ignore[operator]
             layer.bias = nn.Parameter(old + shift, layer.weight.requires_grad)  # type: ignore[arg-type]
-        _resize(layer, "weight", weight[:, columns])
+        _resize(layer, "weight", as_held(layer, weight[:, columns]))
         setattr(layer, "in_features" if isinstance(layer, nn.Linear) else "in_channels", int(columns.sum()))
+    _resize(space.layer, "weight", as_held(space.layer, weight_of(space.layer)[keep]))
     for module in (space.layer, *space.norms):
         for name in ("weight", "bias", "running_mean", "running_var"):
             tensor = getattr(module, name, None)
-            if tensor is not None:
+            if tensor is not None and (module, name) != (space.layer, "weight"):
                 _resize(module, name, tensor.detach()[keep])
         for name in ("out_features", "out_channels", "num_features"):
             if hasattr(module, name):

@@ -12,9 +12,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from poise.core.errors import ArgumentError
+from poise.core.units import transposed_groups, units_first
 from poise.network.sites import ACTIVATIONS
 
-__all__ = ["Reader", "Space", "constants", "spaces_of"]
+__all__ = ["PRUNED", "Reader", "Space", "as_held", "constants", "spaces_of", "weight_of"]
 
 _MIXING = (nn.GLU, nn.Softmax, nn.LogSoftmax)
 _POOLS = (
@@ -23,7 +24,9 @@ _POOLS = (
 )
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.Identity)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
+PRUNED = (nn.Linear, nn.Conv1d, nn.Conv2d, *_TRANSPOSED)
+"""Layers whose units can be cut."""
 _ELEMENTWISE = {
     *(torch.relu, torch.tanh, torch.sigmoid, F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu),
     *(F.mish, F.softplus, F.softsign, F.hardtanh, F.hardswish, F.hardsigmoid, F.logsigmoid, F.tanh, F.sigmoid),
@@ -56,21 +59,33 @@ class Space:
     blocked: str = ""
 
 
+def weight_of(layer: nn.Module) -> Tensor:
+    """Return the weight of one of PRUNED as (units, inputs, ...)."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]  # one of PRUNED
+    return units_first(weight.detach(), transposed_groups(layer, weight))
+
+
+def as_held(layer: nn.Module, weight: Tensor) -> Tensor:
+    """Return a weight (units, inputs, ...) in the order in which the layer holds its own."""
+    transposed = transposed_groups(layer, layer.weight)  # type: ignore[arg-type]  # as above
+    return units_first(weight, transposed).contiguous() if transposed else weight
+
+
 def constants(reader: Reader, dead: Tensor) -> Tensor | None:
     """Return what the reader's columns (repeat for each unit) always are, where the unit is dead; None if unsteady.
 
     A unit that is dead because its columns are zero has no effect whatever it is: zero will do.
     """
-    weight: Tensor = reader.layer.weight.detach()  # type: ignore[operator]  # one of _LAYERS
-    used = weight.movedim(1, 0).flatten(1).any(1) & dead.repeat_interleave(reader.repeat)
+    used = weight_of(reader.layer).movedim(1, 0).flatten(1).any(1) & dead.repeat_interleave(reader.repeat)
     columns = reader.seen.movedim(-1 if isinstance(reader.layer, nn.Linear) else 1, 0).flatten(1)
     value = torch.where(used, columns[:, 0], torch.zeros_like(columns[:, 0]))
     if bool((columns[used] != value[used, None]).any()):
         return None
-    padded = not isinstance(reader.layer, nn.Linear) and (
-        isinstance(reader.layer.padding, str) or any(reader.layer.padding)  # type: ignore[arg-type]
+    # A transposed convolution's outputs differ in how many places reach them.
+    uneven = isinstance(reader.layer, _TRANSPOSED) or (
+        not isinstance(reader.layer, nn.Linear) and (isinstance(reader.layer.padding, str) or any(reader.layer.padding))  # type: ignore[arg-type]
     )
-    return None if padded and bool(value.any()) else value
+    return None if uneven and bool(value.any()) else value
 
 
 def spaces_of(model: nn.Module, inputs: tuple[Any, ...]) -> Iterator[Space]:
@@ -96,7 +111,7 @@ def spaces_of(model: nn.Module, inputs: tuple[Any, ...]) -> Iterator[Space]:
     holders = [id(p) for m in model.modules() for p in m.parameters(recurse=False)]
     for node in traced.graph.nodes:
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(layer, _LAYERS):
+        if not isinstance(layer, PRUNED):
             continue
         space = Space(str(node.target), layer)
         if called.count(space.path) > 1:
@@ -130,7 +145,7 @@ def _follow(
             space.blocked = "they are the network's output"
         elif isinstance(target, nn.Module) and called.count(str(user.target)) > 1 and not _is_plain(target):
             space.blocked = f"{user.target} is called several times"
-        elif isinstance(target, _LAYERS):
+        elif isinstance(target, PRUNED):
             if isinstance(target, nn.Linear) == spatial or getattr(target, "groups", 1) != 1:
                 space.blocked = f"{user.target} reads them in another way"
             else:

@@ -186,7 +186,7 @@ def test_a_padded_convolution_keeps_channels_with_a_constant_and_drops_zeros() -
     with torch.no_grad():
         net[0].bias[1] = 0.5
     small, report = prune_units(net, x)
-    assert report.kept == {"0": "1 dead units: a padded convolution would miss their constants"}
+    assert report.kept == {"0": "1 dead units: a padded or transposed convolution would miss their constants"}
     assert report.widths == {}
     with torch.no_grad():
         net[0].bias[1] = -0.5  # the rectifier makes it 0
