@@ -12,7 +12,7 @@ from poise.study.cohort import Plan
 from poise.study.fit import Fitted
 from poise.study.gap import arm_of, predictions_of
 from poise.study.halt import Halt
-from poise.study.metrics import measure, metrics_of, over_seeds
+from poise.study.metrics import Several, measure, metrics_of, over_seeds
 from poise.study.prepare import Prepared
 from poise.study.result import Contribution, Interval, Strength
 from poise.study.space import Config, Space
@@ -103,7 +103,8 @@ def ablate(
 ) -> tuple[Arms, tuple[Contribution, ...], tuple[Strength, ...]]:
     """Retrain the recipe, nothing, the parts and their strengths with paired seeds, as one population.
 
-    Returns the arms, each part's worth, and each dial's curve.
+    Returns the arms, each part's worth, and each dial's curve. Of several targets, a fold's mean loss is that of the
+    targets of which it has a label: differences are of one fold, so all arms are measured by the same ones.
     """
     arms = ablation_arms(space, fitted.best, add_in=how.add_in) | strength_arms(space, fitted.best, how.points)
     if not how.parts:
@@ -117,7 +118,8 @@ def ablate(
         found = []
         for member, fold in zip(trained.members(label), trained.fold, strict=True):
             rows = ready.development[fitted.folds.validation[fold].numpy() > 0]
-            found.append(measure(metric, predictions_of(ready, arm_of(ready, trained, member), rows)))
+            seen = predictions_of(ready, arm_of(ready, trained, member), rows)
+            found.append(measure(metric, seen.of_known() if isinstance(seen, Several) else seen))
         scores[label] = np.array(found)
     if not how.parts:
         return trained, (), ()
@@ -138,7 +140,7 @@ def ablation_arms(space: Space, best: Config, *, add_in: bool) -> dict[str, Conf
 def contributions(best: Config, arms: Arms, scores: dict[str, np.ndarray]) -> tuple[Contribution, ...]:
     """Return each part's worth from the arms' validation scores (seeds,), lower is better, paired by seed.
 
-    Seeds whose difference is not finite (an arm diverged) are left out, and fewer than two say nothing.
+    Seeds whose difference is not finite (an arm diverged) are left out; fewer than two say nothing: "not measured".
 
     A part "helps" if the interval of its leave-one-out difference lies above 0, "hurts" if below. If leaving it out
     changes nothing measurable but it helps when it is alone, others do its work: "replaceable". Otherwise it had "no
@@ -150,10 +152,13 @@ def contributions(best: Config, arms: Arms, scores: dict[str, np.ndarray]) -> tu
         alone = scores[NOTHING] - scores[f"only {part}"] if f"only {part}" in scores else np.array([])
         measured = out[np.isfinite(out)]
         middle = float(measured.mean()) if len(measured) else 0.0
-        leave = over_seeds(out) or Interval(middle, -math.inf, math.inf)
+        known = over_seeds(out)
+        leave = known or Interval(middle, -math.inf, math.inf)
         single = over_seeds(alone)
         verdict = "helps" if leave.low > 0 else "hurts" if leave.high < 0 else "no measurable effect"
-        if verdict == "no measurable effect" and single is not None and single.low > 0:
+        if known is None:
+            verdict = "not measured"
+        elif verdict == "no measurable effect" and single is not None and single.low > 0:
             verdict = "replaceable"
         found.append(
             Contribution(

@@ -49,7 +49,8 @@ def contributions_figure(result: StudyResult) -> Figure:
     helped = [item.part for item in parts if item.verdict == "helps"]
     hurt = [item.part for item in parts if item.verdict == "hurts"]
     shared = [item.part for item in parts if item.verdict == "replaceable"]
-    idle = [item.part for item in parts if item.verdict not in ("helps", "hurts", "replaceable")]
+    idle = [item.part for item in parts if item.verdict == "no measurable effect"]
+    unknown = [item.part for item in parts if item.verdict == "not measured"]
     claim = title
     if len(parts) > 1:
         claim = f"{len(helped)} of {len(parts)} parts could not be left out without harm"
@@ -68,7 +69,9 @@ def contributions_figure(result: StudyResult) -> Figure:
         )
     if hurt:
         caption.append(f"The recipe was better without: {listing(hurt)}.")
-    if not idle and not hurt and not shared:
+    if unknown:
+        caption.append(f"Not measured: {listing(unknown)}. Fewer than two seeds without one of them came to a number.")
+    if not idle and not hurt and not shared and not unknown:
         caption.append("Every part of the recipe helped measurably.")
     if not alone:
         caption.append("No part was retrained alone in this study.")

@@ -37,7 +37,7 @@ def _recipe(recipe: Recipe) -> str:
 
 def _parts(result: StudyResult) -> list[str]:
     by = {verdict: [c.part.replace("_", " ") for c in result.contributions if c.verdict == verdict]
-          for verdict in ("helps", "replaceable", "hurts", "no measurable effect")}  # fmt: skip
+          for verdict in ("helps", "replaceable", "hurts", "no measurable effect", "not measured")}  # fmt: skip
     found = []
     if by["helps"]:
         found.append(f"Measurably helpful: {', '.join(by['helps'])}.")
@@ -47,6 +47,8 @@ def _parts(result: StudyResult) -> list[str]:
         found.append(f"Measurably harmful: {', '.join(by['hurts'])}.")
     if by["no measurable effect"]:
         found.append(f"No measurable effect here: {', '.join(by['no measurable effect'])}.")
+    if by["not measured"]:
+        found.append(f"Not measured, for lack of trainings that came to a number: {', '.join(by['not measured'])}.")
     return found
 
 

@@ -81,6 +81,11 @@ class Several:
     def __len__(self) -> int:
         return len(next(iter(self.known.values())))
 
+    def of_known(self) -> Several:
+        """Return this without the targets of which no row's truth is known, unless that leaves none."""
+        held = [name for name, part in self.parts.items() if len(part)] or list(self.parts)
+        return Several({name: self.parts[name] for name in held}, {name: self.known[name] for name in held})
+
 
 def metrics_of(targets: Sequence[Target]) -> tuple[Metric, ...]:
     """Return the metrics of a study: those of its only target, or the mean loss and then each target's own."""

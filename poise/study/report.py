@@ -234,7 +234,8 @@ def _part_lines(result: StudyResult) -> list[str]:
     lines = [f"{line}  {row[3]}" for line, row in zip(_columns([row[:3] for row in rows], 22), rows, strict=True)]
     rest = {"more": [item.part for item in felt[LISTED_PARTS:]]}
     rest["none, but helpful alone"] = [item.part for item in parts if item.verdict == "replaceable"]
-    rest["no measurable effect"] = [item.part for item in parts if item.verdict == "no measurable effect"]
+    for verdict in ("no measurable effect", "not measured"):
+        rest[verdict] = [item.part for item in parts if item.verdict == verdict]
     for title, names in rest.items():
         lines += ["  " + line for line in _wrapped(f"{title}: {listing(names)}", COLUMNS - 2)] if names else []
     return [cut(f"What leaving a part out costs in validation {primary(result).label} (95 %):", COLUMNS), *lines]

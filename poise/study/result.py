@@ -83,7 +83,7 @@ class Contribution:
     leave_out_seeds: tuple[float, ...]
     add_in: Interval | None
     add_in_seeds: tuple[float, ...]
-    verdict: str  # "helps", "hurts", "replaceable" (helps alone, others do its work) or "no measurable effect"
+    verdict: str  # "helps", "hurts", "replaceable" (helps alone), "no measurable effect" or "not measured"
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,22 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from poise.models.tabular import ColumnPlan
-from poise.study.ablation import FULL, NOTHING, ablation_arms, arms_plan, contributions
+from poise.study.ablation import FULL, NOTHING, ArmsPlan, ablate, ablation_arms, arms_plan, contributions
 from poise.study.arms import Arms
 from poise.study.cohort import Plan
 from poise.study.fit import Fitted
-from poise.study.folds import Folds
+from poise.study.folds import Folds, make_folds
+from poise.study.gap import arm_of, predictions_of
 from poise.study.heads import Head
+from poise.study.metrics import Several, measure
+from poise.study.prepare import Prepared
 from poise.study.problem import Problem
 from poise.study.result import Contribution
 from poise.study.space import Space
@@ -78,8 +82,26 @@ def test_arms_that_diverged_are_left_out_and_one_seed_alone_proves_nothing() -> 
     assert worth([2.0, math.nan, 2.2], None, [1.0, 1.0, 1.1], [3.0] * 3).leave_out.value == pytest.approx(1.05)
     for lost in ([2.0, math.nan, math.inf], [math.nan] * 3):
         found = worth(lost, None, [1.0] * 3, [3.0] * 3)
-        assert found.verdict == "no measurable effect"
+        assert found.verdict == "not measured"
         assert math.isfinite(found.leave_out.value)
+
+
+def test_a_fold_without_a_label_of_one_target_is_measured_by_the_others(both: Prepared, plan: Plan) -> None:
+    folds = make_folds(both.strata, task="classification", count=3, seed=0)
+    lacking = torch.from_numpy(np.isnan(both.codes[1][both.development])).float()
+    folds = replace(folds, validation=torch.cat([folds.validation[:2], lacking[None]]))
+    how = ArmsPlan(plan, 3, parts=True, add_in=True, points=0, arms=6)
+    fitted = SimpleNamespace(best=BEST, folds=folds)
+    trained, found, _ = ablate(both, SPACE, fitted, how, seed=0, jobs=1)  # type: ignore[arg-type]
+    rows, scores = both.development[lacking.numpy() > 0], {}
+    for label in (FULL, "without dropout"):
+        seen = predictions_of(both, arm_of(both, trained, trained.members(label)[2]), rows)
+        assert isinstance(seen, Several)
+        assert math.isnan(measure("mean_loss", seen)), "rows that are the same everywhere are needed to compare parts"
+        scores[label] = measure("log_loss", seen.parts["label"])
+    dropout = next(item for item in found if item.part == "dropout")
+    assert np.isfinite([*dropout.leave_out_seeds, *dropout.add_in_seeds]).all()
+    assert dropout.leave_out_seeds[2] == pytest.approx(scores["without dropout"] - scores[FULL])
 
 
 def test_parts_are_listed_by_what_leaving_them_out_costs() -> None:

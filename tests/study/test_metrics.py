@@ -156,3 +156,13 @@ def test_one_target_has_its_tasks_metrics_and_several_begin_with_the_mean_loss()
         "mean_loss", "rmse/a", "r2/a", "log_loss/b/c", "balanced_accuracy/b/c",
     ]  # fmt: skip
     assert [metric.lower_is_better for metric in found] == [True, True, False, True, False]
+
+
+def test_targets_that_no_row_knows_may_be_left_out_of_the_mean() -> None:
+    none, every = np.zeros(60, bool), np.ones(60, bool)
+    empty, size = Predictions(np.zeros(0), np.zeros(0)), of_numbers(60)
+    found = Several({"kind": empty, "size": size}, {"kind": none, "size": every})
+    assert math.isnan(measure("mean_loss", found))
+    squares = oracle.mean_squared_error(size.truth, size.decided)
+    assert measure("mean_loss", found.of_known()) == pytest.approx(squares, rel=1e-12)
+    assert len(Several({"kind": empty}, {"kind": none}).of_known()) == 60
