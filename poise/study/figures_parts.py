@@ -31,7 +31,7 @@ def contributions_figure(result: StudyResult) -> Figure:
         why = (
             "the study was stopped before the recipe's parts were retrained one by one"
             if result.interrupted
-            else ("the recipe has no part to leave out, or the budget left no time to retrain without each")
+            else "the recipe has no part to leave out, or time or workers were lacking to retrain without each"
         )
         return Figure("parts", title, "", (), (), None, f"No contribution was measured: {why}.")
     decimals = decimals_for(item.leave_out for item in parts)

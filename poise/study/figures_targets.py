@@ -38,7 +38,7 @@ def together_figure(result: StudyResult) -> Figure:
     if not result.together:
         why = "the study was stopped before"
         if not result.interrupted:
-            why = "the budget left no time after the ablation, or too few labels are there to stop by"
+            why = "time or workers were lacking after the ablation, or too few labels are there to stop by"
         return Figure("together", "Learning together or alone", "", (), (), None, f"This was not measured: {why}.")
     helped = sum(item.verdict == "helps" for item in result.together)
     hurt = sum(item.verdict == "hurts" for item in result.together)

@@ -20,7 +20,8 @@ def finding(result: StudyResult, recipe: Recipe) -> StudyResult:
 
 def _gap(result: StudyResult) -> list[str]:
     if not result.before or not result.after:
-        return ["The gap was not measured, because the study was interrupted before its last phase."]
+        why = ", because the study was interrupted before its last phase" if result.interrupted else ""
+        return [f"The gap was not measured{why}."]
     metric, before, after = result.metrics[0], result.before[0], result.after[0]
     return [
         f"Without regularization, {metric.label} is {before.train.value:.4g} on the training rows and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poise.core.errors import counted
+from poise.core.errors import PoiseWarning, counted
 from poise.study.bags import bags_of
 from poise.study.bracket import Candidate, Watcher
 from poise.study.checkpoint import Checkpoint
@@ -28,7 +29,7 @@ from poise.study.retraining import LEAST_RECIPES, LONGER, Retraining
 from poise.study.search import Search
 from poise.study.space import Config, Space
 from poise.study.structure import Structures, Trainings
-from poise.study.workers import one_thread
+from poise.study.workers import WorkersLostError, one_thread
 from poise.train.stack import Stack
 
 __all__ = ["Fitted", "Settings", "fit"]
@@ -97,8 +98,10 @@ def fit(
     """Search recipes for a problem and return the retrained ensemble.
 
     Ctrl-C ends the search; what was found by then is selected from and retrained. During the retraining, it leaves
-    one network to train. Raises: KeyboardInterrupt if nothing had been found, and at the second Ctrl-C; DataError if
-    the rows are too few to divide; StudyError if every network diverged.
+    one network to train; so does the loss of the last worker.
+
+    Raises: KeyboardInterrupt if nothing had been found, and at the second Ctrl-C; WorkersLostError if nothing had been
+    found; DataError if the rows are too few to divide; StudyError if every network diverged.
     """
     rows = len(problem.rows)
     share = problem.design.search_share(rows)
@@ -190,10 +193,13 @@ def fit(
     try:
         settings.tell(f"retraining {counted(len(shares), 'recipe')}", candidates[0].score, SEARCH)
         retrained = retraining.run(shares)
-    except KeyboardInterrupt:
-        if interrupted:
+    except (KeyboardInterrupt, WorkersLostError) as error:
+        again, shares = isinstance(error, KeyboardInterrupt), {0: 1.0}
+        if interrupted and again:
             raise
-        interrupted, shares = True, {0: 1.0}
+        interrupted = interrupted or again
+        if not again:
+            warnings.warn(f"{error} One network is retrained in this process.", PoiseWarning, stacklevel=2)
         retrained = retraining.run(shares, most=1)
     best = candidates[0]
     return Fitted(

@@ -14,16 +14,16 @@ from poise.core.recipe import Recipe
 from poise.data import Target
 from poise.study.ablation import FULL, NOTHING
 from poise.study.answers_seen import calibration_of, confusion_of
-from poise.study.arms import Arms
 from poise.study.finding import finding
 from poise.study.fit import Fitted
 from poise.study.gap import curve_of, gaps_of, predictions_of
 from poise.study.labels import is_known
+from poise.study.measured import Measured
 from poise.study.metrics import metrics_of
 from poise.study.model import StudyModel
 from poise.study.pictures import pictures_of
 from poise.study.prepare import Prepared
-from poise.study.result import Arm, Contribution, Curve, Gap, Strength, StudyResult, TargetFacts, Together
+from poise.study.result import Arm, Curve, Gap, StudyResult, TargetFacts
 
 __all__ = ["outcome_of", "with_truth"]
 
@@ -33,10 +33,7 @@ def outcome_of(
     fitted: Fitted,
     recipe: Recipe,
     model: StudyModel,
-    arms: Arms | None,
-    parts: tuple[Contribution, ...],
-    together: tuple[Together, ...],
-    strengths: tuple[Strength, ...],
+    worth: Measured,
     compared: tuple[Arm, ...],
     *,
     budget: str,
@@ -48,7 +45,7 @@ def outcome_of(
     before: tuple[Gap, ...] = ()
     after: tuple[Gap, ...] = ()
     curves: tuple[Curve, ...] = ()
-    if arms is not None:
+    if (arms := worth.arms) is not None:
         before, after = (gaps_of(ready, fitted.folds, arms, label, seed) for label in (NOTHING, FULL))
         curves = tuple(curve_of(name, arms, label) for name, label in (("before", NOTHING), ("after", FULL)))
     several = len(ready.targets) > 1
@@ -69,7 +66,7 @@ def outcome_of(
         metrics=metrics_of(ready.targets),
         before=before,
         after=after,
-        contributions=parts,
+        contributions=worth.parts,
         curves=curves,
         trials=tuple(fitted.trials),
         arms=compared,
@@ -89,11 +86,11 @@ def outcome_of(
             "platform": sys.platform,
         },
         targets=_facts(ready) if several else (),
-        together=together,
+        together=worth.pairs,
         confusion=confusion_of(seen, len(ready.targets[0].labels)),
         calibration=calibration_of(seen),
         pictures=pictures_of(ready, recipe, seed),
-        strengths=strengths,
+        strengths=worth.strengths,
         structure=fitted.structure,
         early=fitted.early,
         longer=fitted.longer,

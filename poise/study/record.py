@@ -23,11 +23,15 @@ from poise.core.errors import StudyError, shown
 from poise.study.record_file import connect, create_once
 from poise.study.result import Trial
 
-__all__ = ["Record"]
+__all__ = ["Record", "UnwritableError"]
 
 DIALS_CAP = 64_000  # characters of one trial's dials as JSON
 COUNT = "rows"  # the meta key under which each transaction counts the rows, so that lost ones are noticed
 Row = tuple[int, int, int, str, float | None, float | None, str, str]
+
+
+class UnwritableError(StudyError):
+    """The record's file could not be written for now, most likely because the disk is full."""
 
 
 class Record:
@@ -69,7 +73,8 @@ class Record:
     def add(self, trials: Sequence[Trial]) -> None:
         """Store trials, all or none; when it returns they are on disk.
 
-        Raises: StudyError if a trial of the same number and rung is there with other content, or a value is no number.
+        Raises: StudyError if a trial of the same number and rung is there with other content, or a value is no number;
+        UnwritableError if the file cannot be written.
         """
         rows = [_row(trial) for trial in trials]
         with self._transaction():
@@ -151,7 +156,7 @@ class Record:
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise StudyError(
+            raise UnwritableError(
                 f"{self._named} cannot be written: {error}. What was recorded before is safe; free space or wait for "
                 "the other program, then run the study again."
             ) from error

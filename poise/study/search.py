@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import torch
 
+from poise.core.errors import PoiseWarning
 from poise.study.bracket import Candidate, Watcher, bracket
 from poise.study.checkpoint import Checkpoint
 from poise.study.clock import Clock
@@ -25,7 +26,7 @@ from poise.study.result import Trial
 from poise.study.sampler import Sampler
 from poise.study.space import Config, Space
 from poise.study.structure import Trainings
-from poise.study.workers import Crew, crew, first_done
+from poise.study.workers import Crew, Work, WorkersLostError, crew, first_done
 
 __all__ = ["METHODS", "SEARCH_HINT", "Search"]
 
@@ -49,8 +50,7 @@ class _Bracket:
     """
 
     first: int
-    outcome: Future[tuple[list[Trial], list[Candidate]]]
-    began: float
+    outcome: Work[tuple[list[Trial], list[Candidate]]]
     again: list[Candidate] | None
 
 
@@ -114,7 +114,10 @@ class Search:
         when another one is done: of a budget in time the first that is, else the oldest, so that results do not depend
         on how long workers take.
 
-        Raises: KeyboardInterrupt after Ctrl-C, once what was training has been evaluated and kept.
+        Where the last worker is killed, it ends with what was found so far.
+
+        Raises: KeyboardInterrupt after Ctrl-C, once what was training has been evaluated and kept; WorkersLostError
+        where nothing was found by then.
         """
         timed = math.isfinite(clock.budget.seconds)
         if clock.budget.trials <= self.widest * self.brackets:
@@ -130,13 +133,15 @@ class Search:
                             training.append(one)
                         if not training:
                             break
-                        at = first_done([one.outcome for one in training]) if timed else 0
+                        at = first_done([one.outcome.future for one in training]) if timed else 0
                         self._learn(training.pop(at), ends=timed and self.early)
-            except KeyboardInterrupt:  # the second one, or of who was told
+            except (KeyboardInterrupt, WorkersLostError) as error:  # of Ctrl-C the second one, or of who was told
                 for one in training:
-                    if one.outcome.done() and not one.outcome.cancelled() and one.outcome.exception() is None:
+                    if one.outcome.succeeded:
                         self._learn(one, ends=False)
-                raise
+                if isinstance(error, KeyboardInterrupt) or not self.candidates:
+                    raise
+                warnings.warn(f"{error} The search ended with what it had found.", PoiseWarning, stacklevel=2)
             if halt.asked():
                 raise KeyboardInterrupt
 
@@ -165,10 +170,10 @@ class Search:
         self.tell(
             f"configurations {number} to {self._begun - 1}", min((c.score for c in self.candidates), default=None)
         )
-        end, began = halt.by(time.time() + left), time.monotonic()
+        end = halt.by(time.time() + left)
         how = (self.folds, plan, self.seed, end, self.checkpoint, self.watcher, identities)
         outcome = workers.begin(METHODS[self.method], self.problem, self.space, configs, *how)
-        return _Bracket(number, outcome, began, again if longer else None)
+        return _Bracket(number, outcome, again if longer else None)
 
     def _left(self, clock: Clock, share: float) -> float:
         """Return the seconds of a share of the time that are left, without those that what comes after needs."""
@@ -179,7 +184,7 @@ class Search:
     def _learn(self, done: _Bracket, *, ends: bool) -> None:
         """Take in what became of a bracket; `ends` is whether the search may end by it."""
         trials, candidates = done.outcome.result()
-        self.seconds += time.monotonic() - done.began
+        self.seconds += time.monotonic() - done.outcome.began
         self._take(trials, candidates)
         self.lengths.close(None if done.again is None else self._gain(done.first, done.again, candidates))
         if ends and not (self.lengths.trying or self.lengths.tried) and self.lengths.brackets % self.brackets == 0:

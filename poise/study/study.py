@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time as wall
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ from poise.core.errors import ArgumentError, PoiseWarning, shown
 from poise.core.recipe import Recipe
 from poise.data.arguments import choice
 from poise.data.target import Task
-from poise.study.ablation import ablate, arms_plan
 from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Plan
 from poise.study.compare import compare
@@ -28,22 +26,21 @@ from poise.study.epochs import few_epochs
 from poise.study.fit import Fitted, Settings, fit
 from poise.study.folder import free_folder, made_folder
 from poise.study.gap import model_of
-from poise.study.halt import Halt
+from poise.study.measured import Measured, measured
 from poise.study.metrics import metrics_of
 from poise.study.model import StudyModel
 from poise.study.outcome import outcome_of, with_truth
 from poise.study.prepare import Prepared
 from poise.study.progress import Progress, Quiet
-from poise.study.record import Record
+from poise.study.recording import Recording
 from poise.study.report import write_report
-from poise.study.result import Arm, Contribution, Strength, StudyResult, Together, result_to_json
+from poise.study.result import Arm, StudyResult, result_to_json
 from poise.study.search import METHODS, SEARCH_HINT
 from poise.study.source import Arguments
 from poise.study.source_own import Own
 from poise.study.sources import source_of
 from poise.study.space import Space
 from poise.study.store import write_text_atomic
-from poise.study.together import learned_alone
 from poise.study.workers import default_jobs
 
 __all__ = ["Study"]
@@ -154,13 +151,13 @@ class Study:
         title = f"poise study {self.source.name}"
         timed = math.isfinite(self.budget.seconds)
         self.progress.start(self.budget.seconds if timed else None, None if timed else int(self.budget.trials), title)
-        record: Record | None = None
+        record: Recording | None = None
         try:
             self._tell("reading and encoding", None, 0.0)
             ready = self.source.prepare(self.seed)
             # Only now: data that cannot be used leaves nothing behind.
             if self.out is not None:
-                record = Record(made_folder(self.out) / "record.sqlite")
+                record = Recording(made_folder(self.out) / "record.sqlite")
                 self._course = Course(self.out / COURSE)
                 self._course.begin(self._facts(ready))
             return self._run(ready, clock, record)
@@ -182,7 +179,7 @@ class Study:
         facts = {"table": self.source.name, "target": target, "budget": self.budget.text, "seed": self.seed}
         return facts | {"metric": metric.label, "lower_is_better": metric.lower_is_better}
 
-    def _run(self, ready: Prepared, clock: Clock, record: Record | None) -> StudyResult:
+    def _run(self, ready: Prepared, clock: Clock, record: Recording | None) -> StudyResult:
         self._notes = ()
         classes = any(head.classes for head in ready.problem.heads)
         several = len(ready.problem.heads) > 1
@@ -205,26 +202,14 @@ class Study:
         ready = dataclasses.replace(ready, problem=fitted.problem)
         self.model = self._model(ready, space, fitted)
         self.recipe = space.recipe_of(fitted.best)
-        interrupted, arms = fitted.interrupted, None
-        parts: tuple[Contribution, ...] = ()
-        pairs: tuple[Together, ...] = ()
-        strengths: tuple[Strength, ...] = ()
-        try:
-            if not interrupted:
-                plan = arms_plan(fitted, clock.left(_ABLATION), self.jobs, ablation=self.ablation)
-                self._tell(plan.message, None, _FIT)
-                began = wall.time()
-                late = Halt(deadline=began + max(5.0, clock.left(_LATEST)))
-                arms, parts, strengths = ablate(ready, space, fitted, plan, seed=self.seed, jobs=self.jobs, halt=late)
-                self._notes += (note,) if (note := plan.note(fitted.plan, arms.cut)) else ()
-                if len(ready.targets) > 1 and not late.due():
-                    self._tell("learning each target alone", None, _ABLATION)
-                    # Twice what the ablation took for as many arms: narrower populations are slower.
-                    took = (wall.time() - began) * len(ready.targets) / (plan.arms - len(ready.targets))
-                    late = Halt(deadline=max(late.deadline, wall.time() + 2 * took))
-                    pairs = learned_alone(ready, space, fitted, plan, arms, seed=self.seed, jobs=self.jobs, halt=late)
-        except KeyboardInterrupt:
-            interrupted = True
+        worth = Measured(interrupted=True)
+        if not fitted.interrupted:
+            worth = measured(
+                ready, space, fitted, clock, (_FIT, _ABLATION, _LATEST), ablation=self.ablation, seed=self.seed,
+                jobs=self.jobs, tell=lambda message, share: self._tell(message, None, share),
+            )  # fmt: skip
+            self._notes += worth.notes
+        interrupted = worth.interrupted
         compared: tuple[Arm, ...] = ()
         try:
             compared = compare(
@@ -243,10 +228,7 @@ class Study:
             fitted,
             self.recipe,
             self.model,
-            arms,
-            parts,
-            pairs,
-            strengths,
+            worth,
             compared,
             budget=self.budget.text,
             seconds=clock.spent(),

@@ -24,6 +24,7 @@ from poise.study.record import Record
 from poise.study.result import StudyResult, result_from_json
 from poise.study.source_table import TableSource
 from poise.study.table_network import Design
+from poise.study.workers import WorkersLostError, run_all
 
 FILES = {"model", "predictions.csv", "recipe.yaml", "record.sqlite", "report.html", "result.json"}
 PARTS = ["dropout", "decay", "patience", "batch_norm"]
@@ -252,6 +253,29 @@ def test_ctrl_c_in_any_phase_still_writes_the_folder_and_says_so(
     assert bool(result.before) == (phase == "the baselines")
     assert ("the ablation was short" in result.warnings) == bool(result.before)
     assert len(load_model(tmp_path / "out").stack) == result.ensemble_size
+
+
+@pytest.mark.parametrize("phase", ["retraining", "ablation"])
+def test_the_loss_of_the_last_worker_leaves_out_what_it_did_and_says_so(
+    phase: str, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = {"retraining": "poise.study.retraining.run_all", "ablation": "poise.study.arms.run_all"}[phase]
+
+    def killed(function: Callable[..., Any], tasks: list[tuple[Any, ...]], jobs: int) -> list[Any]:
+        if phase == "retraining" and len(tasks[0][2]) == 1:  # one network is trained in this process
+            return run_all(function, tasks, jobs)
+        raise WorkersLostError("a worker process was killed.")
+
+    monkeypatch.setattr(lost, killed)
+    own = study(frame.drop(columns="amount"), tmp_path / "out", target="label", budget="13trials")
+    told = "One network is retrained" if phase == "retraining" else "Neither the gap nor the parts were measured"
+    with pytest.warns(PoiseWarning, match=told):
+        result = own.run()
+    assert files_in(tmp_path / "out") == FILES
+    assert not result.interrupted
+    assert result.finding.startswith("The gap was not measured.") == (phase == "ablation")
+    assert (result.ensemble_size == 1) == (phase == "retraining")
+    assert any(told in note for note in result.warnings) == (phase == "ablation")
 
 
 # ---- refusals ----

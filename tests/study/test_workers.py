@@ -1,6 +1,7 @@
 """Worker processes: results in order, one thread each, errors passed on."""
 
 import os
+import signal
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -9,7 +10,8 @@ import psutil
 import pytest
 import torch
 
-from poise.study.workers import crew, default_jobs, first_done, one_thread, run_all
+from poise.core.errors import PoiseWarning
+from poise.study.workers import WorkersLostError, crew, default_jobs, first_done, one_thread, run_all
 from poise.train import memory
 
 
@@ -104,7 +106,49 @@ def test_the_first_that_is_done_is_told_and_of_several_the_earliest() -> None:
 def test_a_crew_of_one_works_here_before_it_answers() -> None:
     with crew(1) as workers:
         outcome = workers.begin(tell, 3)
-        assert outcome.done()
+        assert outcome.succeeded
         assert outcome.result() == (3, os.getpid(), 1)
         with pytest.raises(ValueError, match="task 7"):
             workers.begin(fail, 7)
+
+
+def dies(folder: Path, number: int, times: int) -> int:
+    """Be killed as by the system, the first so many times."""
+    before = len(list(folder.iterdir()))
+    if number == 1 and before < times:
+        (folder / str(before)).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_what_a_killed_worker_takes_along_is_done_again_by_half_as_many(tmp_path: Path) -> None:
+    with pytest.warns(PoiseWarning, match=r"killed \(SIGKILL.*begun again by 2 workers\.") as told:
+        assert run_all(dies, [(tmp_path, number, 1) for number in range(6)], 4) == list(range(6))
+    assert len(told) == 1
+    assert [number for number, *_ in run_all(tell, [(0,), (1,)], 2)] == [0, 1]  # the next crew is whole
+
+
+def test_a_last_worker_that_is_killed_is_an_error_that_says_so_and_this_process_lives(tmp_path: Path) -> None:
+    with (
+        pytest.warns(PoiseWarning, match="begun again by 1 worker"),
+        pytest.raises(WorkersLostError, match=r"killed .*the last one\. Free memory, or use fewer jobs"),
+    ):
+        run_all(dies, [(tmp_path, number, 9) for number in range(3)], 2)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def kills_them_all(folder: Path, number: int) -> int:
+    """Have all workers of a crew of two killed at once, the first time."""
+    (folder / str(os.getpid())).touch()
+    pids = [int(one.name) for one in folder.iterdir()]
+    if len(pids) < 2:
+        time.sleep(60)  # until the other one is there
+    elif len(pids) == 2:
+        for pid in sorted(pids, key=lambda pid: pid == os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+    return number
+
+
+def test_the_loss_of_all_workers_at_once_is_that_of_one(tmp_path: Path) -> None:
+    with pytest.warns(PoiseWarning, match="begun again by 1 worker"):
+        assert run_all(kills_them_all, [(tmp_path, number) for number in range(2)], 2) == [0, 1]
