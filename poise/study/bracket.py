@@ -42,6 +42,12 @@ class Candidate:
     best_step: int
     plan: Plan
     schedule: tuple[tuple[int, Config], ...] = ()  # by `pbt`: (step, what holds from there on); `config` is the last
+    seen: int = 0  # where a halt cut it while it still got better, the step it came to; its best step is the plan's end
+
+    @property
+    def sure_steps(self) -> int:
+        """The steps, one at least, that it was seen to be worth: more than these are a guess."""
+        return max(1, self.seen or self.best_step)
 
     def at(self, step: int) -> Config:
         """Return the configuration that holds at a step."""
@@ -150,7 +156,8 @@ class _Heat:
             if sound and (state == "finished" or self.rung > 0):
                 cut = state == "finished" and steps[place] == step
                 best = plan.steps if cut else int(steps[place])
-                self.candidates.append(Candidate(config, score, outputs[place].clone(), best, plan))
+                seen = step if best > step else 0
+                self.candidates.append(Candidate(config, score, outputs[place].clone(), best, plan, seen=seen))
             if state == "finished":
                 self.ended.append(score)
         self.cohort.keep([place for place in range(len(cohort.configs)) if place not in set(places)])

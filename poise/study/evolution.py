@@ -131,7 +131,8 @@ def _outcome(cohort: Cohort, lines: list[Lineage]) -> tuple[list[Trial], list[Ca
         trials.append(Trial(number, config.dials | {"lr": config.lr}, 0, step, float(losses[place]), score, state))
         if sound:
             best = cohort.plan.steps if kept == step else kept  # where a halt cut it, as in a bracket
-            candidates.append(Candidate(config, score, outputs[place].clone(), best, cohort.plan, line))
+            seen = step if best > step else 0
+            candidates.append(Candidate(config, score, outputs[place].clone(), best, cohort.plan, line, seen))
     return trials, candidates
 
 

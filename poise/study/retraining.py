@@ -215,9 +215,10 @@ class Retraining:
         """Retrain networks and return them in this order; from then on, `rate` is what they took."""
         own = {job: _longer(self.candidates[job.place], job.times) for job in jobs}
         parts = _dealt({job: max(1, one.best_step) for job, one in own.items()}, self.jobs)
-        longest, began = max(one.best_step for one in own.values()), time.monotonic()
+        longest, began = max(one.sure_steps for one in own.values()), time.monotonic()
         places = len({job.place for job in jobs})
         # A search that overran must not leave networks that hardly trained: each recipe gets its time once, with room.
+        # That is the time for the steps that the search has seen; what it did not come to is for time that is left.
         least = 2 * self.rate * longest * places / self.jobs if self.rate else math.inf
         halt = Halt(deadline=time.time() + max(self.clock.left(READY), least))
         tasks = [(self.problem, self.space.recipe, [own[job] for job in part], [job.own for job in part], self.seed,
@@ -273,6 +274,7 @@ def _longer(candidate: Candidate, times: int) -> Candidate:
         plan=candidate.plan.stretched(times),
         best_step=times * max(1, candidate.best_step),
         schedule=schedule,
+        seen=times * candidate.seen,
     )
 
 

@@ -66,6 +66,7 @@ def test_at_a_deadline_that_is_past_training_ends_at_the_next_evaluation_and_all
     assert len(candidates) == 4
     # All still got better: where they would have been best nobody saw, and after four steps they surely are not.
     assert {candidate.best_step for candidate in candidates} == {PLAN.steps}
+    assert {candidate.seen for candidate in candidates} == {trial.steps for trial in trials} == {PLAN.every}
 
 
 def test_a_rung_that_is_late_comes_at_the_next_evaluation(ready: Prepared, folds: Folds) -> None:

@@ -1,13 +1,14 @@
 """Population-based training: who is replaced by whom, what dials may become, the replay, and going on from a file."""
 
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from poise.core.errors import ArgumentError
-from poise.study.bracket import Candidate
+from poise.study.bracket import Candidate, restored
 from poise.study.checkpoint import Checkpoint
 from poise.study.cohort import Cohort, Plan
 from poise.study.evolution import FACTORS, _exploit, evolve, perturbed
@@ -133,3 +134,5 @@ def test_who_still_got_better_at_a_deadline_is_retrained_to_the_plans_end(ready:
     trials, candidates = evolve(ready.problem, SPACE, configs(), folds, PLAN, 0, Halt(deadline=0.0))
     assert {trial.steps for trial in trials} == {PLAN.every}
     assert {candidate.best_step for candidate in candidates} == {PLAN.steps}
+    assert {candidate.seen for candidate in candidates} == {trial.steps for trial in trials}
+    assert {restored(asdict(candidate)).sure_steps for candidate in candidates} == {trials[0].steps}

@@ -1,8 +1,10 @@
 """The retraining: how many networks there are, and that each is the one that it would be alone."""
 
 import math
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from poise.study.refit import refit
 from poise.study.retraining import NETWORKS, Job, Retraining, _dealt, _pairs, _weights
 from poise.study.space import Space
 from poise.study.table_network import Design
+from poise.study.workers import run_all
 from poise.train.population import Population
 
 SPACE = Space(["dropout", "decay", "patience"])
@@ -175,3 +178,23 @@ def test_a_halt_ends_all_where_they_are(ready: Prepared) -> None:
         for name, weight in alone.weights.items():
             torch.testing.assert_close(stack.weights[name][place], weight[0], rtol=1e-5, atol=1e-6)
     assert math.isfinite(float(sum(weight.abs().sum() for weight in stack.weights.values())))
+
+
+@pytest.mark.parametrize(("late", "left"), [(0.0, 95.0), (90.0, 5.0), (94.0, 3.6), (1_000.0, 3.6)])
+def test_steps_that_no_search_has_seen_are_for_time_that_is_left(
+    late: float, left: float, ready: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def noted(function: Callable[..., Any], tasks: list[tuple[Any, ...]], jobs: int) -> list[Any]:
+        given.append(tasks[0][5].deadline - time.time())
+        return run_all(function, tasks, jobs)
+
+    monkeypatch.setattr("poise.study.retraining.run_all", noted)
+    own = retraining(ready, "100s", 0.1, jobs=2)
+    own.clock.started = time.monotonic() - late
+    # The clock cut the last two after 12 steps, while they still got better: three recipes, twice 12 steps of 0.1 s.
+    cut = [replace(one, best_step=one.plan.steps, seen=12) for one in own.candidates[1:]]
+    own.candidates = [own.candidates[0], *cut]
+    assert len(own.run(SHARES, most=3).stack) == 3
+    assert given[0] == pytest.approx(left, abs=0.5)
