@@ -7,18 +7,15 @@ import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from charset_normalizer import from_bytes
 
 from poise.core.errors import DataError, PoiseWarning, shown
+from poise.data.text_numbers import as_numbers
 
-__all__ = ["amounts", "decode", "read_delimited"]
+__all__ = ["decode", "read_delimited"]
 
 DELIMITERS = ",;\t|"
-MARKS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "-", "<NA>", "#N/A", "."})
-AMOUNT = r"\A[+-]?([$€£¥]?) ?(?:\d{1,3}(?:[%s]\d{3})+|\d+)(?:[%s]\d+)? ?([%%$€£¥]?)\Z"
-"""A number as people write it, for its marks of thousands and of decimals: with a sign of money or per cent."""
 MARKED_ENCODINGS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\x00\x00", "utf-32"),  # before UTF-16's mark, with which it begins
@@ -68,7 +65,7 @@ def read_delimited(
         raise DataError(f"{path.name}: {error}. Close the quote, or double those inside a field.") from error
     frame.columns = pd.Index(header)
     columns = {
-        i: frame.iloc[:, i] if reading == "words" else _numbers_if_marked(frame.iloc[:, i], delimiter, reading)
+        i: frame.iloc[:, i] if reading == "words" else as_numbers(frame.iloc[:, i], delimiter, reading)
         for i, reading in enumerate(known)
     }
     read = pd.DataFrame(columns)
@@ -156,26 +153,3 @@ def _rows(text: str, delimiter: str, name: str) -> Iterable[tuple[int, list[str]
 
 def _header_lines(text: str, delimiter: str) -> int:
     return next((line for line, fields in _rows(text, delimiter, "") if fields), 0)
-
-
-def _numbers_if_marked(column: pd.Series, delimiter: str, reading: str) -> pd.Series:
-    """Return numbers for a column of text that holds only numbers and marks of missing values, else the column."""
-    if pd.api.types.infer_dtype(column, skipna=True) != "string":
-        return column  # a dtype of objects tells nothing: booleans with gaps and whole numbers beyond 64 bits have it
-    text = column.str.strip()
-    kept = text.where(~text.isin(MARKS))
-    if not kept.notna().any() and reading != "numbers":
-        return column
-    marks = ((".", ","), (",", ".")) if delimiter == ";" else ((",", "."),)
-    plain = [*(amounts(kept, apart, mark) for apart, mark in marks), kept]
-    numbers = (pd.to_numeric(texts, errors="coerce") for texts in plain if texts is not None)
-    found = next((own for own in numbers if own.isna().sum() == kept.isna().sum()), None)
-    return column if found is None else pd.Series(found.to_numpy(np.float64, na_value=np.nan))
-
-
-def amounts(texts: pd.Series, apart: str, mark: str) -> pd.Series | None:
-    """Return numbers as people write them, by their marks, as Python writes them; None if some are none."""
-    signs = texts.dropna().str.extract(AMOUNT % (apart, mark))
-    if signs.isna().any(axis=None) or len((signs[0] + signs[1]).unique()) > 1:
-        return None
-    return texts.str.replace(f"[$€£¥% {apart}]", "", regex=True).str.replace(mark, ".", regex=False)

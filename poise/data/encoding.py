@@ -14,6 +14,7 @@ from poise.data.frames import as_frame, as_vector, check_lengths, check_size, fi
 from poise.data.inputs import Input
 from poise.data.kinds import endless_error, first_strange, kind_of, numbers_of
 from poise.data.squash import Squash
+from poise.data.text_numbers import as_numbers, with_numbers
 
 __all__ = ["Encoder"]
 
@@ -24,7 +25,8 @@ WIDE = 10_000  # columns; above it a dense network's first layer is most of the 
 class Encoder:
     """Encode numbers, booleans, dates, categories and text as float32 columns, learnt on the training rows only.
 
-    Numbers: median for missing, robust scale, smooth clip (`Squash`); with missing values at fit, one more 0/1 column.
+    Numbers, also texts such as "$1,234.50", read as those of a file are: median for missing, robust scale, smooth clip
+    (`Squash`); with missing values at fit, one more 0/1 column.
     Booleans: 0/1. Dates: `Dates`. Categories: one-hot (`Levels`); above `max_levels` also `Letters`. Text: `Letters`.
     An unseen level becomes "other" and is counted in one PoiseWarning. Rows and columns count from 0.
 
@@ -84,6 +86,7 @@ class Encoder:
         if table.shape[1] > WIDE:
             told = f"the table has {table.shape[1]} columns; above {WIDE} a network needs a choice of columns first."
             warnings.warn(told, PoiseWarning, stacklevel=2)
+        table = with_numbers(table)
         plain = _plain(table)
         kinds = {name: "numeric" if is_plain else kind_of(table[name]) for name, is_plain in plain.items()}
         numeric = [name for name, kind in kinds.items() if kind == "numeric"]
@@ -223,14 +226,15 @@ class Encoder:
             values[:, quick] = table[[names[i] for i in quick]].to_numpy(np.float64, na_value=np.nan)
         for i, name in enumerate(names):
             if not plain[name]:
-                kind = kind_of(table[name])
+                column = as_numbers(table[name], reading="numbers")
+                kind = kind_of(column)
                 if kind not in ("numeric", "boolean", "empty"):
                     row = first_strange(table[name])
                     raise DataError(
                         f"column {shown(name)}, row {row}: {shown(table[name].iloc[row])} makes the column {kind}; "
                         "it was numeric at fit. Convert it."
                     )
-                values[:, i] = numbers_of(table[name])
+                values[:, i] = numbers_of(column)
         endless = np.asarray(np.isinf(values).any(axis=0))
         if endless.any():
             i = first_row(endless)

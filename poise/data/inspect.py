@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from poise.core.errors import DataError, shown
-from poise.data.delimited import amounts
 from poise.data.frames import as_frame, as_vector, check_lengths, check_size
 from poise.data.kinds import date_format as format_of
 from poise.data.kinds import kind_of, labels_of, numbers_of, seconds_of, times_of
 from poise.data.leaks import find_leaks
 from poise.data.read import Table
-from poise.data.target import FEW, Target
+from poise.data.target import Target
+from poise.data.text_numbers import with_numbers
 
 __all__ = ["Column", "Inspection", "inspect"]
 
@@ -95,6 +95,7 @@ def inspect(source: object, target: object = None) -> Inspection:
     """
     name, frame, goal, goal_name = _parts(source, target)
     check_size(frame)
+    frame = with_numbers(frame)
     rows = len(frame)
     picked = _sample(rows, ROWS)
     sample = frame if len(picked) == rows else frame.iloc[picked].reset_index(drop=True)
@@ -150,19 +151,11 @@ def _numbers_rows(column: pd.Series, kind: str, distinct: int) -> bool:
         return False
     if kind == "category":
         # different in every row, and too short to be text
-        return not (len(_slips(column)) or _measures(column))
+        return not len(_slips(column))
     values = numbers_of(column)
     whole = bool((values == np.floor(values)).all())
     counts = whole and float(values.max() - values.min()) < 2 * rows
     return counts or (whole and ID_NAME.search(str(column.name)) is not None)
-
-
-def _measures(column: pd.Series) -> bool:
-    """Say whether texts are numbers that measure something: all are numbers, and not all are plain digits."""
-    if pd.api.types.infer_dtype(column, skipna=True) != "string":
-        return False
-    texts = column.dropna().str.strip()
-    return amounts(texts, ",", ".") is not None and not texts.str.fullmatch(r"\d+").all()
 
 
 def _slips(column: pd.Series) -> pd.Series:
@@ -180,9 +173,6 @@ def _tell(column: Column, rows: int, sample: pd.DataFrame) -> str:
         return f"column {name} has one value; it says nothing."
     if column.kind == "empty":
         return f"column {name} has no value at all; drop it."
-    if column.kind == "category" and column.distinct > FEW and _measures(sample[column.name]):
-        first = shown(sample[column.name].dropna().iloc[0])
-        return f"column {name} holds numbers as text, such as {first}; so it is taken for a category. Convert it."
     if column.kind == "category" and column.distinct > MANY:
         if len(slips := _slips(sample[column.name])):
             return (

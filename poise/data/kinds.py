@@ -9,6 +9,7 @@ from pandas.tseries.api import guess_datetime_format
 
 from poise.core.errors import DataError, shown
 from poise.data.frames import first_row
+from poise.data.text_numbers import look_like_numbers
 
 __all__ = [
     "MixedTypesError",
@@ -144,7 +145,8 @@ def first_strange(column: pd.Series) -> int:
     """Return the row of the first value that is no number, in a column that is not one of numbers."""
     present = column.notna().to_numpy()
     strange = present & pd.to_numeric(column.astype(object), errors="coerce").isna().to_numpy()
-    return first_row(strange if strange.any() else present)
+    words = strange & ~look_like_numbers(column)
+    return first_row(next((mask for mask in (words, strange) if mask.any()), present))
 
 
 def times_of(column: pd.Series, form: str | None) -> pd.Series:

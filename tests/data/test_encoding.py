@@ -242,7 +242,7 @@ def test_a_column_of_another_type_at_transform_is_refused() -> None:
     encoder = Encoder().fit({"a": [1.0, 2.0, 3.0], "b": [True, False, True]})
     for values, row, found in (
         (["1.5", None, "x"], 2, "'x' makes the column category"),
-        ([None, "1.5"], 1, "'1.5' makes the column category"),
+        ([None, "1,5"], 1, "'1,5' makes the column category"),
         ([None, "2020-01-31"], 1, "'2020-01-31' makes the column date"),
     ):
         with pytest.raises(DataError, match=f"column 'a', row {row}: {found}; it was numeric at fit"):

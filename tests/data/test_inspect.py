@@ -56,12 +56,12 @@ def test_large_whole_numbers_named_id_are_identifiers() -> None:
     assert inspect(table(salary=values)).identifiers == ()
 
 
-def test_numbers_as_text_are_no_identifier_and_told_to_be_converted() -> None:
+def test_numbers_as_text_are_numbers_and_codes_are_not() -> None:
     values = RNG.lognormal(7, 1, ROWS)
-    found = inspect(table(price=[f"${v:,.2f}" for v in values], size=[f"{v:.4f}" for v in values]))
-    assert found.identifiers == ()
-    for name in ("price", "size"):
-        assert any(f"column '{name}' holds numbers as text" in line for line in found.warnings)
+    prices, sizes = [f"${v:,.2f}" for v in values], [f"{v:.4f}" for v in values]
+    found = inspect(table(price=prices, size=sizes, code=[f"{place % 9:02}" for place in range(ROWS)]))
+    assert found.identifiers == found.warnings == ()
+    assert [found.kinds[name] for name in ("price", "size", "code")] == ["numeric", "numeric", "category"]
 
 
 def test_a_word_among_numbers_makes_no_identifier_but_a_warning() -> None:

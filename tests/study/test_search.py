@@ -6,12 +6,10 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from poise.core.errors import PoiseWarning
 from poise.study.bracket import Candidate, bracket
 from poise.study.clock import Clock, parse_budget
 from poise.study.cohort import Plan
@@ -22,7 +20,6 @@ from poise.study.result import Trial
 from poise.study.search import METHODS, Search
 from poise.study.space import Config, Space
 from poise.study.structure import Trainings
-from poise.study.workers import WorkersLostError
 
 Outcome = tuple[list[Trial], list[Candidate]]
 SPACE = Space(["dropout", "decay", "patience", "l1"])
@@ -286,44 +283,3 @@ def test_in_time_a_worker_that_is_done_does_not_wait_for_the_others(
     assert sorted(numbers) == list(range(len(numbers)))
     assert numbers[:4] == [4, 5, 6, 7]
     assert numbers.index(0) >= 4
-
-
-def killed(folder: Path, first: int, times: int, *given: Any) -> Outcome:
-    """Stand for a bracket whose process is killed so many times, from number `first` on."""
-    before = len(list(folder.iterdir()))
-    if given[2][0].number >= first and before < times:
-        (folder / str(before)).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return bracket(*given)
-
-
-def test_a_search_whose_worker_is_killed_finds_the_same(
-    ready: Prepared, folds: Folds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = searched(ready, folds, 16, brackets=2, jobs=2)
-    monkeypatch.setitem(METHODS, "halving", partial(killed, tmp_path, 4, 1))
-    with pytest.warns(PoiseWarning, match="a worker process was killed") as told:
-        again = searched(ready, folds, 16, brackets=2, jobs=2)
-    assert len(told) == 1
-    assert again.trials == whole.trials
-
-
-def test_a_search_whose_workers_are_killed_again_and_again_keeps_what_it_found(
-    ready: Prepared, folds: Folds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(METHODS, "halving", partial(killed, tmp_path, 8, 99))
-    with pytest.warns(PoiseWarning) as told:
-        search = searched(ready, folds, 40, brackets=2, jobs=2)
-    assert sorted(trial.number for trial in search.trials) == list(range(8))
-    assert search.candidates
-    assert str(told[0].message).endswith("begun again by 1 worker.")
-    assert str(told[-1].message).endswith("The search ended with what it had found.")
-    assert len(told) == 2
-
-
-def test_a_search_that_found_nothing_before_its_workers_were_killed_says_so(
-    ready: Prepared, folds: Folds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(METHODS, "halving", partial(killed, tmp_path, 0, 99))
-    with pytest.warns(PoiseWarning, match="begun again"), pytest.raises(WorkersLostError, match="Free memory"):
-        searched(ready, folds, 16, brackets=2, jobs=2)
