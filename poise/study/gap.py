@@ -13,15 +13,25 @@ from poise.study.answer import Answer
 from poise.study.arms import Arms
 from poise.study.folds import Folds
 from poise.study.labels import is_known
-from poise.study.metrics import Found, Predictions, Several, bootstrap, measure, metrics_of, over_seeds, range_of
+from poise.study.metrics import (
+    MEAN_LOSS,
+    Found,
+    Predictions,
+    Several,
+    bootstrap,
+    measure,
+    metrics_of,
+    over_seeds,
+    range_of,
+)
 from poise.study.model import StudyModel
 from poise.study.prepare import Prepared
 from poise.study.problem import AnyHead
-from poise.study.result import Curve, Gap, Interval
+from poise.study.result import Curve, Gap, Interval, Metric
 from poise.study.text_scores import read_windows
 from poise.train.stack import Stack
 
-__all__ = ["answers_of", "arm_of", "curve_of", "gaps_of", "model_of", "predictions_of", "together"]
+__all__ = ["answers_of", "arm_of", "curve_of", "gaps_of", "model_of", "predictions_of", "together", "unmeasured"]
 
 
 def model_of(
@@ -84,26 +94,52 @@ def together(ready: Prepared, rows: np.ndarray, own: Callable[[int, np.ndarray],
     return Several(parts, known) if len(parts) > 1 else parts[ready.targets[0].name]
 
 
+def unmeasured(ready: Prepared, folds: Folds, arms: Arms) -> tuple[str, ...]:
+    """Return the targets that some part of a fold of the arms has no label of: no gap of their mean loss is known."""
+    parts = [rows for fold in sorted(set(arms.fold)) for rows in _places(ready, folds, fold).values()]
+    return tuple(
+        target.name
+        for target, codes in zip(ready.targets, ready.codes, strict=True)
+        if not all(is_known(codes[rows]).any() for rows in parts)
+    )
+
+
+def _places(ready: Prepared, folds: Folds, fold: int) -> dict[str, np.ndarray]:
+    """Return the rows of the three parts that a gap is between."""
+    return {
+        "train": ready.development[folds.train[fold].numpy()],
+        "validation": ready.development[folds.validation[fold].numpy() > 0],
+        "test": ready.parts.test,
+    }
+
+
 def gaps_of(ready: Prepared, folds: Folds, arms: Arms, label: str, seed: int) -> tuple[Gap, ...]:
-    """Return the gap of one arm for each metric: rows by bootstrap for the first seed, and the mean over seeds."""
+    """Return the gap of one arm for each metric: rows by bootstrap for the first seed, and the mean over seeds.
+
+    The mean loss of several targets is that of those which all parts have labels of, as a gap is between like and like.
+    """
+    lacking = unmeasured(ready, folds, arms)
+    held = [target.name for target in ready.targets if target.name not in lacking] or [
+        one.name for one in ready.targets
+    ]
+
+    def of_held(metric: Metric, seen: Found) -> Found:
+        return seen.only(held) if metric == MEAN_LOSS and isinstance(seen, Several) else seen
+
     found: list[dict[str, Found]] = []
     for member, fold in zip(arms.members(label), arms.fold, strict=True):
         model = arm_of(ready, arms, member)
-        places = {
-            "train": ready.development[folds.train[fold].numpy()],
-            "validation": ready.development[folds.validation[fold].numpy() > 0],
-            "test": ready.parts.test,
-        }
+        places = _places(ready, folds, fold)
         found.append({name: predictions_of(ready, model, rows) for name, rows in places.items()})
     gaps = []
     for metric in metrics_of(ready.targets):
         sign = 1.0 if metric.lower_is_better else -1.0
-        parts = {name: bootstrap(metric.name, own, seed + place)
+        parts = {name: bootstrap(metric.name, of_held(metric, own), seed + place)
                  for place, (name, own) in enumerate(found[0].items())}  # fmt: skip
         apart = sign * (parts["test"][1] - parts["train"][1])
         value = sign * (parts["test"][0].value - parts["train"][0].value)
-        tests = [measure(metric.name, own["test"]) for own in found]
-        trains = [measure(metric.name, own["train"]) for own in found]
+        tests = [measure(metric.name, of_held(metric, own["test"])) for own in found]
+        trains = [measure(metric.name, of_held(metric, own["train"])) for own in found]
         gaps.append(
             Gap(
                 metric.name,

@@ -83,8 +83,11 @@ class Several:
 
     def of_known(self) -> Several:
         """Return this without the targets of which no row's truth is known, unless that leaves none."""
-        held = [name for name, part in self.parts.items() if len(part)] or list(self.parts)
-        return Several({name: self.parts[name] for name in held}, {name: self.known[name] for name in held})
+        return self.only([name for name, part in self.parts.items() if len(part)] or list(self.parts))
+
+    def only(self, names: Sequence[str]) -> Several:
+        """Return this with these targets alone."""
+        return Several({name: self.parts[name] for name in names}, {name: self.known[name] for name in names})
 
 
 def metrics_of(targets: Sequence[Target]) -> tuple[Metric, ...]:

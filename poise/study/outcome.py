@@ -10,13 +10,14 @@ import pandas as pd
 import torch
 
 import poise
+from poise.core.errors import shown
 from poise.core.recipe import Recipe
 from poise.data import Target
 from poise.study.ablation import FULL, NOTHING
 from poise.study.answers_seen import calibration_of, confusion_of
 from poise.study.finding import finding
 from poise.study.fit import Fitted
-from poise.study.gap import curve_of, gaps_of, predictions_of
+from poise.study.gap import curve_of, gaps_of, predictions_of, unmeasured
 from poise.study.labels import is_known
 from poise.study.measured import Measured
 from poise.study.metrics import metrics_of
@@ -48,7 +49,10 @@ def outcome_of(
     if (arms := worth.arms) is not None:
         before, after = (gaps_of(ready, fitted.folds, arms, label, seed) for label in (NOTHING, FULL))
         curves = tuple(curve_of(name, arms, label) for name, label in (("before", NOTHING), ("after", FULL)))
-    several = len(ready.targets) > 1
+    several, notes = len(ready.targets) > 1, ready.warnings
+    if arms is not None and several and (lacking := unmeasured(ready, fitted.folds, arms)):
+        told = f"the gap in mean loss leaves out {shown(list(lacking), 200)}"
+        notes += (f"{told}: some fold has no label of it to learn or to choose by.",)
     seen = predictions_of(ready, model, ready.parts.test)
     result = StudyResult(
         table=ready.table.name,
@@ -62,7 +66,7 @@ def outcome_of(
             "test": len(ready.parts.test),
         },
         columns=dict(ready.columns),
-        warnings=ready.warnings,
+        warnings=notes,
         metrics=metrics_of(ready.targets),
         before=before,
         after=after,

@@ -197,3 +197,16 @@ def test_a_real_table_with_three_outcomes_and_many_holes() -> None:
     assert tasks["packed_cell_volume"][0] == "regression"
     assert tasks["packed_cell_volume"][1] < tasks["target"][1] == 368
     assert ensemble(result)["mean_loss"] < 1.0
+
+
+def test_a_target_that_a_fold_has_no_label_of_leaves_the_gap_of_the_others(frame: pd.DataFrame) -> None:
+    rare = frame.copy()
+    rare["amount"] = frame.amount.where(frame.index % 30 == 7)  # three labels, one of them in the test part
+    own = study(rare, ["label", "amount"], seed=1)
+    result = own.run()
+    assert any("the gap in mean loss leaves out ['amount']" in note for note in result.warnings)
+    for gaps in (result.before, result.after):
+        mean, loss = gaps[:2]
+        assert (mean.metric, loss.metric) == ("mean_loss", "log_loss/label")
+        assert (mean.train, mean.test, mean.gap, mean.seeds) == (loss.train, loss.test, loss.gap, loss.seeds)
+    assert "nan" not in result.finding
