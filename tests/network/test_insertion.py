@@ -262,6 +262,7 @@ def test_a_second_insertion_is_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch._dynamo's own imports
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of the compiler of torch 2.10
 def test_inserted_then_compiled_it_trains_as_plain() -> None:
     torch._dynamo.reset()
     bare = network()

@@ -26,6 +26,7 @@ def trained(table: Rows, backend: str | None) -> Run:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch._dynamo's own imports
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of the compiler of torch 2.10
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_compiled_model_trains_as_the_plain_one(backend: str, table: Rows) -> None:
     torch._dynamo.reset()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from poise import ArgumentError, Dropout
 from poise.core.regularizer import EVERY_STAGE, Regularizer
@@ -53,7 +53,7 @@ def test_the_check_finds_a_tensor_that_was_left_behind(population_of: Any) -> No
     with FakeTensorMode(allow_non_fake_inputs=True):
         population.to(OTHER)
         population.state.optimizer["first"] = torch.zeros_like(population.state.flat.data, device="cpu")
-        with pytest.raises(FakeTensorDeviceMismatchError):
+        with pytest.raises(RuntimeError, match="devices,? cpu"):
             population.train(data.to(OTHER), 1, 4)
 
 
