@@ -53,7 +53,7 @@ def test_the_check_finds_a_tensor_that_was_left_behind(population_of: Any) -> No
     with FakeTensorMode(allow_non_fake_inputs=True):
         population.to(OTHER)
         population.state.optimizer["first"] = torch.zeros_like(population.state.flat.data, device="cpu")
-        with pytest.raises(RuntimeError, match="devices,? cpu"):
+        with pytest.raises(RuntimeError, match=r"devices,? cpu"):
             population.train(data.to(OTHER), 1, 4)
 
 
