@@ -39,8 +39,8 @@ def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     Texts of digits and letters alone stay words: a file has no types, but in a frame "01" is a text because somebody
     wanted it to be one. So do categories of pandas.
 
-    >>> with_numbers(pd.DataFrame({"price": ["$1,234.50", "$5"], "code": ["01", "27"]})).iloc[0].tolist()
-    [1234.5, '01']
+    >>> with_numbers(pd.DataFrame({"price": ["$1,234.50", "$5"], "code": ["01", "27"]})).to_dict("list")
+    {'price': [1234.5, 5.0], 'code': ['01', '27']}
     """
     read = {str(name): as_numbers(column) for name, column in frame.items() if _measures(column)}
     return frame.assign(**read) if read else frame
