@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from poise.models.tabular import ColumnPlan
+from poise.study import baselines
 from poise.study.baselines import boosting, plain_families, plain_networks
 from poise.study.bracket import Candidate
 from poise.study.cohort import Cohort, Plan
@@ -99,3 +100,16 @@ def test_boosting_of_numbers_repeats() -> None:
     found = boosting(problem, codes, inputs, 0)
     assert np.corrcoef(found, codes)[0, 1] > 0.5
     assert np.array_equal(found, boosting(problem, codes, inputs, 0))
+
+
+@pytest.mark.parametrize(
+    ("rows", "cores", "busy", "threads"),
+    [(39_000, 16, 0.0, 1), (99_999, 16, 0.0, 1), (100_000, 16, 0.0, 2), (1_000_000, 16, 4.0, 15), (500_000, 2, 3.0, 2),
+     (500_000, 2, 50.0, 1), (500_000, 16, 100.0, 1), (10_000_000, 1, 0.0, 1), (1_000_000, 64, 0.0, 20)],
+)  # fmt: skip
+def test_boosting_has_a_thread_for_many_rows_where_a_core_is_idle(
+    rows: int, cores: int, busy: float, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "default_jobs", lambda: cores)
+    monkeypatch.setattr(baselines.psutil, "cpu_percent", lambda interval: busy)
+    assert baselines._threads(rows) == threads
