@@ -107,6 +107,8 @@ def _keyed_words_shape(keys: Tensor, name: str, count: int) -> Tensor:
 def seen_as(words: Tensor, kind: torch.dtype) -> Tensor:
     """Return `words.view(kind)`; under `torch.vmap`, too, for which torch has no rule before 2.13.
 
+    `behind_vmap` will not do: it leaves a call inside a gradient transform to torch.
+
     >>> seen_as(torch.tensor([1, 2]), torch.int32).tolist()
     [1, 0, 2, 0]
     """
